@@ -1,0 +1,148 @@
+"""Which attention kernel is fastest here: found by measuring once, remembered, and restorable for exact resumes.
+
+All kernels compute softmax(q k^T / sqrt(d)) v and agree to rounding; their speeds differ by up to nine times, and which
+one wins depends on device, dtype, length and on whether gradients are wanted. No name of a device is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from brickwork.errors import UnknownNameError
+
+Heads = Float[Tensor, "B h T d"]
+Kernel = Callable[[Heads, Heads, Heads], Heads]
+
+REPEATS = 3  # timed runs of each candidate; the fastest counts, since noise only ever adds
+MAX_SCORE_BYTES = 2**29  # the matmul form holds B·h·T² scores per block: beyond this it is not a candidate
+
+
+def fused(q: Heads, k: Heads, v: Heads) -> Heads:
+    """torch's fused kernel: scores never leave the cache."""
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def fused_fp32(q: Heads, k: Heads, v: Heads) -> Heads:
+    """The fused kernel on float32 copies: its bf16 backward is slow on some CPUs."""
+    return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+
+
+def matmul(q: Heads, k: Heads, v: Heads) -> Heads:
+    """Two matrix products around a softmax."""
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return scores.softmax(dim=-1) @ v
+
+
+KERNELS: dict[str, Kernel] = {"matmul": matmul, "fused": fused, "fused-fp32": fused_fp32}
+
+_choices: dict[str, str] = {}
+_forced: list[str] = []
+
+
+def kernel_choices() -> dict[str, str]:
+    """What has been measured so far in this process: key → kernel name; save it beside a training state."""
+    return dict(_choices)
+
+
+def set_kernel_choices(choices: Mapping[str, str]) -> None:
+    """Restore recorded choices, so that a resumed run repeats the same rounding. Other keys are forgotten.
+
+    Raises:
+        UnknownNameError: A kernel that this version does not have.
+    """
+    for name in choices.values():
+        _check(name)
+    _choices.clear()
+    _choices.update(choices)
+
+
+@contextmanager
+def use_kernel(name: str) -> Iterator[None]:
+    """Within the context every attention uses this kernel and nothing is measured."""
+    _check(name)
+    _forced.append(name)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def attend(q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
+    """softmax(q k^T / sqrt(d)) v with the kernel that is fastest here, heads merged."""
+    name = _forced[-1] if _forced else _fixed(q)
+    if name is None:
+        training = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+        key = kernel_key(q, training)
+        name = _choices.get(key)
+        if name is None:
+            name = _choices[key] = measure(q, k, v, training)
+    # q, k and v have their dtype by now; autocast would undo the casts of a kernel.
+    with torch.autocast(q.device.type, enabled=False):
+        return _merged(KERNELS[name], q, k, v)
+
+
+def kernel_key(q: Heads, training: bool) -> str:
+    """Device, dtype, rows x head width, batch·heads (up to a power of two), and whether gradients are wanted."""
+    B, h, T, d = q.shape
+    bucket = 1 << (B * h - 1).bit_length()
+    return f"{q.device.type}/{str(q.dtype).removeprefix('torch.')}/{T}x{d}/{bucket}/{'train' if training else 'infer'}"
+
+
+def candidates(q: Heads) -> list[str]:
+    """Kernels worth timing for such tensors."""
+    B, h, T, _ = q.shape
+    small = B * h * T * T * q.element_size() <= MAX_SCORE_BYTES
+    return [*(["matmul"] if small else []), "fused", *(["fused-fp32"] if q.dtype != torch.float32 else [])]
+
+
+def measure(q: Heads, k: Heads, v: Heads, training: bool) -> str:
+    """Name of the fastest candidate: forward, and backward where gradients are wanted; draws no random number."""
+    best = dict.fromkeys(candidates(q), float("inf"))
+    # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    with torch.set_grad_enabled(training), torch.autocast(q.device.type, enabled=False), hooks:
+        q, k, v = (x.detach().requires_grad_(training) for x in (q, k, v))
+        for repeat in range(REPEATS + 1):
+            for name in best:
+                seconds = _seconds(KERNELS[name], q, k, v, training)
+                if repeat > 0:  # the first run fills caches and compiles
+                    best[name] = min(best[name], seconds)
+    return min(best, key=lambda name: best[name])
+
+
+def _fixed(q: Heads) -> str | None:
+    """The kernel where nothing can be measured: in graphs that leave this process, and on tensors without values."""
+    if torch.compiler.is_exporting():
+        return "fused"
+    return "matmul" if q.device.type == "meta" else None
+
+
+def _seconds(kernel: Kernel, q: Heads, k: Heads, v: Heads, training: bool) -> float:
+    _wait(q.device)
+    start = time.perf_counter()
+    out = _merged(kernel, q, k, v)
+    if training:
+        torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
+    _wait(q.device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _merged(kernel: Kernel, q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
+    return kernel(q, k, v).transpose(1, 2).flatten(2)
+
+
+def _check(name: str) -> None:
+    if name not in KERNELS:
+        raise UnknownNameError("attention kernel", name, KERNELS)

@@ -1,0 +1,207 @@
+"""Pixels to tokens and back: the initial convolution, position tables, condition rows, and three decoders."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal, final
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.backbone.base import rows_of_null
+from brickwork.errors import ArgumentError
+from brickwork.layers import Grid, grid_sinusoid
+from brickwork.shapes import Image, Label, Text, Tokens
+
+Patches = Float[Tensor, "B T P"]  # P = S·S·C numbers of each image row
+PaddingMode = Literal["zeros", "reflect", "circular"]
+
+
+def stem_padding(kernel: int, stride: int) -> int:
+    """Zeros on each side that keep H/stride: (k-1)/2 for odd kernels, (k-S)/2 for even ones."""
+    return (kernel - 1) // 2 if kernel % 2 else (kernel - stride) // 2
+
+
+@final
+class InitialConvolution(nn.Sequential):
+    """Image → feature map (B, L, H/S, W/S): one convolution with the stride, or several with SiLU between.
+
+    With more than one layer, all but the last have L/2 channels: the first has kernel and stride, the rest are 3x3.
+
+    Args:
+        channels: C of the image, and the coordinate channels if there are any.
+        width: L.
+        kernel: Of the first layer, in pixels.
+        stride: Of the first layer, in pixels.
+        layers: How many convolutions.
+        padding_mode: "zeros", "reflect" or "circular"; circular removes every absolute cue.
+    """
+
+    def __init__(
+        self, channels: int, width: int, *, kernel: int, stride: int, layers: int, padding_mode: PaddingMode
+    ) -> None:
+        widths = [width // 2] * (layers - 1) + [width]
+        padding = stem_padding(kernel, stride)
+        parts: list[nn.Module] = []
+        parts.append(nn.Conv2d(channels, widths[0], kernel, stride, padding, padding_mode=padding_mode))
+        for before, after in itertools.pairwise(widths):
+            parts += [nn.SiLU(), nn.Conv2d(before, after, 3, 1, 1, padding_mode=padding_mode)]
+        super().__init__(*parts)
+
+
+def coordinates(x: Image) -> Float[Tensor, "B C+2 H W"]:
+    """Two more channels: height and width of each pixel's centre in (-1, 1). Liu et al. 2018 (CoordConv)."""
+    B, _, H, W = x.shape
+    row = (torch.arange(H, device=x.device, dtype=x.dtype) * 2 + 1) / H - 1
+    column = (torch.arange(W, device=x.device, dtype=x.dtype) * 2 + 1) / W - 1
+    plane = torch.stack([row[:, None].expand(H, W), column[None].expand(H, W)])
+    return torch.cat([x, plane.expand(B, -1, -1, -1)], dim=1)
+
+
+@final
+class LearnedPosition(nn.Module):
+    """A learned table, one row per place; ties the model to its grid."""
+
+    def __init__(self, grid: Grid, width: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.table = nn.Parameter(torch.empty(1, grid[0] * grid[1], width))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def forward(self, x: Tokens, grid: Grid) -> Tokens:
+        """x + table.
+
+        Raises:
+            ArgumentError: Another grid than the table's.
+        """
+        require_grid(grid, self.grid, "position 'learned'")
+        return x + self.table.to(x.dtype)
+
+
+@final
+class FixedPosition(nn.Module):
+    """Sinusoids of row and column; made anew for a grid other than the trained one."""
+
+    table: Tensor
+
+    def __init__(self, grid: Grid, width: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.width = width
+        self.register_buffer("table", grid_sinusoid(grid, width), persistent=False)
+
+    def forward(self, x: Tokens, grid: Grid) -> Tokens:
+        """x + table of this grid."""
+        table = self.table if grid == self.grid else grid_sinusoid(grid, self.width).to(x.device)
+        return x + table.to(x.dtype)
+
+
+@final
+class ClassRows(nn.Module):
+    """A label as rows of the sequence: a table of K + 1 entries, the last for "no class" (label -1)."""
+
+    def __init__(self, num_classes: int, num_rows: int, width: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.num_rows = num_rows
+        self.table = nn.Embedding(num_classes + 1, num_rows * width)
+
+    def forward(self, labels: Label) -> Tokens:
+        """(B,) → (B, num_rows, L)."""
+        return self.table(rows_of_null(labels, self.num_classes)).unflatten(-1, (self.num_rows, -1))
+
+
+@final
+class TextRows(nn.Module):
+    """Text tokens as rows of the sequence, through one linear layer; zeros are "no text"."""
+
+    def __init__(self, length: int, text_width: int, width: int) -> None:
+        super().__init__()
+        self.shape = (length, text_width)
+        self.linear = nn.Linear(text_width, width)
+
+    def forward(self, text: Text | None, x: Image) -> Float[Tensor, "B M D"]:
+        """(B, M, E) → (B, M, L); None is zeros for each image of x.
+
+        Raises:
+            ArgumentError: Another M or E than the model's.
+        """
+        if text is None:
+            text = x.new_zeros((len(x), *self.shape))
+        if text.shape[1:] != self.shape:
+            raise ArgumentError(f"text of {tuple(text.shape[1:])}: this model takes (tokens, width) = {self.shape}")
+        return self.linear(text)
+
+
+@final
+class SliceTokens(nn.Module):
+    """Drop the extra rows, then layer norm and a linear head L → S·S·C on each row."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, patch)
+
+    def forward(self, x: Tokens, grid: Grid) -> Patches:
+        """(B, E+T, L) → (B, T, S·S·C)."""
+        return self.head(self.norm(x[:, x.shape[1] - grid[0] * grid[1] :]))
+
+
+@final
+class LinearTokens(nn.Module):
+    """Layer norm, a linear layer over the row axis E+T → T, then the linear head; ties the model to its grid."""
+
+    def __init__(self, width: int, patch: int, *, grid: Grid, num_extra: int) -> None:
+        super().__init__()
+        self.grid = grid
+        num_rows = grid[0] * grid[1]
+        self.norm = nn.LayerNorm(width)
+        self.rows = nn.Linear(num_extra + num_rows, num_rows)
+        self.head = nn.Linear(width, patch)
+
+    def forward(self, x: Tokens, grid: Grid) -> Patches:
+        """(B, E+T, L) → (B, T, S·S·C).
+
+        Raises:
+            ArgumentError: Another grid than the layer's.
+        """
+        require_grid(grid, self.grid, "decoder 'linear_tokens'")
+        return self.head(self.rows(self.norm(x).transpose(1, 2)).transpose(1, 2))
+
+
+@final
+class SliceChannels(nn.Module):
+    """The first S·S·C channels of each image row are the picture; no weights."""
+
+    def __init__(self, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+
+    def forward(self, x: Tokens, grid: Grid) -> Patches:
+        """(B, E+T, L) → (B, T, S·S·C)."""
+        return x[:, x.shape[1] - grid[0] * grid[1] :, : self.patch]
+
+
+def unshuffle(rows: Patches, grid: Grid, stride: int) -> Image:
+    """Rows of S·S·C numbers, channels innermost, back to pixels (B, C, H, W)."""
+    return rearrange(rows, "b (h w) (p q c) -> b c (h p) (w q)", h=grid[0], w=grid[1], p=stride, q=stride)
+
+
+def require_grid(grid: Grid, own: Grid, reason: str) -> None:
+    """Refuse a grid that a table was not made for.
+
+    Raises:
+        ArgumentError: With both grids.
+    """
+    if grid != own:
+        raise ArgumentError(
+            f"image of {grid[0]}x{grid[1]} tokens: {reason} ties this model to {own[0]}x{own[1]}; "
+            "use that image size, or a position and decoder without a table"
+        )
+
+
+def prepend(x: Tokens, extra: list[Float[Tensor, "B _ D"]]) -> Float[Tensor, "B T D"]:
+    """Condition rows in front of the image rows."""
+    return torch.cat([*(rows.to(x.dtype) for rows in extra), x], dim=1) if extra else x

@@ -1,0 +1,310 @@
+"""STOIC: one convolution block in, N equal transformer blocks, one decoder out.
+
+Palit, Dendi, Talluri and Gadde (arXiv 2411.06119) repeat one block of fixed size and use no tokens of patches and no
+position embedding. Where the paper leaves a detail open, the detail is a field of the config; sizes, block and
+initialisation follow U-ViT (Bao et al. 2023, arXiv 2209.12152).
+
+Rows: E extra ones (time, class, text), then T = H/S · W/S of the image, row by row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from brickwork.backbone.base import Backbone, BackboneConfig, Condition
+from brickwork.backbone.stem import (
+    ClassRows,
+    FixedPosition,
+    InitialConvolution,
+    LearnedPosition,
+    LinearTokens,
+    SliceChannels,
+    SliceTokens,
+    TextRows,
+    coordinates,
+    prepend,
+    unshuffle,
+)
+from brickwork.errors import ArgumentError, ConfigError
+from brickwork.layers import Block, Grid, Rotation, TimeVector, grid_rotation, initialize, sinusoid
+from brickwork.shapes import Image, Label, Sigma, Text, Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoicConfig(BackboneConfig):
+    """Every option of the design; known to users as ``Stoic.Config``."""
+
+    width: int = 512
+    """Width L of every row, in channels."""
+    depth: int = 12
+    """Number N of blocks; all have the same shape."""
+    heads: int | None = None
+    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
+    mlp_ratio: int = 4
+    """Hidden width of the MLP over the width."""
+    stride: Literal[1, 2, 4] = 2
+    """Pixels per token, each way; the initial convolution steps by it."""
+    kernel: int | None = None
+    """Side of the initial convolution, in pixels; by default 3, and 7 at stride 4."""
+    padding_mode: Literal["zeros", "reflect", "circular"] = "zeros"
+    """Padding of the initial and the final convolution; circular removes every absolute cue."""
+    stem_layers: int = 1
+    """Convolutions in the stem; the first has the stride, the rest are 3x3 with SiLU between."""
+    time: Literal["token", "add", "adaln"] = "token"
+    """How time enters: as a row of its own, added to all rows, or shifting, scaling and gating each block."""
+    num_class_tokens: int = 1
+    """Rows that tell the class, where there are classes."""
+    decoder: Literal["slice_tokens", "linear_tokens", "slice_channels"] = "slice_tokens"
+    """Rows to pixels: drop extra rows, then a linear head; mix rows linearly, then the head; or the first channels."""
+    final_conv: bool = True
+    """A 3x3 convolution on the assembled image."""
+    long_skip: Literal["none", "add", "concat"] = "none"
+    """Merge the output of block i into the input of block N-1-i, outside the blocks."""
+    position: Literal["none", "learned", "sincos", "rope", "coordinates"] = "none"
+    """Position signal of the image rows; coordinates are two more channels of the stem's input."""
+    qk_norm: bool = False
+    """Root-mean-square norm of queries and keys."""
+    depthwise: bool = False
+    """A zero-padded depthwise 3x3 convolution over the image rows in every block: layout without positions."""
+    share_weights: bool = False
+    """One block's weights for all N blocks."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, a third more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in _CHOICES.items():
+            if getattr(self, name) not in value:
+                raise ConfigError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(map(str, value))}")
+        for name in ("width", "depth", "mlp_ratio", "num_class_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.heads is not None and self.heads < 1:
+            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
+        if not 1 <= self.stem_layers <= 6:
+            raise ConfigError(f"stem_layers {self.stem_layers}: must be 1 to 6")
+        self._check_width()
+        self._check_stem()
+        if self.decoder == "slice_channels" and self.patch > self.width:
+            raise ConfigError(
+                f"decoder 'slice_channels' takes stride·stride·channels = {self.patch} of width {self.width}: "
+                f"widen to {self.patch} or take a smaller stride"
+            )
+
+    def _check_width(self) -> None:
+        if self.width % 4:
+            raise ConfigError(f"width {self.width}: must be a multiple of 4 (sinusoids of rows and columns)")
+        if self.width % self.num_heads:
+            near = [h for h in range(1, self.width + 1) if self.width % h == 0]
+            best = min(near, key=lambda h: abs(h - self.num_heads))
+            raise ConfigError(f"width {self.width} is not divisible by heads {self.num_heads}: take heads {best}")
+        if self.position == "rope" and (self.width // self.num_heads) % 4:
+            raise ConfigError(
+                f"position 'rope' needs heads of a multiple of 4 channels, not {self.width // self.num_heads}: "
+                "change heads or width"
+            )
+
+    def _check_stem(self) -> None:
+        k, S = self.kernel_size, self.stride
+        if self.size % S:
+            raise ConfigError(f"size {self.size} is not divisible by stride {S}: take {self.size // S * S or S}")
+        if k < S:
+            raise ConfigError(f"kernel {k} at stride {S} skips pixels: take kernel {S} or more")
+        if k % 2 == 0 and S == 1:
+            raise ConfigError(
+                f"kernel {k} at stride 1 turns size {self.size} into {self.size - 1} or {self.size + 1}: "
+                f"take an odd kernel, {k - 1} or {k + 1}"
+            )
+        # (k - S) / 2 for even kernels; an odd difference cannot occur, as S is then even too.
+        side = (k - 1) // 2 if k % 2 else (k - S) // 2
+        room = self.size - 1 if self.padding_mode == "reflect" else self.size
+        if self.padding_mode != "zeros" and side > room:
+            raise ConfigError(
+                f"kernel {k} pads {side} pixels; padding_mode {self.padding_mode!r} has only {room} of size "
+                f"{self.size}: take a smaller kernel or 'zeros'"
+            )
+        inner = self.grid[0] - 1 if self.padding_mode == "reflect" else self.grid[0]
+        if self.padding_mode != "zeros" and (self.stem_layers > 1) and inner < 1:
+            raise ConfigError(
+                f"stem_layers {self.stem_layers} on {self.grid[0]}x{self.grid[0]} tokens cannot pad by "
+                f"{self.padding_mode!r}: take one layer or 'zeros'"
+            )
+
+    @property
+    def num_heads(self) -> int:
+        """Heads as used."""
+        if self.heads is not None:
+            return self.heads
+        side = 32 if self.width % 64 and self.width % 32 == 0 else 64
+        return max(1, self.width // side)
+
+    @property
+    def kernel_size(self) -> int:
+        """Side of the initial convolution as used, in pixels."""
+        return self.kernel if self.kernel is not None else (7 if self.stride == 4 else 3)
+
+    @property
+    def grid(self) -> Grid:
+        """Image rows of the sequence, as height and width, at ``size``."""
+        return self.size // self.stride, self.size // self.stride
+
+    @property
+    def patch(self) -> int:
+        """Numbers per image row in the output: S·S·C."""
+        return self.stride**2 * self.channels
+
+    @property
+    def num_extra(self) -> int:
+        """Extra rows in front of the image rows: time, classes, text."""
+        classes = self.num_class_tokens if self.num_classes else 0
+        return (self.time == "token") + classes + self.text_length
+
+    def build(self) -> Stoic:
+        """A network with fresh weights."""
+        return Stoic(self)
+
+
+_CHOICES: dict[str, tuple[str | int, ...]] = {
+    "stride": (1, 2, 4),
+    "padding_mode": ("zeros", "reflect", "circular"),
+    "time": ("token", "add", "adaln"),
+    "decoder": ("slice_tokens", "linear_tokens", "slice_channels"),
+    "long_skip": ("none", "add", "concat"),
+    "position": ("none", "learned", "sincos", "rope", "coordinates"),
+}
+
+
+@final
+class Stoic(Backbone):
+    """The network of a config.
+
+    Palit, Dendi, Talluri, Gadde: "Scalable, tokenization-free diffusion model architectures with efficient initial
+    convolution and fixed-size reusable structures for on-device image generation", arXiv 2411.06119, 2024.
+    """
+
+    Config = StoicConfig
+
+    def __init__(self, config: StoicConfig) -> None:
+        super().__init__()
+        self._config = c = config
+        self.stem = InitialConvolution(
+            c.channels + 2 * (c.position == "coordinates"),
+            c.width,
+            kernel=c.kernel_size,
+            stride=c.stride,
+            layers=c.stem_layers,
+            padding_mode=c.padding_mode,
+        )
+        self.position: LearnedPosition | FixedPosition | None = None
+        if c.position in ("learned", "sincos"):
+            self.position = (LearnedPosition if c.position == "learned" else FixedPosition)(c.grid, c.width)
+        self.time = TimeVector(c.width) if c.time == "adaln" else None
+        self.classes = ClassRows(c.num_classes, c.num_class_tokens, c.width) if c.num_classes else None
+        self.text = TextRows(c.text_length, c.text_width, c.width) if c.text_length else None
+        self.blocks = nn.ModuleList(
+            Block(
+                c.width,
+                c.num_heads,
+                c.mlp_ratio,
+                qk_norm=c.qk_norm,
+                depthwise=c.depthwise,
+                modulated=c.time == "adaln",
+            )
+            for _ in range(1 if c.share_weights else c.depth)
+        )
+        num_merges = c.depth // 2 if c.long_skip == "concat" else 0
+        self.merges = nn.ModuleList(nn.Linear(2 * c.width, c.width) for _ in range(num_merges))
+        self.decoder = _decoder(c)
+        self.final_conv = (
+            nn.Conv2d(c.channels, c.channels, 3, 1, 1, padding_mode=c.padding_mode) if c.final_conv else None
+        )
+        if c.position == "rope":
+            cosine, sine = grid_rotation(c.grid, c.width // c.num_heads, c.num_extra)
+            self.register_buffer("cosine", cosine, persistent=False)
+            self.register_buffer("sine", sine, persistent=False)
+        initialize(self)
+
+    @property
+    def config(self) -> StoicConfig:
+        """What the network was built from."""
+        return self._config
+
+    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+        """One evaluation; see Backbone.
+
+        Raises:
+            ArgumentError: An image that the stride does not divide, of other channels, or of a size that a table of
+                this config does not fit.
+        """
+        grid = self._grid(x)
+        if self.config.position == "coordinates":
+            x = coordinates(x)
+        h = self.stem(x).permute(0, 2, 3, 1).flatten(1, 2)  # B L H/S W/S → B T L
+        if self.position is not None:
+            h = self.position(h, grid)
+        if self.config.time == "add":
+            h = h + sinusoid(number, self.config.width)[:, None].to(h.dtype)
+        h = prepend(h, self._extra_rows(x, number, condition.labels, condition.text))
+        h = self._run(h, grid, self._rotation(grid, h), self.time(number) if self.time is not None else None)
+        image = unshuffle(self.decoder(h, grid), grid, self.config.stride)
+        return image if self.final_conv is None else self.final_conv(image)
+
+    def _grid(self, x: Image) -> Grid:
+        S, C = self.config.stride, self.config.channels
+        _, channels, H, W = x.shape
+        if channels != C:
+            raise ArgumentError(f"image of {channels} channels: this model takes {C}")
+        if H % S or W % S:
+            raise ArgumentError(f"image of {H}x{W} pixels: stride {S} must divide both; pad or resize it")
+        return H // S, W // S
+
+    def _extra_rows(self, x: Image, number: Sigma, labels: Label | None, text: Text | None) -> list[Tensor]:
+        rows: list[Tensor] = []
+        if self.config.time == "token":
+            rows.append(sinusoid(number, self.config.width)[:, None])
+        if self.classes is not None:
+            rows.append(self.classes(number.new_full((len(x),), -1).long() if labels is None else labels))
+        if self.text is not None:
+            rows.append(self.text(text, x))
+        return rows
+
+    def _rotation(self, grid: Grid, h: Tokens) -> Rotation | None:
+        c = self.config
+        if c.position != "rope":
+            return None
+        if grid == c.grid:
+            return self.get_buffer("cosine"), self.get_buffer("sine")
+        cosine, sine = grid_rotation(grid, c.width // c.num_heads, c.num_extra)
+        return cosine.to(h.device), sine.to(h.device)
+
+    def _run(self, h: Tokens, grid: Grid, rotation: Rotation | None, modulator: Tensor | None) -> Tokens:
+        """All N blocks; with long skips, the first N//2 outputs are merged into the last N//2 inputs, last first."""
+        N, kept = self.config.depth, []
+        for i in range(N):
+            mirror = N - 1 - i
+            if self.config.long_skip != "none" and i > mirror:
+                h = self._merge(h, kept.pop(), mirror)
+            block = self.blocks[0 if self.config.share_weights else i]
+            if self.config.checkpointing and torch.is_grad_enabled():
+                h = checkpoint(block, h, grid, rotation, modulator, use_reentrant=False)
+            else:
+                h = block(h, grid, rotation, modulator)
+            if self.config.long_skip != "none" and i < mirror:
+                kept.append(h)
+        return h
+
+    def _merge(self, h: Tokens, skip: Tokens, i: int) -> Tokens:
+        return h + skip if self.config.long_skip == "add" else self.merges[i](torch.cat([h, skip], dim=-1))
+
+
+def _decoder(c: StoicConfig) -> nn.Module:
+    if c.decoder == "slice_tokens":
+        return SliceTokens(c.width, c.patch)
+    if c.decoder == "linear_tokens":
+        return LinearTokens(c.width, c.patch, grid=c.grid, num_extra=c.num_extra)
+    return SliceChannels(c.patch)

@@ -1,0 +1,204 @@
+"""Layers that no single design owns: attention, MLP, depthwise convolution, modulation, sinusoids, and the plain block.
+
+Letters: B batch, T rows (tokens) of a sequence, L width, h heads, d width of one head, H and W the grid of image rows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.attention import attend
+from brickwork.shapes import Sigma, Tokens
+
+PERIOD = 10_000.0  # longest wavelength of the time and position sinusoids, over 2 pi; Vaswani et al. 2017, section 3.5
+ROPE_PERIOD = 100.0  # axial rotations over image grids; Heo et al. 2024 (arXiv 2403.13298), section 3.2
+
+Grid = tuple[int, int]
+Rotation = tuple[Float[Tensor, "T d"], Float[Tensor, "T d"]]
+
+
+def frequencies(count: int, period: float = PERIOD) -> Float[Tensor, " count"]:
+    """Geometric frequencies period^(-i/count), i = 0 .. count-1, float32."""
+    return torch.exp(torch.arange(count, dtype=torch.float32) * (-math.log(period) / count))
+
+
+def sinusoid(number: Float[Tensor, "*S"], width: int, period: float = PERIOD) -> Float[Tensor, "*S {width}"]:
+    """Cosines, then sines, of number·frequency; always in float32, since 999 has three digits before the point."""
+    angle = number.float()[..., None] * frequencies(width // 2, period).to(number.device)
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+def grid_sinusoid(grid: Grid, width: int) -> Float[Tensor, "T {width}"]:
+    """Fixed positions of a grid: half the width tells the row, half the column. He et al. 2022 (MAE), appendix A.1."""
+    row = sinusoid(torch.arange(grid[0]).float(), width // 2)
+    column = sinusoid(torch.arange(grid[1]).float(), width // 2)
+    height, breadth = grid
+    return torch.cat([row[:, None].expand(-1, breadth, -1), column[None].expand(height, -1, -1)], dim=-1).flatten(0, 1)
+
+
+def grid_rotation(grid: Grid, head_width: int, num_extra: int) -> Rotation:
+    """Cosine and sine tables of axial rotary positions; the extra rows before the image are not turned.
+
+    Half of the angles follow the row, half the column; element i is paired with element i + d/2.
+    Heo et al. 2024 (arXiv 2403.13298), Eqs. 9 and 10.
+    """
+    rate = frequencies(head_width // 4, ROPE_PERIOD)
+    row = torch.arange(grid[0]).float()[:, None, None] * rate
+    column = torch.arange(grid[1]).float()[None, :, None] * rate
+    angle = torch.cat([row.expand(-1, grid[1], -1), column.expand(grid[0], -1, -1)], dim=-1).flatten(0, 1)
+    angle = F.pad(torch.cat([angle, angle], dim=-1), (0, 0, num_extra, 0))
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Float[Tensor, "B h T d"], rotation: Rotation) -> Float[Tensor, "B h T d"]:
+    """Turn each pair (x_i, x_{i+d/2}) by its row's angle. Su et al. 2021 (RoFormer), Eq. 34."""
+    cosine, sine = rotation
+    first, second = x.chunk(2, dim=-1)
+    return (x * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)
+
+
+class HeadNorm(nn.Module):
+    """Root-mean-square norm over the last axis with a learned scale, in the dtype of its input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "B h T d"]) -> Float[Tensor, "B h T d"]:
+        """x / sqrt(mean(x^2)) · scale. Zhang & Sennrich 2019, Eq. 4."""
+        return F.rms_norm(x, self.scale.shape, self.scale.to(x.dtype), eps=1e-6)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: softmax(q k^T / sqrt(d)) v. Vaswani et al. 2017, Eq. 1.
+
+    Args:
+        width: L.
+        heads: h; divides L.
+        qk_norm: Root-mean-square norm of q and k over d, with a learned scale shared by the heads
+            (Dehghani et al. 2023 and Esser et al. 2024: keeps the logits of wide, deep stacks bounded).
+    """
+
+    def __init__(self, width: int, heads: int, *, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width)
+        self.norm_q = HeadNorm(width // heads) if qk_norm else None
+        self.norm_k = HeadNorm(width // heads) if qk_norm else None
+
+    def forward(self, x: Tokens, rotation: Rotation | None = None) -> Tokens:
+        """All rows attend to all rows; shape kept."""
+        B, T, L = x.shape
+        # One copy lays q, k and v out as three contiguous (B, h, T, d); each matmul kernel would else make its own.
+        q, k, v = self.qkv(x).view(B, T, 3, self.heads, L // self.heads).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        if self.norm_q is not None and self.norm_k is not None:
+            q, k = self.norm_q(q), self.norm_k(k)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        return self.proj(attend(q, k, v))
+
+
+class Mlp(nn.Module):
+    """Linear, exact GELU, linear; on every row alone."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, ratio * width)
+        self.narrow = nn.Linear(ratio * width, width)
+
+    def forward(self, x: Tokens) -> Tokens:
+        """Shape kept."""
+        return self.narrow(F.gelu(self.widen(x)))
+
+
+class Depthwise(nn.Module):
+    """Zero-padded depthwise 3x3 convolution over the image rows: tells layout without a position table.
+
+    Zero padding marks the border and stacking carries that mark inwards. Placed on the residual stream in front of the
+    attention: x + conv(x), as the conditional position encoding of Chu et al. 2021 (arXiv 2102.10882) and in every
+    block as in Li et al. 2022 (UniFormer, arXiv 2201.09450), Eq. 1.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+
+    def forward(self, x: Tokens, grid: Grid) -> Tokens:
+        """x + conv(image rows of x); the extra rows in front of them stay as they are."""
+        num_extra = x.shape[1] - grid[0] * grid[1]
+        image = x[:, num_extra:].unflatten(1, grid).permute(0, 3, 1, 2)  # B L H W, channels last in memory: no copy
+        moved = self.conv(image).permute(0, 2, 3, 1).flatten(1, 2)
+        return x + F.pad(moved, (0, 0, num_extra, 0))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block, shape kept: x += attention(norm(x)); x += mlp(norm(x)).
+
+    12 L^2 + 10 L weights at MLP ratio 4; 10 L more with the depthwise convolution, 6 L^2 + 6 L more when modulated.
+
+    Args:
+        width: L.
+        heads: h.
+        mlp_ratio: Hidden width of the MLP over L.
+        qk_norm: Norm q and k.
+        depthwise: A zero-padded depthwise 3x3 convolution over the image rows in front of the attention.
+        modulated: Shift, scale and gate from a condition vector (adaLN-Zero; Peebles & Xie 2023, section 3.2).
+    """
+
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: int, *, qk_norm: bool, depthwise: bool, modulated: bool
+    ) -> None:
+        super().__init__()
+        self.depthwise = Depthwise(width) if depthwise else None
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, qk_norm=qk_norm)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = Mlp(width, mlp_ratio)
+        self.modulation = nn.Linear(width, 6 * width) if modulated else None
+
+    def forward(
+        self, x: Tokens, grid: Grid, rotation: Rotation | None = None, modulator: Float[Tensor, "B D"] | None = None
+    ) -> Tokens:
+        """Rows in, rows out; the last H·W rows are the image on ``grid``."""
+        if self.depthwise is not None:
+            x = self.depthwise(x, grid)
+        if self.modulation is None or modulator is None:
+            x = x + self.attention(self.norm_attention(x), rotation)
+            return x + self.mlp(self.norm_mlp(x))
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(F.silu(modulator))[:, None].chunk(
+            6, dim=-1
+        )
+        x = x + gate_a * self.attention(self.norm_attention(x) * (1 + scale_a) + shift_a, rotation)
+        return x + gate_m * self.mlp(self.norm_mlp(x) * (1 + scale_m) + shift_m)
+
+
+class TimeVector(nn.Module):
+    """Sinusoid of the number, then two layers: what modulates the blocks. Peebles & Xie 2023."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+
+    def forward(self, number: Sigma) -> Float[Tensor, "B D"]:
+        """(B,) → (B, L)."""
+        return self.second(F.silu(self.first(sinusoid(number, self.width))))
+
+
+def initialize(module: nn.Module) -> None:
+    """Linear weights truncated normal of 0.02, biases 0; other modules keep PyTorch's defaults. Bao et al. 2023."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, Block) and part.modulation is not None:
+            nn.init.zeros_(part.modulation.weight)  # adaLN-Zero: every block starts as the identity
