@@ -1,0 +1,1 @@
+"""The runtime: noise levels, solvers and the loop, on torch tensors and numpy arrays alike."""

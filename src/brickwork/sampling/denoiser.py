@@ -1,0 +1,155 @@
+"""The waist: D(x, sigma, condition) estimates the clean image. All else builds one, or consumes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol, final
+
+import numpy as np
+
+from brickwork.sampling.namespace import Array, namespace
+from brickwork.sampling.process import NoiseProcess
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What each image of a batch should show.
+
+    Attributes:
+        labels: Class numbers, (B,) integers, -1 for no class; None for a model without classes.
+        text: Embedded tokens, (B, M, E) floats, zeros for no text; None for a model without text.
+    """
+
+    labels: Array | None = None
+    text: Array | None = None
+
+    def dropped(self) -> Condition:
+        """The same batch asked for nothing: no class, no text."""
+        labels = None if self.labels is None else self.labels * 0 - 1
+        return Condition(labels=labels, text=None if self.text is None else self.text * 0)
+
+    def joined(self, other: Condition) -> Condition:
+        """Two batches as one, this one first."""
+
+        def both(a: Array | None, b: Array | None) -> Array | None:
+            return None if a is None else namespace(a).concatenate((a, b))
+
+        return Condition(labels=both(self.labels, other.labels), text=both(self.text, other.text))
+
+    def __len__(self) -> int:
+        """The batch size; 0 where nothing can be asked for."""
+        return next((len(part) for part in (self.labels, self.text) if part is not None), 0)
+
+    def __getitem__(self, rows: slice) -> Condition:
+        """Some rows of the batch."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Condition(labels=labels, text=None if self.text is None else self.text[rows])
+
+
+class Denoiser(Protocol):
+    """Estimates x0 from x = x0 + sigma * noise.
+
+    A model in torch is one, so is a guided model, and a package on a device: the sampler cannot tell them apart. It
+    must keep no gradients, since a sampler that does not know torch cannot turn them off.
+    """
+
+    @property
+    def process(self) -> NoiseProcess:
+        """Says at which level sampling starts, and how levels and times go together."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one x."""
+        ...
+
+    @property
+    def num_classes(self) -> int:
+        """Classes 0 to num_classes - 1 can be asked for; 0 for none."""
+        ...
+
+    @property
+    def text_shape(self) -> tuple[int, int] | None:
+        """(M, E) of one text; None for a model without text."""
+        ...
+
+    def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
+        """Estimate of x0, like x.
+
+        Args:
+            x: (B, C, H, W).
+            sigma: Waist levels, (B,) like x; above 0.
+            condition: Of the same batch.
+        """
+        ...
+
+    def asarray(self, values: np.ndarray) -> Array:
+        """Numbers as this denoiser's kind of array: float32, on its device."""
+        ...
+
+    def decode(self, x0: Array) -> np.ndarray:
+        """Model space to pictures, uint8 (B, H, W, C)."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Guided:
+    """Classifier-free guidance: D_null + scale * (D_cond - D_null), from one batch of twice the size.
+
+    Outside the interval, at scale 1 and where there is nothing to ask for, it is the conditional call, bit for bit.
+
+    Source: Ho and Salimans, 2207.12598, Eq. 6 (whose w is scale - 1); interval: Kynkäänniemi et al., 2404.07724, Eq. 5.
+
+    Attributes:
+        denoise: What is guided.
+        scale: 1 is off; larger follows the condition more.
+        interval: Guide where interval[0] < sigma <= interval[1], in waist levels.
+    """
+
+    denoise: Denoiser
+    scale: float
+    interval: tuple[float, float] = (0.0, inf)
+
+    @property
+    def process(self) -> NoiseProcess:
+        """Of what is guided."""
+        return self.denoise.process
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of what is guided."""
+        return self.denoise.shape
+
+    @property
+    def num_classes(self) -> int:
+        """Of what is guided."""
+        return self.denoise.num_classes
+
+    @property
+    def text_shape(self) -> tuple[int, int] | None:
+        """Of what is guided."""
+        return self.denoise.text_shape
+
+    def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
+        """The guided estimate of x0; see ``Denoiser``."""
+        inside = (sigma > self.interval[0]) & (sigma <= self.interval[1])
+        if self.scale == 1.0 or len(condition) == 0 or not bool(inside.any()):
+            return self.denoise(x, sigma, condition)
+        xp, count = namespace(x), len(x)
+        both = self.denoise(
+            xp.concatenate((x, x)), xp.concatenate((sigma, sigma)), condition.joined(condition.dropped())
+        )
+        with_condition, without = both[:count], both[count:]
+        guided = without + self.scale * (with_condition - without)
+        return guided if bool(inside.all()) else xp.where(inside[:, None, None, None], guided, with_condition)
+
+    def asarray(self, values: np.ndarray) -> Array:
+        """As what is guided makes them."""
+        return self.denoise.asarray(values)
+
+    def decode(self, x0: Array) -> np.ndarray:
+        """As what is guided decodes."""
+        return self.denoise.decode(x0)

@@ -1,0 +1,240 @@
+"""Seeds → noise → one loop over noise levels → pictures. Knows the waist and nothing behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import inf
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from brickwork.errors import ArgumentError
+from brickwork.sampling.denoiser import Condition, Denoiser, Guided
+from brickwork.sampling.gaussian import Seeds, as_seeds, normals
+from brickwork.sampling.grid import Grid, Karras
+from brickwork.sampling.namespace import Array, like, namespace
+from brickwork.sampling.solvers import Denoise, DpmSolverPP, Memory, Noise, Solver
+
+OnStep: TypeAlias = Callable[[int, Array, Array], None]
+"""Called after each step with its number (from 0), x at the new level, and the latest estimate of x0."""
+
+
+def integrate(
+    denoise: Denoise,
+    x: Array,
+    sigmas: Sequence[float] | np.ndarray,
+    solver: Solver,
+    noise: Noise,
+    on_step: OnStep | None = None,
+) -> Array:
+    """x at level sigmas[0] → x at level sigmas[-1], one step per pair of levels.
+
+    Args:
+        denoise: D(x, s), the condition bound.
+        x: (B, C, H, W); torch or numpy.
+        sigmas: Falling waist levels; only the last may be 0.
+        solver: Bound to its run (``solver.bind``) where it needs to be.
+        noise: Fresh standard normal numbers like x at each call.
+        on_step: Told of every step.
+    """
+    latest = x
+
+    def watched(at: Array, s: float) -> Array:
+        nonlocal latest
+        latest = denoise(at, s)
+        return latest
+
+    memory: Memory = ()
+    for i, (s, s_next) in enumerate(pairwise(map(float, sigmas))):
+        x, memory = solver.step(watched, x, s, s_next, noise, memory)
+        if on_step is not None:
+            on_step(i, x, latest)
+    return x
+
+
+def bind_condition(denoiser: Denoiser, condition: Condition) -> Denoise:
+    """A denoiser of batches as a function of x and one level."""
+
+    def denoise(x: Array, s: float) -> Array:
+        return denoiser(x, namespace(x).zeros_like(x[:, 0, 0, 0]) + s, condition)
+
+    return denoise
+
+
+def noise_source(seeds: Seeds, x: Array) -> Noise:
+    """The noise of a run after its start: draw 1, 2, ... of every seed, like x."""
+    draw = 0
+
+    def noise() -> Array:
+        nonlocal draw
+        draw += 1
+        return like(normals(seeds, draw, tuple(x.shape[1:])), x)
+
+    return noise
+
+
+def as_labels(labels: int | Sequence[int] | np.ndarray | None, count: int, num_classes: int) -> np.ndarray | None:
+    """Class numbers for count images, int64 (count,); None where the model has no classes.
+
+    Args:
+        labels: One number for all, or one for each; -1 or None ask for no class.
+
+    Raises:
+        ArgumentError: For a model without classes, a number out of range, or a wrong count.
+    """
+    if labels is None:
+        return None if num_classes == 0 else np.full(count, -1, dtype=np.int64)
+    wanted = np.atleast_1d(np.asarray(labels))
+    if num_classes == 0:
+        raise ArgumentError(f"labels {_short(wanted)}: this model has no classes; leave the labels out")
+    if wanted.ndim != 1 or not np.issubdtype(wanted.dtype, np.integer):
+        raise ArgumentError(f"labels {_short(wanted)}: labels are whole numbers; give one, or one per seed")
+    for label in wanted[(wanted < -1) | (wanted >= num_classes)][:1]:
+        raise ArgumentError(
+            f"label {label}: this model knows classes 0 to {num_classes - 1}; choose one, or -1 for none"
+        )
+    if len(wanted) not in (1, count):
+        raise ArgumentError(f"{len(wanted)} labels for {count} seeds: give one label for all, or one for each seed")
+    return np.broadcast_to(wanted, (count,)).astype(np.int64)
+
+
+def as_text(text: np.ndarray | None, count: int, text_shape: tuple[int, int] | None) -> np.ndarray | None:
+    """Embedded text for count images, float32 (count, M, E); None where the model takes none.
+
+    Args:
+        text: (M, E) or (1, M, E) for all, or (count, M, E); None asks for no text.
+
+    Raises:
+        ArgumentError: For a model without text, or a wrong shape.
+    """
+    if text_shape is None:
+        if text is not None:
+            raise ArgumentError(f"text of shape {np.shape(text)}: this model takes no text; leave the text out")
+        return None
+    wanted = np.zeros(text_shape, dtype=np.float32) if text is None else np.asarray(text, dtype=np.float32)
+    wanted = wanted[None] if wanted.ndim == 2 else wanted
+    if wanted.shape[1:] != tuple(text_shape) or len(wanted) not in (1, count):
+        raise ArgumentError(
+            f"text of shape {wanted.shape}: this model takes {text_shape} per image; give one for all, or {count}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(wanted, (count, *text_shape)))
+
+
+def _short(values: np.ndarray) -> str:
+    return np.array2string(values, threshold=8, edgeitems=3, separator=", ")
+
+
+def sample_x0(
+    model: Denoiser,
+    *,
+    seeds: Seeds,
+    labels: int | Sequence[int] | np.ndarray | None = None,
+    text: np.ndarray | None = None,
+    steps: int = 50,
+    solver: Solver | None = None,
+    grid: Grid | None = None,
+    guidance: float = 1.0,
+    guidance_interval: tuple[float, float] = (0.0, inf),
+    batch_size: int = 64,
+    progress: bool = False,
+    on_step: OnStep | None = None,
+) -> Array:
+    """Draw images in model space, (N, C, H, W) of the model's kind of array.
+
+    x starts as sigma_max * z, z the seed's draw 0: in a process's own space that is sigma(t_max) * z. A solver that
+    needs noise takes draw 1, 2, ... The arguments are those of ``sample``.
+    """
+    keys = as_seeds(seeds)
+    if len(keys) == 0:
+        raise ArgumentError("seeds []: there is nothing to draw; give one seed per image")
+    if batch_size < 1:
+        raise ArgumentError(f"batch size {batch_size}: a batch holds at least 1 image")
+    classes = as_labels(labels, len(keys), model.num_classes)
+    texts = as_text(text, len(keys), model.text_shape)
+    if guidance != 1.0 and classes is None and texts is None:
+        raise ArgumentError(f"guidance {guidance}: this model has neither classes nor text to follow; leave it at 1.0")
+    solver = (solver if solver is not None else DpmSolverPP()).bind(model.process, steps)
+    sigmas = (grid if grid is not None else Karras()).sigmas(model.process, steps)
+    guided = model if guidance == 1.0 else Guided(model, guidance, guidance_interval)
+    wanted, starts = Condition(labels=classes, text=texts), range(0, len(keys), batch_size)
+    done = []
+    with _progress(progress, len(starts) * len(sigmas[1:])) as bar:
+
+        def tick(i: int, x: Array, denoised: Array) -> None:
+            bar.update()
+            if on_step is not None:
+                on_step(i, x, denoised)
+
+        for i in starts:
+            rows = slice(i, i + batch_size)
+            x = model.asarray(float(sigmas[0]) * normals(keys[rows], 0, model.shape))
+            denoise = bind_condition(guided, _on_device(wanted[rows], x))
+            done.append(integrate(denoise, x, sigmas, solver, noise_source(keys[rows], x), tick))
+    return namespace(done[0]).concatenate(done)
+
+
+def sample(
+    model: Denoiser,
+    *,
+    seeds: Seeds,
+    labels: int | Sequence[int] | np.ndarray | None = None,
+    text: np.ndarray | None = None,
+    steps: int = 50,
+    solver: Solver | None = None,
+    grid: Grid | None = None,
+    guidance: float = 1.0,
+    guidance_interval: tuple[float, float] = (0.0, inf),
+    batch_size: int = 64,
+    progress: bool = False,
+    on_step: OnStep | None = None,
+) -> np.ndarray:
+    """Draw pictures, uint8 (N, H, W, C). Picture i depends on seeds[i], labels[i] and text[i] alone.
+
+    Args:
+        model: Any denoiser.
+        seeds: One per picture, 0 to 2**64 - 1.
+        labels: A class for all, or one per seed; -1 or None for no class.
+        text: Embedded text, (M, E) for all or (N, M, E).
+        steps: Steps of the solver; the model is called ``solver.evaluations(steps)`` times per batch.
+        solver: DpmSolverPP() unless told otherwise.
+        grid: Karras() unless told otherwise.
+        guidance: 1.0 is off; larger follows the condition more.
+        guidance_interval: Waist levels (low, high] that are guided.
+        batch_size: Pictures at a time; changes speed and memory, not pictures.
+        progress: Show a bar with rate and remaining time.
+        on_step: Told of every step of every batch.
+
+    Raises:
+        ArgumentError: For a seed, label, text or count that the model or the sampler cannot take.
+    """
+    x0 = sample_x0(
+        model,
+        seeds=seeds,
+        labels=labels,
+        text=text,
+        steps=steps,
+        solver=solver,
+        grid=grid,
+        guidance=guidance,
+        guidance_interval=guidance_interval,
+        batch_size=batch_size,
+        progress=progress,
+        on_step=on_step,
+    )
+    return np.concatenate([model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)])
+
+
+def _on_device(condition: Condition, x: Array) -> Condition:
+    """A condition in numpy as x's kind of array, where x is."""
+    labels, text = condition.labels, condition.text
+    return Condition(
+        labels=None if labels is None else namespace(x).asarray(labels, device=x.device),
+        text=None if text is None else like(text, x),
+    )
+
+
+def _progress(shown: bool, total: int) -> Any:
+    from tqdm import tqdm  # here, so that importing the loop stays light
+
+    return tqdm(total=total, unit="step", desc="sampling", disable=not shown)
