@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -83,8 +83,7 @@ def attend(q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
         name = _choices.get(key)
         if name is None:
             name = _choices[key] = measure(q, k, v, training)
-    # q, k and v have their dtype by now; autocast would undo the casts of a kernel.
-    with torch.autocast(q.device.type, enabled=False):
+    with _no_autocast(q.device):
         return _merged(KERNELS[name], q, k, v)
 
 
@@ -107,7 +106,7 @@ def measure(q: Heads, k: Heads, v: Heads, training: bool) -> str:
     best = dict.fromkeys(candidates(q), float("inf"))
     # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
-    with torch.set_grad_enabled(training), torch.autocast(q.device.type, enabled=False), hooks:
+    with torch.set_grad_enabled(training), _no_autocast(q.device), hooks:
         q, k, v = (x.detach().requires_grad_(training) for x in (q, k, v))
         for repeat in range(REPEATS + 1):
             for name in best:
@@ -122,6 +121,13 @@ def _fixed(q: Heads) -> str | None:
     if torch.compiler.is_exporting():
         return "fused"
     return "matmul" if q.device.type == "meta" else None
+
+
+def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """q, k and v have their dtype by now; autocast would undo the casts of a kernel."""
+    if device.type == "meta" or not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def _seconds(kernel: Kernel, q: Heads, k: Heads, v: Heads, training: bool) -> float:

@@ -1,0 +1,228 @@
+"""What a backbone costs: parameters, MACs and activation bytes, counted on tensors without memory.
+
+Rules, said once. 1 MAC = one multiplication with its addition = 2 FLOP. MACs are those of matrix products and
+convolutions (padding included, as usual); norms, activations, biases, softmax and additions are not counted.
+Attention is the two products q k^T and (softmax) v, 2·rows²·width per block; the projections belong to the rest.
+Activation bytes are for one image in float32 and eager execution with attention written as two matrix products: every
+result is held from the operation that makes it until the last one that needs it, weights and tables not counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from brickwork.backbone.base import Backbone, BackboneConfig
+from brickwork.layers import Attention
+from brickwork.sampling.denoiser import Condition
+
+# Where a module's path, numbers left out, is counted; the longest prefix wins, and other modules keep their own name.
+PARTS = {
+    "blocks.attention": "blocks.attention",
+    "blocks.attention.qkv": "blocks.qkv",
+    "blocks.attention.proj": "blocks.proj",
+    "blocks.norm_attention": "blocks.norms",
+    "blocks.norm_mlp": "blocks.norms",
+    "classes": "embed",
+    "position": "embed",
+    "text": "embed",
+    "time": "embed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One row of the table: parameters held and MACs per evaluation of one image."""
+
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Cost of one evaluation for one image.
+
+    Attributes:
+        size: Height and width counted for, in pixels.
+        parameters: Trainable numbers.
+        parameters_with_tables: The same with fixed tables (position sinusoids, rotations).
+        macs: Of one evaluation.
+        macs_without_attention: The same without the two products of each attention.
+        activation_bytes: Most that is live at once while one image passes without gradients.
+        training_bytes: What is kept for the backward pass, per image.
+        score_bytes: One block's rows² scores of all heads: a fused attention kernel holds none of them, the matrix form
+            up to two copies at once.
+        parts: Part name → Part; parameters and MACs add up to the totals.
+    """
+
+    size: int
+    parameters: int
+    parameters_with_tables: int
+    macs: int
+    macs_without_attention: int
+    activation_bytes: int
+    training_bytes: int
+    score_bytes: int
+    parts: dict[str, Part]
+
+    def macs_per_image(self, evaluations: int, *, guided: bool = False) -> int:
+        """MACs of one sampled image: evaluations (steps · calls of the solver), doubled by classifier-free guidance."""
+        return evaluations * (2 if guided else 1) * self.macs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """A table for people: parts, then totals."""
+        rows = [("part", "parameters", "MMAC", "share")]
+        for name, part in self.parts.items():
+            share = f"{part.macs / self.macs:.1%}" if self.macs else ""
+            rows.append((name, f"{part.parameters:,}", f"{part.macs / 1e6:,.2f}", share))
+        rows.append(("total", f"{self.parameters:,}", f"{self.macs / 1e6:,.2f}", ""))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3))]).rstrip() for row in rows
+        ]
+        return "\n".join(
+            [
+                *lines,
+                f"one evaluation at {self.size}x{self.size}: {self.macs / 1e9:.4g} GMAC "
+                f"({self.macs_without_attention / 1e9:.4g} without attention); 1 MAC = 2 FLOP",
+                f"parameters: {self.parameters / 1e6:.4g} M trainable, "
+                f"{self.parameters_with_tables / 1e6:.4g} M with fixed tables",
+                f"activations of one image, fp32: {self.activation_bytes / 1e6:.4g} MB at most at once, "
+                f"{self.training_bytes / 1e6:.4g} MB kept for training",
+            ]
+        )
+
+
+def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
+    """Count a backbone of this config without allocating its weights.
+
+    Args:
+        config: Also says channels, classes and text, which all count.
+        size: Height and width of the image in pixels; by default the config's own.
+
+    Raises:
+        ConfigError: A size that the config cannot take.
+    """
+    config = config if size is None else dataclasses.replace(config, size=size)
+    with torch.device("meta"):
+        backbone = config.build()
+        inputs = _inputs(config)
+    counted = _Watch(backbone)
+    with torch.no_grad(), counted, _current_module(backbone, counted.path):
+        backbone(*inputs)
+    kept = _Watch(backbone)
+    with torch.enable_grad(), kept:
+        output = backbone(*inputs)
+    training_bytes = kept.live_bytes  # while ``output`` still holds the graph
+    del output
+
+    parameters: Counter[str] = Counter()
+    for name, parameter in backbone.named_parameters():
+        parameters[_part(name)] += parameter.numel()
+    macs: Counter[str] = Counter()
+    for path, count in counted.macs.items():
+        macs[_part(path)] += count
+    tables = sum(buffer.numel() for buffer in backbone.buffers())
+    order = dict.fromkeys([*macs, *parameters])
+    return Cost(
+        size=config.size,
+        parameters=parameters.total(),
+        parameters_with_tables=parameters.total() + tables,
+        macs=macs.total(),
+        macs_without_attention=macs.total() - counted.attention_macs,
+        activation_bytes=counted.peak_bytes,
+        training_bytes=training_bytes,
+        score_bytes=counted.score_bytes,
+        parts={name: Part(parameters=parameters[name], macs=macs[name]) for name in order},
+    )
+
+
+class _Watch(TorchDispatchMode):
+    """Counts MACs by module, and bytes of live results, of everything run within it."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.path: list[tuple[str, nn.Module]] = []
+        self.macs: Counter[str] = Counter()
+        self.attention_macs = 0
+        self.score_bytes = 0
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        self._known = weakref.WeakSet[torch.UntypedStorage]()
+        for tensor in (*backbone.parameters(), *backbone.buffers()):
+            self._known.add(tensor.untyped_storage())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self._add(count(*args, **(kwargs or {}), out_val=out) // 2, out)
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self._hold(tensor)
+        return out
+
+    def _add(self, macs: int, out: Tensor) -> None:
+        name, module = self.path[-1] if self.path else ("", None)
+        self.macs[name] += macs
+        if isinstance(module, Attention):
+            self.attention_macs += macs
+            if out.shape[-1] == out.shape[-2]:
+                self.score_bytes = max(self.score_bytes, out.nbytes)
+
+    def _hold(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if tensor.device.type != "meta" or storage in self._known:
+            return
+        self._known.add(storage)
+        self.live_bytes += storage.nbytes()
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        weakref.finalize(storage, self._drop, storage.nbytes())
+
+    def _drop(self, num_bytes: int) -> None:
+        self.live_bytes -= num_bytes
+
+
+@contextmanager
+def _current_module(backbone: Backbone, path: list[tuple[str, nn.Module]]) -> Iterator[None]:
+    """Keep ``path`` equal to the modules whose forward is running, outermost first."""
+    handles = []
+    for name, module in backbone.named_modules():
+        handles.append(module.register_forward_pre_hook(lambda module, _, name=name: path.append((name, module))))
+        handles.append(module.register_forward_hook(lambda *_: (path.pop(), None)[1]))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _part(path: str) -> str:
+    words = [word for word in path.split(".") if not word.isdigit()]
+    for end in range(len(words), 0, -1):
+        part = PARTS.get(".".join(words[:end]))
+        if part is not None:
+            return part
+    return ".".join(words[:2]) if words[:1] == ["blocks"] else (words[0] if words else "other")
+
+
+def _inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition]:
+    labels = torch.zeros(1, dtype=torch.long) if config.num_classes else None
+    text = torch.zeros(1, config.text_length, config.text_width) if config.text_length else None
+    x = torch.zeros(1, config.channels, config.size, config.size)
+    return x, torch.zeros(1), Condition(labels=labels, text=text)
