@@ -1,0 +1,168 @@
+"""A NumPy .npz: plain arrays of images, or encoded images one after the other with their offsets.
+
+| key | layout "images" | layout "jpeg" |
+| --- | --- | --- |
+| images | uint8 (N, H, W) or (N, H, W, C), C = 1, 3 or 4 | |
+| jpeg, offsets | | uint8 (total,), int (N+1,): image i is jpeg[offsets[i]:offsets[i+1]], of any format |
+
+Both may have labels (N,), classes (K,), captions (N,), names (N,) and split (N,): 0 train, 1 validation, 2 test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from brickwork.data.decode import decode_image, on_white
+from brickwork.data.folder import fingerprint_of
+from brickwork.data.source import SPLITS, Images, Pixels, Rows, Source, checked_labels
+from brickwork.errors import DataError
+
+LAYOUTS = "images (N, H, W[, C]), or jpeg (total,) with offsets (N+1,)"
+KEYS = ("images", "jpeg", "offsets", "labels", "classes", "captions", "names", "split")
+Read = tuple[Callable[[int], Pixels], Callable[[int], bytes]]
+
+
+def open_arrays(path: Path) -> Source:
+    """The images of an .npz in either layout.
+
+    Raises:
+        DataError: If it is damaged, pickled, in neither layout, or its arrays do not fit each other.
+    """
+    arrays = read_arrays(path)
+    name = str(path)
+    if "images" in arrays:
+        images = checked_images(name, arrays["images"])
+        count, picture_of = len(images), from_pixels(images)
+    else:
+        jpeg, offsets = checked_offsets(name, arrays["jpeg"], arrays["offsets"])
+        count, picture_of = len(offsets) - 1, None
+    names = texts(name, arrays, "names", count) or [f"image {i}" for i in range(count)]
+    image, identity = picture_of or from_bytes(jpeg, offsets, names)  # pyright: ignore[reportPossiblyUnboundVariable]
+    classes = tuple(str(c) for c in arrays["classes"].reshape(-1)) if "classes" in arrays else None
+    labels, classes = checked_labels(name, arrays["labels"], count, classes) if "labels" in arrays else (None, ())
+    captions = texts(name, arrays, "captions", count)
+    return Source(
+        name=name,
+        image=image,
+        identity=identity,
+        names=names,
+        labels=labels,
+        classes=classes,
+        captions=captions,
+        splits=split_codes(name, arrays["split"], count) if "split" in arrays else None,
+        mirrors=captions is None,
+        fingerprint=fingerprint_of(path.parent, [path.name]),
+    )
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz that have a meaning here, unpacked; pickled ones are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: a single array, not an .npz; save it with np.savez(path, images=array)")
+            found = list(file.files)
+            if "images" not in found and not {"jpeg", "offsets"} <= set(found):
+                raise DataError(f"{path}: has the keys {', '.join(found) or '(none)'}; needed is {LAYOUTS}")
+            return {key: one_array(path, file, key) for key in KEYS if key in found}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, MemoryError) as error:
+        if "pickle" in str(error):
+            raise DataError(
+                f"{path}: not an .npz but something pickled or damaged; pickles are never opened"
+            ) from error
+        raise DataError(
+            f"{path}: not an .npz that can be read ({error or type(error).__name__}); make it again"
+        ) from error
+
+
+def one_array(path: Path, file: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    """One array, unless opening it would run a pickle."""
+    try:
+        return file[key]
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        advice = f"save {key} with a plain dtype: np.asarray({key}, dtype=str) for texts, np.uint8 for images"
+        raise DataError(f"{path}: {key} is a pickled object array, which is never opened; {advice}") from error
+
+
+def checked_images(name: str, images: np.ndarray) -> Images:
+    """Images as (N, H, W, C) or a DataError."""
+    if images.dtype != np.uint8:
+        raise DataError(f"{name}: images are {images.dtype}; they must be uint8, 0 to 255: scale and round them")
+    if images.ndim == 3:
+        images = images[:, :, :, None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or 0 in images.shape[1:]:
+        raise DataError(
+            f"{name}: images have shape {images.shape}; it must be (N, H, W) or (N, H, W, C) with C = 1, 3 or 4"
+        )
+    return images
+
+
+def from_pixels(images: Images) -> Read:
+    """Readers of rows of an array."""
+
+    def image(i: int) -> Pixels:
+        if images.shape[3] == 4:
+            return np.asarray(on_white(Image.fromarray(images[i]), "RGB"))
+        return images[i]
+
+    return image, lambda i: hashlib.sha256(images[i].tobytes()).digest()
+
+
+def checked_offsets(name: str, jpeg: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, Rows]:
+    """The bytes (total,) and the places (N+1,) where each image begins and the last one ends, or a DataError."""
+    if jpeg.dtype != np.uint8 or jpeg.ndim != 1:
+        raise DataError(f"{name}: jpeg is {jpeg.dtype} of shape {jpeg.shape}; it must be uint8 of shape (total,)")
+    if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or len(offsets) < 1:
+        raise DataError(
+            f"{name}: offsets are {offsets.dtype} of shape {offsets.shape}; they must be whole numbers, (N+1,)"
+        )
+    offsets = offsets.astype(np.int64)
+    if offsets[0] < 0 or offsets[-1] > len(jpeg) or (np.diff(offsets) < 0).any():
+        raise DataError(
+            f"{name}: offsets go from {offsets.min()} to {offsets.max()}; they must rise from 0 to at "
+            f"most {len(jpeg)}, the length of jpeg: make them with np.cumsum of the lengths"
+        )
+    return jpeg, offsets
+
+
+def from_bytes(jpeg: np.ndarray, offsets: Rows, names: list[str]) -> Read:
+    """Readers of images that lie one after the other in an array of bytes."""
+
+    def data(i: int) -> bytes:
+        return jpeg[offsets[i] : offsets[i + 1]].tobytes()
+
+    return lambda i: decode_image(data(i), names[i]), lambda i: hashlib.sha256(data(i)).digest()
+
+
+def texts(name: str, arrays: Mapping[str, np.ndarray], key: str, count: int) -> list[str] | None:
+    """An array of texts as a list, None if there is no such key."""
+    if key not in arrays:
+        return None
+    array = arrays[key]
+    if array.dtype.kind not in "US" or array.shape != (count,):
+        raise DataError(f"{name}: {key} are {array.dtype} of shape {array.shape}; they must be str of shape ({count},)")
+    return [t.decode("utf-8", "replace") for t in array.tolist()] if array.dtype.kind == "S" else array.tolist()
+
+
+def split_codes(name: str, split: np.ndarray, count: int) -> Rows:
+    """Splits, by number or by name, as int64 (N,)."""
+    if split.shape != (count,):
+        raise DataError(f"{name}: split has shape {split.shape}; it must be ({count},), one per image")
+    if split.dtype.kind == "U":
+        values, where = np.unique(split, return_inverse=True)
+        codes = np.array([SPLITS.get(str(v), -1) for v in values], np.int64)[where]
+    else:
+        codes = split.astype(np.int64) if split.dtype.kind in "iu" else np.full(count, -1)
+    if not np.isin(codes, list(SPLITS.values())).all():
+        known = ", ".join(f"{code} {key}" for key, code in SPLITS.items())
+        raise DataError(f"{name}: split holds {np.unique(split)[:5].tolist()}; it must be {known}")
+    return codes

@@ -1,0 +1,54 @@
+"""How the images of a set are chosen and made to fit: everything about the data that changes a result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from brickwork.data.fit import CROPS, FILTERS
+from brickwork.data.split import CHOICES
+from brickwork.errors import ConfigError, UnknownNameError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How images are chosen and made to fit."""
+
+    size: int | None = None
+    """Side in pixels that every image is resized to; none: as they are, if all are equal."""
+    channels: int | None = None
+    """1 for grey, 3 for colour; none: grey if all images are grey."""
+    crop: str = "centre"
+    """Before resizing: centre (the largest square) or none (the images are square)."""
+    box: tuple[int, int, int, int] | None = None
+    """Fixed part to cut out first: left, top, right, bottom in pixels of the original."""
+    filter: str = "lanczos"
+    """How to resize: lanczos, box, bilinear, bicubic or nearest."""
+    flip: bool | None = None
+    """Mirror half of the training images; none: only photographs, not digits, text or what has captions."""
+    split: str = "train"
+    """Images to use: train, validation, test, heldout or all."""
+    holdout: float = 0.05
+    """Share held out by hash, 0 to 1, where the set has no split of its own."""
+    strict: bool = False
+    """Refuse a set with a broken image instead of skipping that image."""
+
+    def __post_init__(self) -> None:
+        """Check each value by itself.
+
+        Raises:
+            ConfigError: For a number out of its range.
+            UnknownNameError: For a crop, filter or split that is not there.
+        """
+        for kind, name, known in (("crop", self.crop, CROPS), ("filter", self.filter, FILTERS)):
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        if self.split not in CHOICES:
+            raise UnknownNameError("split", self.split, CHOICES)
+        if self.size is not None and self.size < 1:
+            raise ConfigError(f"size {self.size}: images are at least 1 pixel wide; choose a larger one")
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"channels {self.channels}: images are grey (1) or colour (3); choose one of these")
+        if not 0 <= self.holdout < 1:
+            raise ConfigError(f"holdout {self.holdout}: a share is at least 0 and below 1; 0.05 is usual")
+        if self.box is not None and not (0 <= self.box[0] < self.box[2] and 0 <= self.box[1] < self.box[3]):
+            raise ConfigError(f"box {self.box}: it is left, top, right, bottom, with left < right and top < bottom")

@@ -1,0 +1,176 @@
+"""A set of images in memory, all of one size, with labels or captions: what training and measuring work on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from brickwork.data.cache import Decoded, cache_folder, cache_key, part_file, recall, remember
+from brickwork.data.config import DataConfig
+from brickwork.data.opening import open_source
+from brickwork.data.order import Flips
+from brickwork.data.reading import read_all
+from brickwork.data.rows import Gathering
+from brickwork.data.source import Images, Labels, Rows, Source
+from brickwork.errors import DataError
+
+__all__ = ["DataConfig", "Dataset", "load_dataset", "load_heldout"]
+
+MAX_BYTES = 2 << 30
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """N images of one size.
+
+    Args:
+        name: Where they came from.
+        images: uint8 (N, H, W, C), C = 1 or 3; in memory, or mapped from a file.
+        labels: int64 (N,), index into classes; None if there are none.
+        classes: Class names, also of classes that this split has no image of; empty without labels.
+        captions: One text per image, or None.
+        skipped: One line for each image left out because it could not be read.
+        flip: Whether to mirror half of the images in training.
+        digest: sha256 of images, labels and captions, in hex.
+    """
+
+    name: str
+    images: Images
+    labels: Labels | None
+    classes: tuple[str, ...]
+    captions: tuple[str, ...] | None
+    skipped: tuple[str, ...]
+    flip: bool
+    digest: str
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def batch(self, indices: Rows, flips: Flips | None = None) -> Images:
+        """The images of these indices, uint8 (B, H, W, C), those with a true flip mirrored left to right."""
+        out = self.images[indices]
+        if flips is not None and flips.any():
+            out[flips] = out[flips, :, ::-1]
+        return np.asarray(out)
+
+
+def load_dataset(
+    spec: str | Path,
+    config: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    *,
+    progress: bool = False,
+    max_bytes: int = MAX_BYTES,
+    cache: Path | None = None,
+) -> Dataset:
+    """Read, crop and resize all images of one split.
+
+    Images that cannot be read are left out, listed in .skipped and counted in one logged warning.
+
+    Args:
+        spec: A path or name, as for open_source.
+        config: Which images, and how they are made to fit.
+        progress: Whether to show a bar.
+        max_bytes: A set above this is kept in a file and mapped, not held in memory.
+        cache: The folder of that file; None for the user's cache.
+
+    Raises:
+        DataError: For nothing there, no images, mixed sizes without a size, or a broken image with config.strict.
+        OutputError: If that file cannot be written.
+    """
+    source = open_source(spec, config.split, holdout=config.holdout)
+    decoded = decode_all(source, config, progress, max_bytes, cache or cache_folder())
+    if decoded.skipped:
+        num, first = len(decoded.skipped), decoded.skipped[0]
+        LOG.warning("%s: skipped %d of %d images that cannot be read; first: %s", source.name, num, len(source), first)
+    if not len(decoded.images):
+        raise DataError(f"{source.name}: none of {len(source)} images can be read; first: {decoded.skipped[0]}")
+    kept = np.array(decoded.kept, np.int64)
+    labels = None if source.labels is None else source.labels[kept]
+    captions = None if source.captions is None else tuple(source.captions[i] for i in decoded.kept)
+    return Dataset(
+        name=source.name,
+        images=decoded.images,
+        labels=labels,
+        classes=source.classes,
+        captions=captions,
+        skipped=decoded.skipped,
+        flip=mirrors(source) if config.flip is None else config.flip,
+        digest=digest_of(decoded.images, labels, captions),
+    )
+
+
+def load_heldout(spec: str | Path, config: DataConfig = DataConfig(), *, progress: bool = False) -> Dataset:  # noqa: B008
+    """The held-out twin of a training set: its own test images, else validation, else the share held out by hash.
+
+    Raises:
+        DataError: As load_dataset; also if nothing is held out.
+    """
+    return load_dataset(spec, replace(config, split="heldout"), progress=progress)
+
+
+def decode_all(source: Source, config: DataConfig, progress: bool, max_bytes: int, folder: Path) -> Decoded:
+    """Decode into memory, or into a file if all would take more than max_bytes."""
+    if config.size is not None and len(source) * config.size**2 * (config.channels or 3) <= max_bytes:
+        return gather(source, config, progress, None)
+    if config.size is None and first_bytes(source, config) * len(source) <= max_bytes:
+        return gather(source, config, progress, None)
+    key = cache_key(source, (config.size, config.channels, config.crop, config.box, config.filter))
+    known = recall(folder, key)
+    if known is not None and not (config.strict and known.skipped):
+        return known
+    with part_file(folder, key) as part:
+        return remember(folder, key, part, gather(source, config, progress, part))
+
+
+def gather(source: Source, config: DataConfig, progress: bool, path: Path | None) -> Decoded:
+    """Decode every image, to memory or to a file."""
+    gathering = Gathering(len(source), config.channels, path)
+    kept, skipped = [], []
+    for i, result in enumerate(read_all(source, config, progress)):
+        if isinstance(result, DataError):
+            if config.strict:
+                raise DataError(f"{source.name}: {result}; mend or remove it, or leave out --strict to skip it")
+            skipped.append(str(result))
+            continue
+        gathering.add(result.pixels, result.label)
+        kept.append(i)
+    return Decoded(gathering.close(), kept, tuple(skipped))
+
+
+def first_bytes(source: Source, config: DataConfig) -> int:
+    """Bytes of the first image that can be read, as it will be kept."""
+    for result in read_all(source, config, progress=False):
+        if not isinstance(result, DataError):
+            height, width, channels = result.pixels.shape
+            return height * width * (config.channels or channels)
+    return 0
+
+
+def mirrors(source: Source) -> bool:
+    """Whether mirrored images are as good: not of digits or text, with captions, or in classes named by one sign."""
+    single = bool(source.classes) and all(len(name) == 1 for name in source.classes)
+    return source.mirrors and source.captions is None and not single
+
+
+def digest_of(images: Images, labels: Labels | None, captions: tuple[str, ...] | None) -> str:
+    """sha256 in hex over the shape, the pixels, the labels as little-endian int64, and the captions, if any."""
+    digest = hashlib.sha256(repr(images.shape).encode())
+    rows = max(1, (1 << 24) // max(1, images[0].nbytes))
+    for i in range(0, len(images), rows):
+        digest.update(np.ascontiguousarray(images[i : i + rows]).data)
+    digest.update(b"labels" if labels is None else labels.astype("<i8").tobytes())
+    for caption in captions or ():
+        digest.update(caption.encode() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""A data set of the Hugging Face hub, by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from brickwork.data.decode import decode_image, pixels_of
+from brickwork.data.source import SPLITS, Pixels, Source, checked_labels
+from brickwork.data.tree import SPLIT_FOLDERS
+from brickwork.errors import DataError, MissingExtraError
+
+IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "picture")
+LABEL_NAMES = ("label", "labels", "class", "fine_label", "coarse_label")
+CAPTION_NAMES = ("caption", "captions", "text", "prompt", "description")
+
+
+def open_hub(name: str) -> Source:
+    """All splits of "owner/name" or "owner/name:config" whose names say train, validation or test.
+
+    The image column is the first of the feature type Image, with those called "image" and the like going first; labels
+    come from a ClassLabel column, captions from a text column called "caption", "text" or the like. Nothing that comes
+    with the data set is run.
+
+    Raises:
+        MissingExtraError: Without the package datasets.
+        DataError: If it is not there, or no column holds images.
+    """
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("hub", "datasets", "a data set of the Hugging Face hub") from error
+    library: Any = datasets
+    repository, _, config = name.partition(":")
+    try:
+        loaded = library.load_dataset(repository, config or None)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"hf:{name}: cannot be loaded ({first}); check the name and the network") from error
+    return source_of(name, usable_splits(name, loaded), library)
+
+
+def usable_splits(name: str, loaded: Any) -> dict[str, Any]:
+    """Our name of each split → its table."""
+    if not isinstance(loaded, Mapping):
+        return {"train": loaded}
+    tables = {SPLIT_FOLDERS[str(key)]: table for key, table in loaded.items() if str(key) in SPLIT_FOLDERS}
+    if not tables:
+        raise DataError(
+            f"hf:{name}: has the splits {', '.join(map(str, loaded))}; one must be train, validation or test"
+        )
+    return tables
+
+
+def source_of(name: str, tables: Mapping[str, Any], library: Any) -> Source:
+    """One source over the tables of all splits."""
+    features = next(iter(tables.values())).features
+    column = column_of(features, ("Image",), IMAGE_NAMES)
+    if column is None:
+        raise DataError(f"hf:{name}: has the columns {', '.join(features)}, of which none is of the feature type Image")
+    rows = [undecoded(table, column, library) for table in tables.values()]
+    starts = np.cumsum([0, *map(len, rows)])
+    places = [f"{split} {i}" for split, table in zip(tables, rows, strict=True) for i in range(len(table))]
+
+    def cell(i: int) -> Any:
+        part = int(np.searchsorted(starts, i, side="right")) - 1
+        return rows[part][int(i - starts[part])][column]
+
+    label_column = column_of(features, ("ClassLabel",), LABEL_NAMES)
+    labels, classes = None, ()
+    if label_column is not None:
+        values = np.array([v for table in tables.values() for v in table[label_column]])
+        labels, classes = checked_labels(f"hf:{name}", values, len(places), features[label_column].names)
+    captions = captions_of(features, tables)
+    prints = [str(getattr(table, "_fingerprint", "")) for table in tables.values()]
+    return Source(
+        name=f"hf:{name}",
+        image=lambda i: cell_pixels(cell(i), places[i]),
+        identity=lambda i: cell_identity(cell(i)),
+        names=places,
+        labels=labels,
+        classes=classes,
+        captions=captions,
+        splits=np.repeat(np.array([SPLITS[split] for split in tables], np.int64), np.diff(starts)),
+        mirrors=captions is None,
+        fingerprint="/".join(prints) if all(prints) else "",
+    )
+
+
+def column_of(features: Mapping[str, Any], types: tuple[str, ...], names: tuple[str, ...]) -> str | None:
+    """The first column of a feature type, those with a usual name first."""
+    found = [key for key, feature in features.items() if type(feature).__name__ in types]
+    return next((key for key in names if key in found), found[0] if found else None)
+
+
+def captions_of(features: Mapping[str, Any], tables: Mapping[str, Any]) -> list[str] | None:
+    """The texts of the column that is called like a caption and holds strings; None without one."""
+    for key in CAPTION_NAMES:
+        if key in features and getattr(features[key], "dtype", None) in ("string", "large_string"):
+            return [str(text or "") for table in tables.values() for text in table[key]]
+    return None
+
+
+def undecoded(table: Any, column: str, library: Any) -> Any:
+    """The table with the files' own bytes, not pictures, so that our decoder sees 16 bits, CMYK and EXIF itself."""
+    if not hasattr(table, "cast_column"):
+        return table
+    return table.cast_column(column, library.Image(decode=False))
+
+
+def cell_bytes(cell: Any) -> bytes | None:
+    """The bytes of an image file in a cell, None if it holds a picture or an array."""
+    if isinstance(cell, Mapping):
+        if cell.get("bytes") is not None:
+            return cell["bytes"]
+        with open(cell["path"], "rb") as file:
+            return file.read()
+    return cell if isinstance(cell, bytes) else None
+
+
+def cell_pixels(cell: Any, name: str) -> Pixels:
+    """One cell as uint8 (H, W, C)."""
+    try:
+        data = cell_bytes(cell)
+    except OSError as error:
+        raise DataError(f"{name}: {error}") from error
+    if data is not None:
+        return decode_image(data, name)
+    if isinstance(cell, Image.Image):
+        try:
+            return pixels_of(cell.copy())
+        except Exception as error:  # a lazy picture reads its broken bytes only now
+            raise DataError(f"{name}: {error}") from error
+    raise DataError(f"{name}: the image column holds {type(cell).__name__}, not an image")
+
+
+def cell_identity(cell: Any) -> bytes:
+    """What stays with an image wherever it stands in the table: its bytes, or its pixels."""
+    data = cell_bytes(cell)
+    if data is not None:
+        return hashlib.sha256(data).digest()
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray(cell), allow_pickle=False)
+    return hashlib.sha256(buffer.getvalue()).digest()

@@ -1,0 +1,107 @@
+"""IDX files, the format of MNIST and Fashion-MNIST: big-endian sizes, then bytes; packed with gzip or not.
+
+An images file starts with 0, 0, 8 (uint8), 3 (axes), then N, H, W as uint32; a labels file with 0, 0, 8, 1, then N.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from brickwork.data.folder import fingerprint_of
+from brickwork.data.source import SPLITS, Source, checked_labels
+from brickwork.errors import DataError
+
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+"""Fashion-MNIST's classes 0 to 9, by its authors' table."""
+
+PREFIXES = {"train": "train", "t10k": "test", "test": "test"}
+MAX_BYTES = 1 << 34
+
+
+def idx_files(folder: Path) -> dict[str, Path]:
+    """Split → images file, of the IDX files directly in a folder; empty if there are none."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        prefix = path.name.split("-")[0]
+        if prefix in PREFIXES and "-images" in path.name and "idx3-ubyte" in path.name and path.is_file():
+            found.setdefault(PREFIXES[prefix], path)
+    return found
+
+
+def open_idx(path: Path) -> Source:
+    """The images of a folder of IDX files, or of one images file, with the labels that lie beside.
+
+    Raises:
+        DataError: If a file is truncated or no IDX of bytes, or labels and images differ in number.
+    """
+    files = idx_files(path) if path.is_dir() else {"": path}
+    parts = [read_pair(file) for file in files.values()]
+    if len({images.shape[1:] for images, _ in parts}) > 1:
+        raise DataError(
+            f"{path}: {' and '.join(str(images.shape[1:]) for images, _ in parts)} pixels; splits must agree"
+        )
+    images = np.concatenate([images for images, _ in parts]) if len(parts) > 1 else parts[0][0]
+    labels, classes = None, ()
+    if all(labels is not None for _, labels in parts):
+        names = FASHION if "fashion" in (path if path.is_dir() else path.absolute().parent).name.lower() else None
+        given = np.concatenate([labels for _, labels in parts if labels is not None])
+        labels, classes = checked_labels(str(path), given, len(images), names)
+    splits = None
+    if path.is_dir():
+        splits = np.concatenate([np.full(len(p[0]), SPLITS[s], np.int64) for s, p in zip(files, parts, strict=True)])
+    return Source(
+        name=str(path),
+        image=lambda i: images[i, :, :, None],
+        identity=lambda i: hashlib.sha256(images[i].tobytes()).digest(),
+        names=[f"image {i}" for i in range(len(images))],
+        labels=labels,
+        classes=classes,
+        splits=splits,
+        mirrors=False,
+        fingerprint=fingerprint_of(path if path.is_dir() else path.parent, [file.name for file in files.values()]),
+    )
+
+
+def read_pair(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images uint8 (N, H, W) of one file and labels uint8 (N,) of the file of the same name with "labels", if any."""
+    images = read_idx(path, axes=3)
+    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    if beside.name == path.name or not beside.exists():
+        return images, None
+    labels = read_idx(beside, axes=1)
+    if len(labels) != len(images):
+        raise DataError(f"{beside}: {len(labels)} labels for {len(images)} images; there must be one label per image")
+    return images, labels
+
+
+def read_idx(path: Path, axes: int) -> np.ndarray:
+    """One IDX file of uint8 with so many axes."""
+    length = 4 + 4 * axes
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rb") if packed else path.open("rb") as file:
+            head = file.read(length)
+            if head[:4] != bytes([0, 0, 8, axes]):
+                want = bytes([0, 0, 8, axes]).hex(" ")
+                raise DataError(
+                    f"{path}: starts with {head[:4].hex(' ')}; an IDX file of uint8 with {axes} axes with {want}"
+                )
+            shape = struct.unpack(f">{axes}I", head[4:])
+            count = math.prod(shape)
+            if count > MAX_BYTES:
+                raise DataError(f"{path}: claims {count} bytes; up to {MAX_BYTES} are read: split it")
+            body = file.read(count + 1)
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise DataError(f"{path}: truncated or damaged ({error}); get it again") from error
+    if len(body) != count:
+        more = "fewer" if len(body) < count else "more"
+        raise DataError(f"{path}: holds {more} bytes than the {count} of {'x'.join(map(str, shape))}; get it again")
+    return np.frombuffer(body, np.uint8).reshape(shape)

@@ -1,0 +1,56 @@
+"""From what the user typed to a source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brickwork.data.archive import open_archive
+from brickwork.data.arrays import open_arrays
+from brickwork.data.digits import open_digits
+from brickwork.data.folder import open_folder
+from brickwork.data.hub import open_hub
+from brickwork.data.idx import idx_files, open_idx
+from brickwork.data.source import Source
+from brickwork.data.split import choose
+from brickwork.errors import DataError
+
+HUB = "hf:"
+
+
+def open_source(spec: str | Path, split: str = "train", *, holdout: float = 0.05) -> Source:
+    """Open images by path or name.
+
+    Args:
+        spec: A folder of images, a folder of IDX files or one of them, a .zip, an .npz, "digits" (a folder of that name
+            is "./digits"), or "hf:owner/name[:config]", a data set of the Hugging Face hub.
+        split: "train", "validation", "test", "heldout" (test, else validation, else a share by hash) or "all".
+        holdout: The share held out by hash where the source has no split of its own.
+
+    Raises:
+        DataError: If there is nothing there, it holds no images, or not that split.
+        MissingExtraError: If it needs a package that is not installed.
+    """
+    return choose(open_whole(spec), split, holdout)
+
+
+def open_whole(spec: str | Path) -> Source:
+    """All images of a source, of every split."""
+    if spec == "digits":
+        return open_digits()
+    if isinstance(spec, str) and spec.startswith(HUB):
+        return open_hub(spec.removeprefix(HUB))
+    path = Path(spec).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"{spec}: no such folder or file; give a folder, .zip, .npz, IDX file, 'digits' or hf:owner/name"
+        )
+    if path.is_dir():
+        return open_idx(path) if idx_files(path) else open_folder(path)
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        return open_archive(path)
+    if suffix == ".npz":
+        return open_arrays(path)
+    if suffix == ".gz" or "ubyte" in path.name:
+        return open_idx(path)
+    raise DataError(f"{spec}: a file of unknown kind; give a folder, .zip, .npz, IDX file, 'digits' or hf:owner/name")

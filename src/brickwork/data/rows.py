@@ -1,0 +1,90 @@
+"""Images gathered one after the other: in memory, or in an .npy file that is mapped afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from brickwork.data.decode import with_channels
+from brickwork.data.source import Images, Pixels
+from brickwork.errors import DataError
+
+Shape = tuple[int, int, int]
+
+
+class Gathering:
+    """Takes images of one size, one by one; turns to colour at the first coloured one, unless the channels are given.
+
+    Args:
+        limit: The most images that can come.
+        channels: 1 or 3; None for grey as long as all are.
+        path: The file to write; None for memory.
+    """
+
+    def __init__(self, limit: int, channels: int | None, path: Path | None) -> None:
+        """Nothing is allocated or opened before the first image."""
+        self.limit, self.channels, self.path = limit, channels, path
+        self.shape: Shape | None = None
+        self.count = 0
+        self.array = np.empty((0, 0, 0, 1), np.uint8)
+        self.file: IO[bytes] | None = None
+
+    def add(self, image: Pixels, label: str) -> None:
+        """Append one image. label: its size and name as the user knows them, for the message of a mismatch.
+
+        Raises:
+            DataError: If its height or width differ from the first one's.
+        """
+        image = with_channels(image, self.channels or max(image.shape[2], self.shape[2] if self.shape else 1))
+        if self.shape is None:
+            self.first = label
+            self.begin(image.shape)
+        elif image.shape[:2] != self.shape[:2]:
+            raise DataError(f"mixed sizes: {self.first} and {label}; images must have one size: give it with --size")
+        elif image.shape != self.shape:
+            self.colour(image.shape)
+        if self.file is not None:
+            self.file.write(np.ascontiguousarray(image).data)
+        else:
+            self.array[self.count] = image
+        self.count += 1
+
+    def begin(self, shape: Shape) -> None:
+        """Make room for images of one shape."""
+        self.shape = shape
+        if self.path is None:
+            self.array = np.empty((self.limit, *shape), np.uint8)
+        else:
+            self.file = self.path.open("wb")
+            write_header(self.file, self.limit, shape)
+
+    def colour(self, shape: Shape) -> None:
+        """Give the images gathered so far three equal channels."""
+        if self.path is None:
+            grey = self.array[: self.count]
+            self.begin(shape)
+            self.array[: self.count] = grey
+            return
+        grey = self.close()
+        self.path.unlink()  # still mapped, so still readable
+        self.begin(shape)
+        assert self.file is not None
+        for image in grey:
+            self.file.write(np.repeat(image, 3, axis=2).data)
+
+    def close(self) -> Images:
+        """The images gathered, uint8 (N, H, W, C)."""
+        if self.path is None or self.file is None or self.shape is None:
+            return self.array[: self.count]
+        self.file.seek(0)
+        write_header(self.file, self.count, self.shape)
+        self.file.close()
+        return np.load(self.path, mmap_mode="r")
+
+
+def write_header(file: IO[bytes], count: int, shape: Shape) -> None:
+    """The head of an .npy file; as long for any count, so that it can be written again when the count is known."""
+    facts = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(file, facts)

@@ -1,0 +1,112 @@
+"""A source: images by index, with what is known of each; read only when asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from brickwork.errors import DataError
+
+Pixels = UInt8[np.ndarray, "H W C"]
+Images = UInt8[np.ndarray, "N H W C"]
+Labels = Int64[np.ndarray, "N"]
+Rows = Int64[np.ndarray, "N"]
+
+SPLITS = {"train": 0, "validation": 1, "test": 2}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """N images that are read one at a time.
+
+    Args:
+        name: What the user called it, for messages.
+        image: Row -> uint8 (H, W, C), C = 1 or 3. Raises DataError naming the image if it cannot be read. Thread-safe.
+        identity: Row -> bytes that stay the same when images are added or the whole is moved: a name, or the content.
+        names: Per row, what to call it in a message.
+        labels: int64 (N,), index into classes; None if there are none.
+        classes: Class names; empty without labels.
+        captions: One text per row, or None.
+        splits: int64 (N,), a value of SPLITS per row; None if the source has no splits of its own.
+        mirrors: Whether a mirror image is as good a picture: not so for digits and text.
+        fingerprint: Changes whenever the content may have; "" if that cannot be told.
+    """
+
+    name: str
+    image: Callable[[int], Pixels]
+    identity: Callable[[int], bytes]
+    names: Sequence[str]
+    labels: Labels | None = None
+    classes: tuple[str, ...] = ()
+    captions: Sequence[str] | None = None
+    splits: Rows | None = None
+    mirrors: bool = True
+    fingerprint: str = ""
+
+    def __len__(self) -> int:
+        """N, the number of images."""
+        return len(self.names)
+
+    def take(self, rows: Rows) -> Source:
+        """The same source with these rows only, in this order."""
+        image, identity = self.image, self.identity
+        return dataclasses.replace(
+            self,
+            image=lambda i: image(int(rows[i])),
+            identity=lambda i: identity(int(rows[i])),
+            names=Picked(self.names, rows),
+            labels=None if self.labels is None else self.labels[rows],
+            captions=None if self.captions is None else Picked(self.captions, rows),
+            splits=None if self.splits is None else self.splits[rows],
+        )
+
+
+@final
+class Picked(Sequence[str]):
+    """Some rows of a sequence of strings, without a copy."""
+
+    def __init__(self, whole: Sequence[str], rows: Rows) -> None:
+        """Rows of whole, in this order."""
+        self.whole, self.rows = whole, rows
+
+    def __len__(self) -> int:
+        """The number of rows picked."""
+        return len(self.rows)
+
+    def __getitem__(self, i):  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The i-th of the rows picked."""
+        if isinstance(i, slice):
+            return [self.whole[int(row)] for row in self.rows[i]]
+        return self.whole[int(self.rows[i])]
+
+
+def checked_labels(
+    name: str, labels: np.ndarray, count: int, classes: Sequence[str] | None
+) -> tuple[Labels, tuple[str, ...]]:
+    """Labels as int64 (N,) with a name for every class: the given names, or the numbers themselves.
+
+    Raises:
+        DataError: If there is not one label per image, or one is no whole number or has no class.
+    """
+    labels = np.asarray(labels)
+    if labels.size != count:
+        raise DataError(f"{name}: {labels.size} labels for {count} images; there must be one label per image")
+    if labels.dtype.kind not in "iub":
+        raise DataError(f"{name}: labels are {labels.dtype}; they must be whole numbers from 0, one per class")
+    labels = labels.reshape(count).astype(np.int64)
+    low, high = (int(labels.min()), int(labels.max())) if count else (0, -1)
+    if low < 0:
+        raise DataError(f"{name}: label {low} is below 0; number the classes from 0, or leave the labels out")
+    if classes is None:
+        classes = [str(k) for k in range(high + 1)]
+    if high >= len(classes):
+        raise DataError(
+            f"{name}: label {high} has no class; {len(classes)} are named: number them from 0 or name them all"
+        )
+    return labels, tuple(str(c) for c in classes)

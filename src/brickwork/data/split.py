@@ -1,0 +1,72 @@
+"""Which images of a source are for training and which are held out."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from brickwork.data.source import SPLITS, Source
+from brickwork.errors import DataError, UnknownNameError
+
+CHOICES = {
+    "train": "the source's own, or all but the held-out share",
+    "validation": "the source's own",
+    "test": "the source's own, or the held-out share",
+    "heldout": "test, else validation, else the held-out share",
+    "all": "every image",
+}
+
+
+def choose(source: Source, split: str, holdout: float) -> Source:
+    """The images of one split, in the source's order.
+
+    A source with at least two splits of its own keeps them. Of any other a share is held out by a hash of each image's
+    identity: an image stays on its side when others are added, and equal images are on the same side.
+
+    Args:
+        source: All the images there are.
+        split: A key of CHOICES.
+        holdout: The share held out where the source has no split of its own, 0 to 1; at least one image if above 0.
+
+    Raises:
+        DataError: If there is no such split.
+    """
+    if split not in CHOICES:
+        raise UnknownNameError("split", split, CHOICES)
+    if not len(source):
+        raise DataError(f"{source.name}: no images in it; give a source with at least one")
+    if split == "all":
+        return source
+    own = [] if source.splits is None else [name for name, code in SPLITS.items() if (source.splits == code).any()]
+    if source.splits is not None and own != ["train"]:
+        if split == "heldout":
+            split = next((name for name in ("test", "validation") if name in own and own != [name]), split)
+        if split not in own:
+            raise DataError(f"{source.name}: no split {split!r}; it has {', '.join(own)}: choose one of these")
+        return source.take(np.flatnonzero(source.splits == SPLITS[split]))
+    if split == "validation":
+        raise DataError(
+            f"{source.name}: no split 'validation'; it has 'train' and, by hash, 'test': choose one of these"
+        )
+    held = held_out(source, holdout)
+    if split != "train" and not held.any():
+        why = "it has one image only" if holdout else "the held-out share is 0"
+        raise DataError(f"{source.name}: no split {split!r}, for {why}; raise --holdout or add images")
+    return source.take(np.flatnonzero(~held if split == "train" else held))
+
+
+def held_out(source: Source, holdout: float) -> np.ndarray:
+    """bool (N,): whose hash, as a fraction of 1, is below the share. The lowest one always, the highest one never."""
+    if holdout <= 0 or len(source) < 2:
+        return np.zeros(len(source), bool)
+    place = np.array([fraction(source.identity(i)) for i in range(len(source))])
+    held = place < holdout
+    held[place.argmin()] = True
+    held[place.argmax()] = False
+    return held
+
+
+def fraction(identity: bytes) -> float:
+    """A number in [0, 1) that looks random and depends on the identity alone: 64 bits of its sha256."""
+    return int.from_bytes(hashlib.sha256(identity).digest()[:8], "big") / 2**64
