@@ -1,0 +1,32 @@
+"""The moving average of the weights, its memory counted in images seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def ema_rate(*, images_seen: int, batch: int, half_life: float, rampup: float) -> float:
+    """How far one step moves the average towards the weights, 0 to 1.
+
+    ``1 - 2^(-batch / h)`` with ``h = min(half_life, rampup * images_seen)``: after h images half of the old average is
+    left. The ramp lets the average forget the start early on. EDM, https://arxiv.org/abs/2206.00364, appendix F.2.
+
+    Args:
+        images_seen: Images seen before this step.
+        batch: Images in this step.
+        half_life: In images; 0 for no average (the weights themselves).
+        rampup: Largest half-life as a share of the images seen; 0 for no ramp.
+    """
+    if rampup:
+        half_life = min(half_life, rampup * images_seen)
+    return -math.expm1(-math.log(2) * batch / half_life) if half_life > 0 else 1.0
+
+
+@torch.no_grad()
+def move_average(average: Sequence[Tensor], weights: Sequence[Tensor], rate: float) -> None:
+    """In place: average += rate * (weights - average)."""
+    torch._foreach_lerp_(list(average), list(weights), rate)  # pyright: ignore[reportPrivateImportUsage]

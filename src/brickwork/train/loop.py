@@ -1,0 +1,127 @@
+"""Training: one function that reads as the algorithm in the papers; what is written meanwhile is in ``run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from brickwork.codec.base import Pixels
+from brickwork.data.dataset import Dataset
+from brickwork.errors import ConfigError
+from brickwork.model import Model, choose_device
+from brickwork.train.batches import Batch, draw_batch
+from brickwork.train.interrupt import Interrupt
+from brickwork.train.loss import denoising_loss
+from brickwork.train.recipe import Recipe, fit_to_data
+from brickwork.train.run import Run
+from brickwork.train.state import TrainState
+from brickwork.train.transfer import transfer
+
+
+def train(
+    recipe: Recipe,
+    data: Dataset,
+    out: str | Path,
+    heldout: Dataset | None = None,
+    *,
+    device: str = "auto",
+    init: Model | None = None,
+    resume: bool = True,
+    progress: bool = True,
+) -> Model:
+    """Train a model; returns its averaged weights, which are also in ``out/model.safetensors``.
+
+    A run that was interrupted or killed goes on from its last save when it is called again with the same arguments, and
+    ends with the same weights, bit for bit, as one that never stopped (same device and number of threads, budget in
+    steps or images).
+
+    Args:
+        recipe: Everything that changes the result. The backbone's size, channels and classes are set from the data.
+        data: Training images.
+        out: The run folder.
+        heldout: Images never trained on, for the held-out loss.
+        device: "auto", "cpu", "cuda" or "mps".
+        init: A model whose weights are the start, as far as they fit.
+        resume: Go on with a run that ``out`` holds; else such a folder is refused.
+        progress: Show a bar and messages on standard error.
+
+    Raises:
+        ConfigError: The recipe cannot be trained on this data, or differs from the run in ``out``.
+        OutputError: ``out`` cannot be written or is full; the last saved files are whole.
+        TrainingError: The loss is not finite again and again.
+    """
+    recipe = fit_to_data(recipe, data)
+    model = build_model(recipe, data).to(choose_device(device))
+    notes = [f"init: {transfer(init, model)}"] if init is not None else []
+    state = TrainState(model, recipe)
+    run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
+    for note in notes:
+        run.say(note)
+    try:
+        with Interrupt() as interrupt:
+            prepare(state, draw_batch(recipe, data, model, state.counters))
+            run.save()
+            while not run.finished and not interrupt.asked:
+                batch = draw_batch(recipe, data, model, state.counters)
+                state.update(accumulate_gradient(state, batch))
+                run.after_step()
+            run.finish()
+    finally:
+        run.close()
+    state.average.precision = "fp32"
+    return state.average
+
+
+def accumulate_gradient(state: TrainState, batch: Batch) -> torch.Tensor:
+    """Gradient of the batch's mean loss, computed part by part; returns that loss, detached."""
+    recipe, total = state.recipe, torch.zeros_like(state.loss_sum)
+    for part in batch.parts(recipe.accumulation):
+        losses = denoising_loss(state.model, part.x0, part.noise, part.t, part.condition, recipe.weighting)
+        loss = losses.mean() / recipe.accumulation
+        loss.backward()
+        total += loss.detach()
+    return total
+
+
+def build_model(recipe: Recipe, data: Dataset) -> Model:
+    """A fresh model on the CPU; its weights depend on the recipe's seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        backbone = recipe.backbone.build()
+    codec = Pixels(num_channels=recipe.backbone.channels)
+    classes = tuple(data.classes) if recipe.backbone.num_classes else ()
+    model = Model(backbone, recipe.process, recipe.target, codec, classes)
+    model.precision = recipe.precision
+    return model
+
+
+def prepare(state: TrainState, batch: Batch) -> None:
+    """Let attention choose its kernels before the first save, which keeps the choice; then compile.
+
+    Raises:
+        ConfigError: Compiling was asked for and does not work here.
+    """
+    part = next(batch.parts(state.recipe.accumulation))
+    first = Batch(x0=part.x0, noise=part.noise, t=part.t, condition=part.condition)
+    _try_out(state, first)
+    if not state.recipe.compile:
+        return
+    blocks = state.model.backbone.get_submodule("blocks") if hasattr(state.model.backbone, "blocks") else None
+    for block in blocks if isinstance(blocks, nn.ModuleList) else [state.model.backbone]:
+        block.compile()
+    try:
+        _try_out(state, first)
+    except Exception as error:  # the compiler's errors are of many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f"compile = true does not work here ({reason}): on a CPU it needs a C++ compiler such as g++; "
+            "install one or set compile = false"
+        ) from error
+
+
+def _try_out(state: TrainState, part: Batch) -> None:
+    """One forward and backward pass that changes nothing."""
+    denoising_loss(state.model, part.x0, part.noise, part.t, part.condition, state.recipe.weighting).mean().backward()
+    state.optimizer.zero_grad(set_to_none=True)

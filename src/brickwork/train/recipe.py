@@ -1,0 +1,192 @@
+"""Recipe: everything that changes the result of a training run, in one frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal
+
+from brickwork.backbone.base import BackboneConfig
+from brickwork.data.dataset import DataConfig, Dataset
+from brickwork.errors import ConfigError
+from brickwork.sampling.process import LinearFlow, NoiseProcess
+from brickwork.sampling.target import Target, Velocity
+from brickwork.train.loss import Plain, Weighting
+from brickwork.train.schedule import Schedule, budget_spent
+from brickwork.train.times import LogitNormal, TimeSampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
+
+    log_every: int = 50
+    """Steps between two lines of the log."""
+    eval_every: int = 1000
+    """Steps between two held-out losses by noise level; 0 for one at the end."""
+    eval_images: int = 128
+    """Held-out images in that loss."""
+    sample_every: int = 0
+    """Steps between two sample sheets; 0 for one at the end."""
+    sheet_seeds: int = 8
+    """Pictures per class on a sheet."""
+    sheet_steps: int = 50
+    """Solver steps of a sheet; 0 for no sheets."""
+    sheet_guidance: float = 1.0
+    """Classifier-free guidance of a sheet; 1 is off."""
+    save_minutes: float = 5.0
+    """Minutes between two saves; 0 for none by the clock."""
+    save_every: int = 0
+    """Steps between two saves; 0 for none by steps. The end always saves."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "sheet_seeds", "eval_images"):
+            _at_least(f"report.{name}", getattr(self, name), 1)
+        for name in ("eval_every", "sample_every", "sheet_steps", "save_minutes", "save_every"):
+            _at_least(f"report.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that changes the result of a training run."""
+
+    backbone: BackboneConfig
+    """The network; its size, channels and classes are set from the data."""
+    process: NoiseProcess = field(default_factory=LinearFlow)
+    """How noise is added."""
+    target: Target = field(default_factory=Velocity)
+    """What the network's output estimates."""
+    times: TimeSampling = field(default_factory=LogitNormal)
+    """Which noise levels training looks at."""
+    weighting: Weighting = field(default_factory=Plain)
+    """How much an error counts at each level."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """How images are read."""
+    conditional: bool = True
+    """Learn the data's classes, where it has some."""
+    label_dropout: float = 0.1
+    """Share of images whose label is hidden, so that guidance can be used; 0 to 1."""
+    batch: int = 128
+    """Images per optimizer step."""
+    accumulation: int = 1
+    """Parts that a batch is computed in; saves memory, changes the result by rounding only."""
+    lr: float = 1e-3
+    """Largest learning rate of AdamW."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's memories of the gradient and of its square."""
+    weight_decay: float = 0.01
+    """AdamW's decay, on all parameters."""
+    warmup: int = 250
+    """Steps over which the learning rate rises from 0."""
+    schedule: Schedule = "cosine"
+    """Learning rate after the warm-up: constant, or a cosine that reaches 0 with the budget."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 for no clipping."""
+    ema_half_life: float = 500_000.0
+    """Images after which half of the averaged weights is new; 0 for no average."""
+    ema_rampup: float = 0.05
+    """Largest half-life as a share of the images seen so far; 0 for no ramp."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic inside the backbone; weights, loss and optimizer are always fp32."""
+    compile: bool = False
+    """Compile the blocks with torch.compile; on a CPU this needs a C++ compiler."""
+    seed: int = 0
+    """Of weights, image order, noise, times and hidden labels."""
+    steps: int = 0
+    """Budget in optimizer steps; 0 for none. Of several budgets the first reached ends the run."""
+    images: int = 0
+    """Budget in images seen; 0 for none."""
+    minutes: float = 0.0
+    """Budget in minutes by the clock; 0 for none."""
+    report: Report = field(default_factory=Report)
+    """What is written while the run goes on."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "accumulation"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("lr", "weight_decay", "warmup", "clip", "ema_half_life", "ema_rampup", "seed", *BUDGETS):
+            _at_least(name, getattr(self, name), 0)
+        if self.batch % self.accumulation:
+            raise ConfigError(
+                f"batch {self.batch} cannot be computed in {self.accumulation} equal parts: "
+                "let accumulation divide batch"
+            )
+        if not 0 <= self.label_dropout <= 1:
+            raise ConfigError(f"label_dropout is {self.label_dropout}: it is a share, from 0 to 1")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}: it must be {' or '.join(known)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas are {self.betas}: each must be from 0 up to, not including, 1")
+
+    def spent(self, *, step: int, images_seen: int, seconds: float) -> float:
+        """The share of the budget that is spent; training ends at 1."""
+        return budget_spent(
+            steps=self.steps,
+            images=self.images,
+            minutes=self.minutes,
+            step=step,
+            images_seen=images_seen,
+            seconds=seconds,
+        )
+
+
+BUDGETS = ("steps", "images", "minutes")
+CHOICES = {"schedule": ("constant", "cosine"), "precision": ("fp32", "bf16")}
+
+
+def fit_to_data(recipe: Recipe, data: Dataset) -> Recipe:
+    """The recipe with the backbone made for these images: size, channels, number of classes; checked to be trainable.
+
+    Raises:
+        ConfigError: No budget is set, images are not square, or text is asked for that the data has no embedding of.
+    """
+    if not any(getattr(recipe, name) for name in BUDGETS):
+        raise ConfigError("no budget: set steps, images or minutes above 0")
+    if recipe.backbone.text_length:
+        raise ConfigError(
+            f"the backbone has {recipe.backbone.text_length} text tokens, and training on captions is not possible "
+            "yet: set backbone.text_length = 0"
+        )
+    _, height, width, channels = data.images.shape
+    if height != width:
+        raise ConfigError(f"images are {width}x{height}: training needs squares; set data.size or data.crop")
+    num_classes = len(data.classes) if recipe.conditional and data.labels is not None else 0
+    backbone = replace(recipe.backbone, size=height, channels=channels, num_classes=num_classes)
+    return replace(recipe, backbone=backbone)
+
+
+def differing_fields(old: Recipe, new: Recipe) -> list[str]:
+    """Names of the result-changing fields in which two recipes differ, as "process.beta_max: 20.0 → 10.0".
+
+    The report never counts. Budgets do not count while the learning rate is constant: then a longer run begins with the
+    shorter one.
+    """
+    ignored = {"report", *(BUDGETS if old.schedule == new.schedule == "constant" else ())}
+    before, after = (dict(_leaves(recipe, ignored)) for recipe in (old, new))
+    missing = "none"
+    return [
+        f"{name}: {before.get(name, missing)} → {after.get(name, missing)}"
+        for name in before | after
+        if before.get(name, missing) != after.get(name, missing)
+    ]
+
+
+def _leaves(config: Any, ignored: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested configs; a nested config's own name counts as a value."""
+    for item in fields(config):
+        if item.name in ignored:
+            continue
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            yield f"{prefix}{item.name}", type(value).__name__
+            yield from _leaves(value, set(), f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if not value >= least:
+        raise ConfigError(f"{name} is {value}: it must be {least} or more")

@@ -1,0 +1,284 @@
+"""The run folder: what is written while training goes on, and how a run is taken up again.
+
+recipe.toml        the resolved recipe
+state.safetensors  all that is needed to go on exactly
+model.safetensors  the averaged model: what is used afterwards
+log.jsonl          loss, learning rate, speed, held-out loss by level
+curve.png          the same as a picture
+samples/           sheets
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import brickwork
+from brickwork.checkpoint import MODEL_FILE, remove_leftovers, save
+from brickwork.data.dataset import Dataset
+from brickwork.errors import CheckpointError, ConfigError, TrainingError
+from brickwork.sampling.loop import sample
+from brickwork.sampling.picture import save_png, sheet, write_whole
+from brickwork.train.batches import encode_images
+from brickwork.train.curve import draw_curve
+from brickwork.train.heldout import LEVELS, loss_by_level
+from brickwork.train.journal import Journal, read_journal
+from brickwork.train.recipe import Recipe, differing_fields
+from brickwork.train.recipe_file import parse_recipe, to_toml
+from brickwork.train.state import TrainState, read_state
+
+STATE_FILE = "state.safetensors"
+RECIPE_FILE = "recipe.toml"
+LOG_FILE = "log.jsonl"
+CURVE_FILE = "curve.png"
+MAX_FAILURES = 3
+"""Returns to the same saved state before a run gives up."""
+
+
+@final
+class Run:
+    """A training run and its folder.
+
+    Args:
+        recipe: Resolved.
+        state: Fresh; where the folder holds a saved state and resume is set, it goes on from there.
+        data: Training images.
+        heldout: Images never trained on, or None.
+        out: The folder.
+        resume: Go on from a saved state; else a folder that holds one is refused.
+        progress: Show a bar and messages.
+
+    Raises:
+        ConfigError: The saved run has another recipe or other data.
+        CheckpointError: The saved state is broken.
+        OutputError: The folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        state: TrainState,
+        data: Dataset,
+        heldout: Dataset | None,
+        out: Path,
+        *,
+        resume: bool,
+        progress: bool,
+    ) -> None:
+        self.recipe, self.state, self.data, self.heldout, self.out = recipe, state, data, heldout, out
+        self.progress = progress
+        self.failures = 0
+        for name in (STATE_FILE, MODEL_FILE):
+            remove_leftovers(out / name)
+        saved = (out / STATE_FILE).exists()
+        if saved:
+            self._resume(resume)
+        write_whole(out / RECIPE_FILE, to_toml(recipe).encode())
+        step = state.counters.step if saved else -1
+        self.journal = Journal(out / LOG_FILE, step=step, tensorboard=recipe.report.tensorboard)
+        self.bar = tqdm(
+            total=1.0,
+            initial=state.spent,
+            disable=not progress,
+            bar_format="{percentage:3.0f}%|{bar:20}|{postfix} [{elapsed}<{remaining}]",
+        )
+        self._clock = time.perf_counter() - state.counters.seconds
+        self._saved_at = time.perf_counter()
+        self._logged = (state.counters.images_seen, state.counters.seconds)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent."""
+        return self.state.spent >= 1
+
+    # ---- while it goes on -----------------------------------------------------------------------------------------
+
+    def after_step(self) -> None:
+        """Write what is due after a step; go back to the saved state if the loss is no longer a number."""
+        now, report = self.state.counters, self.recipe.report
+        now.seconds = time.perf_counter() - self._clock
+        self.bar.update(min(self.state.spent, 1.0) - self.bar.n)
+
+        def due(steps: int) -> bool:
+            return steps > 0 and now.step % steps == 0
+
+        minutes = (time.perf_counter() - self._saved_at) / 60
+        saving = due(report.save_every) or 0 < report.save_minutes <= minutes
+        log, held_out, sheets = due(report.log_every), due(report.eval_every), due(report.sample_every)
+        if not (saving or log or held_out or sheets or self.finished):
+            return
+        if not self.state.is_finite():
+            self.roll_back()
+            return
+        if log:
+            self._log()
+        if not self.finished:  # the end writes all of these
+            if held_out:
+                self._hold_out()
+            if sheets:
+                self._draw_sheet()
+            if held_out or sheets:
+                self._draw_curve()
+            if saving:
+                self.save()
+
+    def save(self) -> None:
+        """Write state and averaged model, each atomically.
+
+        Raises:
+            OutputError: The place cannot be written; the previous files are whole.
+        """
+        record = {"recipe": to_toml(self.recipe), "data": self.data.digest}
+        self.state.save(self.out / STATE_FILE, record)
+        self.state.average.facts = self._facts()
+        save(self.state.average, self.out / MODEL_FILE)
+        self._saved_at = time.perf_counter()
+        self.failures = 0
+
+    def roll_back(self) -> None:
+        """Go on from the saved state with other noise.
+
+        Raises:
+            TrainingError: It came to this from the same state too often.
+        """
+        self.failures += 1
+        bad = self.state.counters.step
+        if self.failures >= MAX_FAILURES:
+            raise TrainingError(self._advice(bad))
+        tensors, header = read_state(self.out / STATE_FILE)
+        seconds, rollbacks = self.state.counters.seconds, self.state.counters.rollbacks
+        self.state.restore(tensors, header)
+        now = self.state.counters
+        now.seconds, now.rollbacks = seconds, rollbacks + 1
+        self.journal.rewind(now.step)
+        self.journal.write({"step": now.step, "event": "rolled back", "from_step": bad, "rollbacks": now.rollbacks})
+        failures = self.failures
+        self.save()
+        self.failures = failures
+        self.say(f"loss is not finite by step {bad}: back to step {now.step}, with other noise")
+
+    def finish(self) -> None:
+        """Save; where the budget is spent, also draw and measure what the end is due."""
+        if not self.state.is_finite():
+            self.roll_back()
+        self.save()
+        if self.finished:
+            self._hold_out()
+            self._draw_sheet()
+            self._draw_curve()
+        else:
+            self._draw_curve()
+            self.say(f"saved at step {self.state.counters.step}; run the same command to resume")
+
+    def close(self) -> None:
+        """Close log and bar."""
+        self.journal.close()
+        self.bar.close()
+
+    def say(self, message: str) -> None:
+        """A line for the user, beside the bar."""
+        if self.progress:
+            tqdm.write(message, file=sys.stderr)
+
+    # ---- parts ----------------------------------------------------------------------------------------------------
+
+    def _resume(self, resume: bool) -> None:
+        path = self.out / STATE_FILE
+        if not resume:
+            raise ConfigError(f"{self.out} already holds a run: choose another out folder, or let it resume")
+        tensors, header = read_state(path)
+        try:
+            before = parse_recipe(header["recipe"])
+        except (ConfigError, KeyError) as error:
+            reason = f"a recipe that cannot be read ({error})"
+            raise CheckpointError(f"{path} holds {reason}: choose another out folder") from error
+        if changed := differing_fields(before, self.recipe):
+            raise ConfigError(
+                f"{self.out} holds a run with another recipe ({'; '.join(changed[:3])}): resume it with its own "
+                f"{RECIPE_FILE}, or choose another out folder and start it from {self.out / MODEL_FILE} (init)"
+            )
+        if header["data"] != self.data.digest:
+            raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
+        self.state.restore(tensors, header)
+        self.say(f"resuming {self.out} at step {self.state.counters.step}")
+
+    def _log(self) -> None:
+        state, now = self.state, self.state.counters
+        loss, norm = (float(total) / max(now.since_log, 1) for total in (state.loss_sum, state.norm_sum))
+        images, seconds = self._logged
+        rate = (now.images_seen - images) / max(now.seconds - seconds, 1e-9)
+        self._logged = (now.images_seen, now.seconds)
+        state.loss_sum.zero_()
+        state.norm_sum.zero_()
+        now.since_log = 0
+        self.bar.set_postfix_str(f"step {now.step}  loss {loss:.4f}  {rate:,.0f} images/s", refresh=False)
+        record: dict[str, Any] = {"step": now.step, "images": now.images_seen, "seconds": round(now.seconds, 3)}
+        record |= {"loss": loss, "gradient_norm": norm, "lr": state.lr, "images_per_second": round(rate, 1)}
+        self.journal.write(record)
+
+    def _hold_out(self) -> None:
+        """Held-out loss by level on the first held-out images, to the log."""
+        if self.heldout is None or len(self.heldout.images) == 0:
+            return
+        model, count = self.state.average, self.recipe.report.eval_images
+        x0 = encode_images(model, np.asarray(self.heldout.images[:count]))
+        labels = None
+        if model.num_classes and self.heldout.labels is not None:
+            labels = torch.from_numpy(np.ascontiguousarray(self.heldout.labels[:count])).to(model.device)
+        losses = loss_by_level(model, x0, labels)
+        now = self.state.counters
+        by_level = {f"{level:.3g}": float(loss) for level, loss in zip(LEVELS, losses, strict=True)}
+        self.journal.write({"step": now.step, "images": now.images_seen, "held_out": by_level})
+
+    def _draw_sheet(self) -> None:
+        report, model, now = self.recipe.report, self.state.average, self.state.counters
+        if not report.sheet_steps:
+            return
+        rows, seeds = list(range(min(model.num_classes, 10))), list(range(report.sheet_seeds))
+        labels = [k for k in rows for _ in seeds] or None
+        guidance = report.sheet_guidance if labels else 1.0
+        images = sample(
+            model, seeds=seeds * max(len(rows), 1), labels=labels, steps=report.sheet_steps, guidance=guidance
+        )
+        captions = [model.classes[k] for k in rows] or None
+        scale = max(1, 64 // images.shape[1])
+        facts = {"step": now.step, "steps": report.sheet_steps, "guidance": guidance, "seeds": seeds, "labels": rows}
+        picture = sheet(images, columns=len(seeds), scale=scale, row_captions=captions)
+        save_png(picture, self.out / "samples" / f"step_{now.step:08d}.png", facts)
+
+    def _draw_curve(self) -> None:
+        save_png(draw_curve(read_journal(self.out / LOG_FILE)), self.out / CURVE_FILE)
+
+    def _facts(self) -> dict[str, Any]:
+        now = self.state.counters
+        return {
+            "finished": self.finished,
+            "steps": now.step,
+            "images": now.images_seen,
+            "minutes": round(now.seconds / 60, 2),
+            "data": self.data.digest,
+            "device": self.state.model.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "brickwork": brickwork.__version__,
+            "recipe": to_toml(self.recipe),
+        }
+
+    def _advice(self, step: int) -> str:
+        r = self.recipe
+        advice = [f"a lower lr (now {r.lr:g})"]
+        if not 0 < r.clip <= 1:
+            advice.append(f"clip 1 (now {r.clip:g})")
+        advice.append(f"a longer warmup (now {r.warmup})")
+        if r.precision != "fp32":
+            advice.append("precision fp32")
+        return (
+            f"the loss was not finite {self.failures} times in a row, at last by step {step}: start again with "
+            f"{', '.join(advice)}, in another out folder; the last good state stays in {self.out}"
+        )

@@ -1,0 +1,183 @@
+"""Everything a run must remember to go on exactly: weights, average, optimizer moments, counters; one atomic file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from brickwork.attention import kernel_choices, set_kernel_choices
+from brickwork.checkpoint import read_tensors, write_tensors
+from brickwork.errors import CheckpointError
+from brickwork.model import Model
+from brickwork.train.ema import ema_rate, move_average
+from brickwork.train.recipe import Recipe
+from brickwork.train.schedule import learning_rate
+
+STATE = "brickwork-state"
+FORMAT = 1
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(kw_only=True)
+class Counters:
+    """Where a run stands."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    images_seen: int = 0
+    """Images of all steps."""
+    seconds: float = 0.0
+    """By the clock, over all sittings."""
+    rollbacks: int = 0
+    """Returns to a saved state after a loss that was not finite; shifts the noise, so that it is not met again."""
+    since_log: int = 0
+    """Steps since the last line of the log."""
+
+
+@final
+class TrainState:
+    """A model in training, its moving average, its optimizer and its counters.
+
+    Args:
+        model: Where training starts, on its device.
+        recipe: How it is trained.
+
+    Attributes:
+        average: The model that is kept: same network, averaged weights.
+        loss_sum: Loss summed over the steps since the last line of the log, on the device; so is norm_sum, of the
+            gradient. A sum that is not finite tells that some step was not, without a wait for the device each step.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe) -> None:
+        self.model = model.train().requires_grad_(True)
+        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.recipe = recipe
+        self.counters = Counters()
+        self.parameters = list(self.model.parameters())
+        self.averages = list(self.average.parameters())
+        fused = model.device.type in ("cpu", "cuda", "mps")
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=fused
+        )
+        self.loss_sum = torch.zeros((), device=model.device)
+        self.norm_sum = torch.zeros((), device=model.device)
+
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent."""
+        now = self.counters
+        return self.recipe.spent(step=now.step, images_seen=now.images_seen, seconds=now.seconds)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        r = self.recipe
+        return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=self.spent)
+
+    @property
+    def ema_rate(self) -> float:
+        """How far the next step moves the average."""
+        r = self.recipe
+        return ema_rate(
+            images_seen=self.counters.images_seen, batch=r.batch, half_life=r.ema_half_life, rampup=r.ema_rampup
+        )
+
+    def update(self, loss: Tensor) -> None:
+        """One step from the gradients at hand: clip, AdamW, average, count.
+
+        Args:
+            loss: Mean loss of the batch, kept for the log.
+        """
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self.recipe.clip:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm)
+        self.optimizer.param_groups[0]["lr"] = self.lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        move_average(self.averages, self.parameters, self.ema_rate)
+        self.loss_sum += loss
+        self.norm_sum += norm
+        self.counters.step += 1
+        self.counters.images_seen += self.recipe.batch
+        self.counters.since_log += 1
+
+    def is_finite(self) -> bool:
+        """Whether every loss and gradient since the last line of the log was a number."""
+        return bool(torch.isfinite(self.loss_sum + self.norm_sum))
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write everything as one file, atomically.
+
+        Args:
+            path: Where to.
+            record: JSON-like facts to keep beside: recipe and data.
+
+        Raises:
+            OutputError: The place cannot be written; the previous file is whole.
+        """
+        header = {"format": FORMAT, "counters": asdict(self.counters), "kernels": kernel_choices(), **record}
+        write_tensors(path, self._tensors(), {STATE: json.dumps(header)})
+
+    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Go on from what :func:`read_state` read, exactly.
+
+        Raises:
+            CheckpointError: The tensors are not those of this recipe's model.
+        """
+        own = self._weights()
+        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        found = {name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("adamw.")}
+        if wanted != found:
+            odd = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
+            raise CheckpointError(f"the saved state does not fit the model ({odd[0]}): choose another out folder")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+        steps = tensors["adamw.step"]
+        moments = {
+            i: {"step": steps[i].clone(), **{m: tensors[f"adamw.{m}.{i}"] for m in MOMENTS}}
+            for i in range(len(self.parameters))
+            if f"adamw.exp_avg.{i}" in tensors
+        }
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.counters = Counters(**header["counters"])
+        set_kernel_choices(header["kernels"])
+
+    def _weights(self) -> dict[str, Tensor]:
+        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict(keep_vars=True).items()}
+        named |= {f"average.{name}": tensor for name, tensor in self.average.state_dict(keep_vars=True).items()}
+        return named | {"loss_sum": self.loss_sum, "norm_sum": self.norm_sum}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        steps = torch.zeros(len(self.parameters))
+        tensors = self._weights()
+        for i, parameter in enumerate(self.parameters):
+            moments = self.optimizer.state.get(parameter)
+            if moments:
+                steps[i] = float(moments["step"])
+                tensors |= {f"adamw.{m}.{i}": moments[m] for m in MOMENTS}
+        return tensors | {"adamw.step": steps}
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a saved state.
+
+    Raises:
+        CheckpointError: Missing, truncated, or no training state of ours.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        header = json.loads(metadata[STATE])
+        version = int(header["format"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no training state of brickwork: choose another out folder") from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} is a training state of format {version}, this brickwork resumes {FORMAT}")
+    return tensors, header
