@@ -1,0 +1,288 @@
+"""One safetensors file is one model: weights, and in its header everything needed to use them. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from brickwork.backbone.base import BackboneConfig
+from brickwork.backbone.presets import BACKBONES
+from brickwork.codec.base import CODECS
+from brickwork.errors import BrickworkError, CheckpointError, MissingExtraError, OutputError, UnknownNameError
+from brickwork.model import Model
+from brickwork.sampling.process import PROCESSES
+from brickwork.sampling.target import TARGETS
+
+FORMAT = 1
+HEADER = "brickwork"
+MODEL_FILE = "model.safetensors"
+SHIPPED = ("digits",)
+
+# What turns a header of format n into one of format n + 1, by n. Old files stay readable for ever.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+def to_entry(registry: Mapping[str, type], config: Any) -> list[Any]:
+    """A frozen config as ``[name, {field: value}]``, ready for JSON."""
+    name = next(name for name, kind in registry.items() if kind is type(config))
+    return [name, asdict(config)]
+
+
+def from_entry(registry: Mapping[str, type], entry: Any, kind: str) -> Any:
+    """The config that :func:`to_entry` wrote.
+
+    Raises:
+        UnknownNameError: No such name.
+        CheckpointError: Fields that the config does not have, or values it refuses.
+    """
+    if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and isinstance(entry[1], dict)):
+        raise CheckpointError(f"the header's {kind} is {entry!r}: it must be [name, fields]")
+    name, values = entry
+    if name not in registry:
+        raise UnknownNameError(kind, name, registry)
+    known = {f.name for f in fields(registry[name])}
+    if extra := sorted(set(values) - known):
+        raise CheckpointError(f"the header's {kind} {name!r} has unknown fields {', '.join(extra)}: upgrade brickwork")
+    return registry[name](**{k: _tuples(v) for k, v in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists where configs have tuples."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+# ---- files ------------------------------------------------------------------------------------------------------
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file that is either the old one or the new one, whatever happens meanwhile.
+
+    A temporary file beside it is written, flushed to the disk and renamed over it; then the folder is flushed.
+
+    Raises:
+        OutputError: The place cannot be written or the disk is full. The previous file is whole.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, temporary, dict(metadata))
+        os.chmod(temporary, 0o644)
+        _flush(temporary)
+        os.replace(temporary, path)
+        temporary = None
+        _flush(str(path.parent))
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OutputError(f"cannot write {path}: {reason}; free some space or choose another place") from error
+    finally:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that a killed :func:`write_tensors` to ``path`` left beside it."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _flush(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> Any:
+    """Open a safetensors file, or say in one line why it is none."""
+    if not path.exists():
+        raise CheckpointError(f"no file {path}: give a run folder, a model file, or a shipped model ({', '.join(SHIPPED)})")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        if path.read_bytes()[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise CheckpointError(
+                f"{path} is a pickle, and brickwork unpickles nothing: save its weights as safetensors"
+            ) from error
+        raise CheckpointError(f"{path} is no whole safetensors file ({error}): copy or train it again") from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, on the CPU, and its metadata.
+
+    Raises:
+        CheckpointError: Missing, truncated, or no safetensors file.
+    """
+    with _open(Path(path)) as file:
+        return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- models -----------------------------------------------------------------------------------------------------
+
+
+def header_of(model: Model) -> dict[str, Any]:
+    """Everything about a model but its weights, JSON-like."""
+    return {
+        "format": FORMAT,
+        "backbone": to_entry(BACKBONES, model.backbone.config),
+        "process": to_entry(PROCESSES, model.process),
+        "target": to_entry(TARGETS, model.target),
+        "codec": to_entry(CODECS, model.codec),
+        "classes": list(model.classes),
+        "training": model.facts,
+    }
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Write a model as one file, atomically. Sets ``model.digest``.
+
+    Raises:
+        OutputError: The place cannot be written; a previous file there is whole.
+    """
+    path = Path(path)
+    write_tensors(path, model.backbone.state_dict(), {HEADER: json.dumps(header_of(model))})
+    model.digest = file_digest(path)
+
+
+def find_model(name: str | Path) -> Path:
+    """The file behind a run folder, a model file or the name of a shipped model."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / MODEL_FILE).exists():
+            raise CheckpointError(f"{path} holds no {MODEL_FILE}: give a folder that `brickwork train` wrote")
+        return path / MODEL_FILE
+    if not path.exists() and str(name) in SHIPPED:
+        return Path(str(resources.files("brickwork") / "models" / f"{name}.safetensors"))
+    return path
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """A model file's header, brought to the present format.
+
+    Raises:
+        CheckpointError: No model of ours, or one of a later format.
+    """
+    path = find_model(path)
+    with _open(path) as file:
+        text = (file.metadata() or {}).get(HEADER)
+    if text is None:
+        raise CheckpointError(f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork")
+    try:
+        header = json.loads(text)
+        version = int(header["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} has a header that cannot be read ({error}): copy or train it again") from error
+    if version > FORMAT:
+        raise CheckpointError(f"{path} is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
+    while version < FORMAT:
+        header = MIGRATIONS[version](header)
+        version += 1
+    return header
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
+    """The model in a run folder, a file, or a shipped model by name: a denoiser, ready to draw.
+
+    The header's shapes are compared with the file's before anything is allocated.
+
+    Raises:
+        CheckpointError: Missing, truncated or foreign file, a pickle, or a header that lies about the weights.
+    """
+    path = find_model(path)
+    header = read_header(path)
+    try:
+        config: BackboneConfig = from_entry(BACKBONES, header["backbone"], "backbone")
+        process = from_entry(PROCESSES, header["process"], "process")
+        target = from_entry(TARGETS, header["target"], "target")
+        codec = from_entry(CODECS, header["codec"], "codec")
+        with _open(path) as file:
+            _compare(path, config, {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()})  # noqa: SIM118
+        model = Model(config.build(), process, target, codec, tuple(header["classes"]), header["training"])
+    except BrickworkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a header that cannot be used ({error!r}): copy or train it again") from error
+    weights, _ = read_tensors(path)
+    model.backbone.load_state_dict(weights, assign=True)
+    model.digest = file_digest(path)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _compare(path: Path, config: BackboneConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights that are not those the header promises."""
+    largest = max(4096, len(found), *(n for shape in found.values() for n in shape))
+    for field, value in asdict(config).items():  # or building it, even without memory, might take for ever
+        if isinstance(value, int) and value > largest:
+            raise CheckpointError(f"its header says {field}={value} and no weight in the file is that large")
+    with torch.device("meta"):
+        wanted = {k: tuple(v.shape) for k, v in config.build().state_dict().items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise CheckpointError(
+                f"its header promises {name} of shape {wanted.get(name, 'none')} and the file holds "
+                f"{found.get(name, 'none')}: header and weights are of different models"
+            )
+
+
+# ---- the Hub ----------------------------------------------------------------------------------------------------
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtraError("hub", "huggingface_hub", "sharing models through the Hugging Face Hub") from error
+    return huggingface_hub
+
+
+def push_to_hub(model: Model, repository: str, *, private: bool = False) -> str:
+    """Upload a model as ``model.safetensors`` with a short card; returns the commit's address.
+
+    Args:
+        model: The model.
+        repository: "owner/name"; made when it does not exist.
+        private: Whether a new repository is private.
+    """
+    api = _hub().HfApi()
+    api.create_repo(repository, private=private, exist_ok=True)
+    card = f"---\nlibrary_name: brickwork\n---\n\n`brickwork.from_pretrained({repository!r})`\n\n```json\n"
+    card += json.dumps(header_of(model), indent=2) + "\n```\n"
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, Path(folder) / MODEL_FILE)
+        (Path(folder) / "README.md").write_text(card)
+        return str(api.upload_folder(repo_id=repository, folder_path=folder))
+
+
+def from_pretrained(repository: str, *, revision: str | None = None, device: str | torch.device = "cpu") -> Model:
+    """Download a model that :func:`push_to_hub` uploaded, and load it.
+
+    Raises:
+        CheckpointError: The repository or its file cannot be had.
+    """
+    hub = _hub()
+    try:
+        path = hub.hf_hub_download(repository, MODEL_FILE, revision=revision)
+    except Exception as error:  # the hub's errors are of many kinds, none of them ours
+        raise CheckpointError(f"cannot fetch {MODEL_FILE} of {repository!r} from the Hub: {error}") from error
+    return load(path, device)

@@ -1,0 +1,77 @@
+"""Every error a user can cause, and no other.
+
+BrickworkError
+├── UnknownNameError     a name that is in no registry; says its neighbours
+├── ConfigError          sizes or options that cannot be built together
+├── ArgumentError        a value out of its range at a call: label, seed, shape
+├── DataError            images that are missing, broken or of the wrong kind
+├── CheckpointError      a model file that is truncated, foreign or inconsistent
+├── OutputError          a place that cannot be written
+├── MissingExtraError    an ability whose optional dependency is not installed
+└── TrainingError        a run that cannot go on
+
+The command line prints each as one line and leaves with exit code 1; every message states the value, the rule it broke
+and the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BrickworkError(Exception):
+    """Base of all errors that are the user's to mend."""
+
+
+class UnknownNameError(BrickworkError):
+    """A name that is not in the registry asked.
+
+    Args:
+        kind: What was looked for: "preset", "solver", ...
+        name: What was asked for.
+        known: The names there are.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = list(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or [k for k in known if k.startswith(name[:4])][:3]
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
+        super().__init__(f"no {kind} named {name!r}; {hint}")
+
+
+class ConfigError(BrickworkError):
+    """Options that cannot be built together."""
+
+
+class ArgumentError(BrickworkError):
+    """A value out of its range at a call."""
+
+
+class DataError(BrickworkError):
+    """Images that are missing, broken or of the wrong kind."""
+
+
+class CheckpointError(BrickworkError):
+    """A model file that is truncated, foreign or inconsistent."""
+
+
+class OutputError(BrickworkError):
+    """A place that cannot be written."""
+
+
+class MissingExtraError(BrickworkError):
+    """An optional dependency is missing.
+
+    Args:
+        extra: The extra that installs it, as in ``pip install "brickwork[extra]"``.
+        package: The import that failed.
+        purpose: What it is needed for.
+    """
+
+    def __init__(self, extra: str, package: str, purpose: str) -> None:
+        super().__init__(f'{purpose} needs {package}: pip install "brickwork[{extra}]"')
+
+
+class TrainingError(BrickworkError):
+    """A run that cannot go on."""

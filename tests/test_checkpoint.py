@@ -1,0 +1,201 @@
+"""One file is one model, and every other file is refused in one line."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from brickwork import checkpoint
+from brickwork.backbone.stoic import Stoic
+from brickwork.checkpoint import HEADER, find_model, load, read_header, read_tensors, save, write_tensors
+from brickwork.codec.base import Pixels
+from brickwork.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
+from brickwork.model import Model
+from brickwork.sampling.denoiser import Condition
+from brickwork.sampling.process import LinearFlow
+from brickwork.sampling.target import Velocity
+
+
+def make_model(seed: int = 0, **fields: Any) -> Model:
+    torch.manual_seed(seed)
+    config = Stoic.Config(**{"width": 32, "depth": 2, "heads": 2, "size": 8, "channels": 1, "num_classes": 3} | fields)
+    classes = ("cat", "dog", "owl")
+    return Model(config.build(), LinearFlow(), Velocity(), Pixels(num_channels=1), classes, {"images": 7}).eval()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    save(make_model(), tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_a_loaded_model_draws_what_the_saved_one_drew(file: Path) -> None:
+    model, again = make_model(), load(file)
+    x, sigma = torch.randn(2, 1, 8, 8), torch.tensor([0.3, 4.0])
+    condition = Condition(labels=torch.tensor([2, -1]))
+    assert torch.equal(model(x, sigma, condition), again(x, sigma, condition))
+    assert again.classes == ("cat", "dog", "owl")
+    assert again.facts == {"images": 7}
+    assert again.process == LinearFlow()
+    assert len(again.digest) == 64
+
+
+@pytest.mark.parametrize("position", ["none", "learned", "sincos", "rope", "coordinates"])
+def test_every_table_survives_the_file(tmp_path: Path, position: str) -> None:
+    model = make_model(position=position)
+    save(model, tmp_path / "a.safetensors")
+    x, sigma = torch.randn(1, 1, 8, 8), torch.tensor([1.0])
+    assert torch.equal(model(x, sigma, Condition()), load(tmp_path / "a.safetensors")(x, sigma, Condition()))
+
+
+def test_a_run_folder_is_a_model(file: Path) -> None:
+    assert find_model(file.parent) == file
+    assert read_header(file.parent)["backbone"][0] == "stoic"
+
+
+def test_bytes_do_not_depend_on_when_they_were_written(file: Path, tmp_path: Path) -> None:
+    save(make_model(), tmp_path / "again.safetensors")
+    assert file.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+def refuse(path: Path, *words: str) -> None:
+    with pytest.raises(CheckpointError) as error:
+        load(path)
+    message = str(error.value)
+    assert "\n" not in message
+    for word in (str(path), *words):
+        assert word in message
+
+
+def test_missing(tmp_path: Path) -> None:
+    refuse(tmp_path / "none.safetensors", "no file")
+
+
+def test_folder_without_model(tmp_path: Path) -> None:
+    refuse(tmp_path, "holds no model.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated(file: Path, share: float) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * share)])
+    refuse(file)
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    refuse(tmp_path / "foreign.safetensors", "not a model of brickwork")
+
+
+def test_text_file(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_text("hello, I am a text file and not a model")
+    refuse(tmp_path / "a.safetensors")
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("exploded").write_text, ("boom",))
+
+
+def test_a_pickle_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.safetensors").write_bytes(pickle.dumps(Bomb()))
+    refuse(tmp_path / "old.safetensors", "pickle")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "new.safetensors")
+    refuse(tmp_path / "new.safetensors", "pickle")
+    assert not (tmp_path / "exploded").exists()
+
+
+def rewrite(file: Path, change: Any) -> None:
+    tensors, metadata = read_tensors(file)
+    header = json.loads(metadata[HEADER])
+    change(header)
+    save_file(tensors, file, {HEADER: json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda h: h["backbone"][1].update(width=64), "different models"),
+        (lambda h: h["backbone"][1].update(depth=3), "different models"),
+        (lambda h: h["backbone"][1].update(width=33), "33"),
+        (lambda h: h["backbone"][1].update(width=10**9), "width"),
+        (lambda h: h["backbone"][1].update(depth=10**9), "depth"),
+        (lambda h: h["backbone"][1].update(wings=2), "wings"),
+        (lambda h: h["backbone"][1].update(width="wide"), ""),
+        (lambda h: h["backbone"].__setitem__(0, "stoc"), "stoic"),
+        (lambda h: h.pop("process"), "process"),
+        (lambda h: h.update(format=99), "upgrade"),
+        (lambda h: h.update(format="new"), ""),
+        (lambda h: h.update(classes=["a"]), "class names"),
+    ],
+)
+def test_a_header_that_lies(file: Path, change: Any, word: str) -> None:
+    rewrite(file, change)
+    refuse(file, word)
+
+
+def test_channels_of_backbone_and_codec_must_agree() -> None:
+    config = Stoic.Config(width=32, depth=1, heads=2, size=8, channels=3)
+    with pytest.raises(ConfigError, match="channels"):
+        Model(config.build(), LinearFlow(), Velocity(), Pixels(num_channels=1))
+
+
+def test_a_full_disk_leaves_the_previous_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for place in ("brickwork.checkpoint.save_file", "os.fsync", "os.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            with pytest.raises(OutputError, match="No space left"):
+                save(make_model(1), file)
+        assert file.read_bytes() == before
+        assert list(file.parent.iterdir()) == [file]
+
+
+def test_an_unwritable_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_tensors(tmp_path / "file" / "model.safetensors", {"a": torch.zeros(1)}, {})
+
+
+def test_the_hub_goes_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in with the two calls we use: what is pushed comes back."""
+    store = tmp_path / "hub"
+
+    class Api:
+        def create_repo(self, repository: str, **_: object) -> None:
+            (store / repository).mkdir(parents=True)
+
+        def upload_folder(self, *, repo_id: str, folder_path: str) -> str:
+            for source in Path(folder_path).iterdir():
+                (store / repo_id / source.name).write_bytes(source.read_bytes())
+            return "commit"
+
+    hub = types.SimpleNamespace(HfApi=Api, hf_hub_download=lambda r, f, revision: str(store / r / f))
+    monkeypatch.setattr(checkpoint, "_hub", lambda: hub)
+    model = make_model()
+    assert checkpoint.push_to_hub(model, "me/birds") == "commit"
+    assert "library_name: brickwork" in (store / "me/birds/README.md").read_text()
+    again = checkpoint.from_pretrained("me/birds")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    with pytest.raises(CheckpointError, match="me/none"):
+        checkpoint.from_pretrained("me/none")
+
+
+def test_a_missing_hub_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtraError, match=r"brickwork\[hub\]"):
+        checkpoint.from_pretrained("me/birds")
