@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
 from math import cos, pi, tan
 from typing import final
 
@@ -153,25 +152,31 @@ class DiscreteVp(NoiseProcess):
         """Entries of the table."""
         return round(self.t_max)
 
-    @cached_property
-    def levels(self) -> np.ndarray:
-        """Waist level at index 1, 2, ..., num_levels, float64."""
+    def __post_init__(self) -> None:
+        """Make the table now: made during a trace by torch it would hold the trace's stand-ins for numbers."""
         beta = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_levels) ** 2
-        return np.sqrt(np.expm1(-np.cumsum(np.log1p(-beta))))
+        levels = np.sqrt(np.expm1(-np.cumsum(np.log1p(-beta))))
+        object.__setattr__(self, "_levels", tuple(levels.tolist()))
+        object.__setattr__(self, "_slopes", tuple(np.diff(np.log(levels)).tolist()))
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Waist level at index 1, 2, ..., num_levels."""
+        return self.__dict__["_levels"]
 
     def _segment(self, index: Array, x: Array) -> tuple[Array, Array, Array]:
         """For whole indices, kept within 1 .. num_levels - 1: index, level, and d ln(level) / dt up to the next."""
         xp = namespace(index)
         index = xp.clip(index, 1, self.num_levels - 1)
         row = xp.asarray(index, dtype=xp.int64) - 1
-        return index, like(self.levels[:-1], x)[row], like(np.diff(np.log(self.levels)), x)[row]
+        return like(index, x), like(self.levels[:-1], x)[row], like(self.__dict__["_slopes"], x)[row]
 
     def at(self, t: Array) -> Coefficients:
         """From the interpolated level: alpha = 1 / sqrt(1 + level²)."""
         xp = namespace(t)
         _, _, slope = self._segment(xp.floor(t), t)
         level = self.level(t)
-        d_level = xp.where(t < 1, slope * 0 + float(self.levels[0]), slope * level)
+        d_level = xp.where(t < 1, slope * 0 + self.levels[0], slope * level)
         alpha = 1 / xp.sqrt(1 + level * level)
         return Coefficients(
             alpha=alpha, sigma=level * alpha, d_alpha=-level * d_level * alpha**3, d_sigma=d_level * alpha**3
@@ -181,12 +186,12 @@ class DiscreteVp(NoiseProcess):
         """Interpolated from the table."""
         xp = namespace(t)
         index, start, slope = self._segment(xp.floor(t), t)
-        return xp.where(t < 1, t * float(self.levels[0]), start * xp.exp(slope * (t - index)))
+        return xp.where(t < 1, t * self.levels[0], start * xp.exp(slope * (t - index)))
 
     def t_of(self, level: Array) -> Array:
         """The interpolation read backwards."""
         # Counting the levels passed is a search that torch.export and ONNX know how to write down.
-        xp, first = namespace(level), float(self.levels[0])
+        xp, first = namespace(level), self.levels[0]
         level = np.asarray(level, dtype=np.float64) if isinstance(level, float | int) else level
         passed = xp.sum(level[..., None] >= like(self.levels, level), -1)
         index, start, slope = self._segment(passed, level)
