@@ -65,8 +65,9 @@ def open_arrays(path: Path) -> Source:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz that have a meaning here, unpacked; pickled ones are refused."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
+        with path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            if isinstance(file, np.ndarray):
                 raise DataError(f"{path}: a single array, not an .npz; save it with np.savez(path, images=array)")
             found = list(file.files)
             if "images" not in found and not {"jpeg", "offsets"} <= set(found):

@@ -13,7 +13,7 @@ from brickwork.data.cache import Decoded, cache_folder, cache_key, part_file, re
 from brickwork.data.config import DataConfig
 from brickwork.data.opening import open_source
 from brickwork.data.order import Flips
-from brickwork.data.reading import read_all
+from brickwork.data.reading import read_all, read_one
 from brickwork.data.rows import Gathering
 from brickwork.data.source import Images, Labels, Rows, Source
 from brickwork.errors import DataError
@@ -122,9 +122,7 @@ def load_heldout(spec: str | Path, config: DataConfig = DataConfig(), *, progres
 
 def decode_all(source: Source, config: DataConfig, progress: bool, max_bytes: int, folder: Path) -> Decoded:
     """Decode into memory, or into a file if all would take more than max_bytes."""
-    if config.size is not None and len(source) * config.size**2 * (config.channels or 3) <= max_bytes:
-        return gather(source, config, progress, None)
-    if config.size is None and first_bytes(source, config) * len(source) <= max_bytes:
+    if len(source) * pixels_each(source, config) * (config.channels or 3) <= max_bytes:
         return gather(source, config, progress, None)
     key = cache_key(source, (config.size, config.channels, config.crop, config.box, config.filter))
     known = recall(folder, key)
@@ -136,26 +134,25 @@ def decode_all(source: Source, config: DataConfig, progress: bool, max_bytes: in
 
 def gather(source: Source, config: DataConfig, progress: bool, path: Path | None) -> Decoded:
     """Decode every image, to memory or to a file."""
-    gathering = Gathering(len(source), config.channels, path)
     kept, skipped = [], []
-    for i, result in enumerate(read_all(source, config, progress)):
-        if isinstance(result, DataError):
-            if config.strict:
-                raise DataError(f"{source.name}: {result}; mend or remove it, or leave out --strict to skip it")
-            skipped.append(str(result))
-            continue
-        gathering.add(result.pixels, result.label)
-        kept.append(i)
-    return Decoded(gathering.close(), kept, tuple(skipped))
+    with Gathering(len(source), config.channels, path) as gathering:
+        for i, result in enumerate(read_all(source, config, progress)):
+            if isinstance(result, DataError):
+                if config.strict:
+                    raise DataError(f"{source.name}: {result}; mend or remove it, or leave out --strict to skip it")
+                skipped.append(str(result))
+                continue
+            gathering.add(result.pixels, result.label)
+            kept.append(i)
+        return Decoded(gathering.close(), kept, tuple(skipped))
 
 
-def first_bytes(source: Source, config: DataConfig) -> int:
-    """Bytes of the first image that can be read, as it will be kept."""
-    for result in read_all(source, config, progress=False):
-        if not isinstance(result, DataError):
-            height, width, channels = result.pixels.shape
-            return height * width * (config.channels or channels)
-    return 0
+def pixels_each(source: Source, config: DataConfig) -> int:
+    """Pixels of an image as it will be kept: of the first one that can be read, if no size is asked."""
+    if config.size is not None:
+        return config.size**2
+    results = (read_one(source, config, i) for i in range(len(source)))
+    return next((r.pixels.shape[0] * r.pixels.shape[1] for r in results if not isinstance(r, DataError)), 0)
 
 
 def mirrors(source: Source) -> bool:

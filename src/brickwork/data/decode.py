@@ -19,6 +19,12 @@ MAX_PIXELS = 89_478_485
 GREY_MODES = {"1", "L", "LA", "La"}
 
 
+Image.init()
+SAFE = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "TGA")
+FORMATS = tuple(name for name in SAFE if name in Image.OPEN)
+"""What Pillow may take a file for. Not EPS and the like, for which it would start another program."""
+
+
 def decode_image(data: bytes, name: str = "image") -> Pixels:
     """Decode the bytes of one image file.
 
@@ -34,7 +40,7 @@ def decode_image(data: bytes, name: str = "image") -> Pixels:
         DataError: If it is no image, truncated, or of more than MAX_PIXELS pixels.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels")
             return pixels_of(image)

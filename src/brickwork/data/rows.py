@@ -31,6 +31,15 @@ class Gathering:
         self.array = np.empty((0, 0, 0, 1), np.uint8)
         self.file: IO[bytes] | None = None
 
+    def __enter__(self) -> Gathering:
+        """Nothing to do: the file is opened by the first image."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file, if an error left it open."""
+        if self.file is not None:
+            self.file.close()
+
     def add(self, image: Pixels, label: str) -> None:
         """Append one image. label: its size and name as the user knows them, for the message of a mismatch.
 

@@ -17,6 +17,9 @@ Images = UInt8[np.ndarray, "N H W C"]
 Labels = Int64[np.ndarray, "N"]
 Rows = Int64[np.ndarray, "N"]
 
+MAX_UNNAMED = 100_000
+"""Most classes that get numbers for names: a single stray label must not make millions."""
+
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 
@@ -103,6 +106,8 @@ def checked_labels(
     low, high = (int(labels.min()), int(labels.max())) if count else (0, -1)
     if low < 0:
         raise DataError(f"{name}: label {low} is below 0; number the classes from 0, or leave the labels out")
+    if classes is None and high >= MAX_UNNAMED:
+        raise DataError(f"{name}: label {high} is above {MAX_UNNAMED - 1}; number the classes from 0 without gaps")
     if classes is None:
         classes = [str(k) for k in range(high + 1)]
     if high >= len(classes):
