@@ -101,7 +101,7 @@ class Guided:
 
     Outside the interval, at scale 1 and where there is nothing to ask for, it is the conditional call, bit for bit.
 
-    Source: Ho and Salimans, 2207.12598, Eq. 6 (whose w is scale - 1); interval: Kynkäänniemi et al., 2404.07724, Eq. 5.
+    Source: Ho and Salimans, 2207.12598, Eq. 6 (whose w is scale - 1); interval: Kynkäänniemi et al., 2404.07724.
 
     Attributes:
         denoise: What is guided.

@@ -152,7 +152,7 @@ class DpmSolverPP(Solver):
     from divided differences; 2M as published takes (1 - e^-h) h / 2 in place of the factor of D'. The first steps have
     fewer values to look back on, and the step to 0 (h infinite) is D itself.
 
-    Source: Lu et al., 2211.01095, Algorithm 2 and Appendix D.
+    Source: Lu et al., 2211.01095, Algorithm 2; the third order in docs/derivations/waist.md.
 
     Attributes:
         order: 2 or 3.
