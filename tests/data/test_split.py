@@ -55,9 +55,9 @@ def test_equal_images_are_on_the_same_side(tmp_path: Path) -> None:
 
 def test_nothing_held_out(folder: Write) -> None:
     root = folder(files(0, 5))
-    assert len(open_source(root, holdout=0)) == 5
+    assert len(open_source(root, holdout=0.0)) == 5
     with pytest.raises(DataError, match="the held-out share is 0; raise --holdout"):
-        open_source(root, "heldout", holdout=0)
+        open_source(root, "heldout", holdout=0.0)
     alone = folder(files(0, 1), name="alone")
     assert len(open_source(alone)) == 1
     with pytest.raises(DataError, match="one image only"):

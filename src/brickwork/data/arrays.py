@@ -83,7 +83,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def one_array(path: Path, file: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+def one_array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     """One array, unless opening it would run a pickle."""
     try:
         return file[key]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image, ImageOps
 
-from brickwork.data.source import Pixels
+from brickwork.data.source import Changed, Pixels
 from brickwork.errors import DataError
 
 MAX_PIXELS = 89_478_485
@@ -94,7 +94,7 @@ def eight_bits(image: Image.Image) -> Pixels:
     return narrow[:, :, None]
 
 
-def with_channels(image: Pixels, channels: int) -> Pixels:
+def with_channels(image: Pixels, channels: int) -> Changed:
     """Grey as three equal channels, or colour as its luma (ITU-R BT.601, as Pillow's "L"). channels: 1 or 3."""
     if image.shape[2] == channels:
         return image

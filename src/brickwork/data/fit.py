@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from brickwork.data.source import Pixels
+from brickwork.data.source import Changed, Pixels
 from brickwork.errors import DataError
 
 FILTERS = {
@@ -21,7 +21,7 @@ CROPS = {"centre": "the largest square around the centre", "none": "the whole im
 Box = tuple[int, int, int, int]
 
 
-def fit(image: Pixels, *, size: int | None, crop: str, box: Box | None, filter: str, name: str) -> Pixels:  # noqa: A002
+def fit(image: Pixels, *, size: int | None, crop: str, box: Box | None, filter: str, name: str) -> Changed:  # noqa: A002
     """Cut out the box, if any, then crop, then resize to size x size pixels.
 
     Args:
@@ -53,7 +53,7 @@ def fit(image: Pixels, *, size: int | None, crop: str, box: Box | None, filter: 
     return resized[:, :, None] if grey else resized
 
 
-def cut(image: Pixels, box: Box, name: str) -> Pixels:
+def cut(image: Pixels, box: Box, name: str) -> Changed:
     """The part of an image inside a box."""
     left, top, right, bottom = box
     height, width = image.shape[:2]

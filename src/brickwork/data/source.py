@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt8
 from brickwork.errors import DataError
 
 Pixels = UInt8[np.ndarray, "H W C"]
+Changed = UInt8[np.ndarray, "h w c"]  # an image after a step that may change its size or channels
 Images = UInt8[np.ndarray, "N H W C"]
 Labels = Int64[np.ndarray, "N"]
 Rows = Int64[np.ndarray, "N"]
