@@ -91,8 +91,8 @@ class _Scale:
         low, high = min(values), max(values)
         if log:
             low, high = (low / 1.05, high * 1.05) if high < 1.2 * low else (low, high)
-        elif high <= low:
-            high = low + 1
+        else:
+            low, high = min(low, 0.0), max(high, 1.0)
         return cls(low, high, log, first, last)
 
     def __call__(self, value: float) -> float:

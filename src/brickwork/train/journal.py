@@ -48,7 +48,8 @@ class Journal:
                 if isinstance(value, float):
                     self._events.add_scalar(name, value, record["step"])
                 elif isinstance(value, dict):
-                    self._events.add_scalars(name, value, record["step"])
+                    for key, part in value.items():
+                        self._events.add_scalar(f"{name}/{key}", part, record["step"])
 
     def close(self) -> None:
         """Flush the events."""

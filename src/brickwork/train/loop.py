@@ -53,6 +53,11 @@ def train(
         TrainingError: The loss is not finite again and again.
     """
     recipe = fit_to_data(recipe, data)
+    if heldout is not None and (heldout.shape != data.shape or heldout.classes != data.classes):
+        raise ConfigError(
+            f"held-out images of {heldout.shape} and {len(heldout.classes)} classes beside training images of "
+            f"{data.shape} and {len(data.classes)}: prepare both alike (data.size, data.channels)"
+        )
     model = build_model(recipe, data).to(choose_device(device))
     notes = [f"init: {transfer(init, model)}"] if init is not None else []
     state = TrainState(model, recipe)
@@ -62,7 +67,8 @@ def train(
     try:
         with Interrupt() as interrupt:
             prepare(state, draw_batch(recipe, data, model, state.counters))
-            run.save()
+            if not run.resumed:
+                run.save()
             while not run.finished and not interrupt.asked:
                 batch = draw_batch(recipe, data, model, state.counters)
                 state.update(accumulate_gradient(state, batch))

@@ -74,13 +74,12 @@ class Run:
         self.recipe, self.state, self.data, self.heldout, self.out = recipe, state, data, heldout, out
         self.progress = progress
         self.failures = 0
-        for name in (STATE_FILE, MODEL_FILE):
-            remove_leftovers(out / name)
-        saved = (out / STATE_FILE).exists()
-        if saved:
+        self.resumed = (out / STATE_FILE).exists()
+        if self.resumed:
             self._resume(resume)
+        self._sweep()
         write_whole(out / RECIPE_FILE, to_toml(recipe).encode())
-        step = state.counters.step if saved else -1
+        step = state.counters.step if self.resumed else -1
         self.journal = Journal(out / LOG_FILE, step=step, tensorboard=recipe.report.tensorboard)
         self.bar = tqdm(
             total=1.0,
@@ -207,6 +206,13 @@ class Run:
             raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
         self.state.restore(tensors, header)
         self.say(f"resuming {self.out} at step {self.state.counters.step}")
+
+    def _sweep(self) -> None:
+        """Remove what a kill in the middle of writing left behind."""
+        for name in (STATE_FILE, MODEL_FILE):
+            remove_leftovers(self.out / name)
+        for leftover in (*self.out.glob(".*.part"), *self.out.glob("samples/.*.part")):
+            leftover.unlink(missing_ok=True)
 
     def _log(self) -> None:
         state, now = self.state, self.state.counters

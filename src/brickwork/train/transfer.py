@@ -74,9 +74,8 @@ def resize_positions(table: Tensor, places: int) -> Tensor:
     """A table of a square grid, (1, T, L), for a square grid of another size, (1, places, L); bicubic."""
     side, new_side = math.isqrt(table.shape[1]), math.isqrt(places)
     grid = table[0].unflatten(0, (side, side)).permute(2, 0, 1)[None].float()
-    grid = F.interpolate(
-        grid, size=(new_side, new_side), mode="bicubic", align_corners=False, antialias=new_side < side
-    )
+    # antialias=True also selects Keys' kernel with a = -1/2, the one that keeps slopes.
+    grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", antialias=True)
     return grid[0].permute(1, 2, 0).flatten(0, 1)[None].to(table.dtype)
 
 
