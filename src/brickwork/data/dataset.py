@@ -111,13 +111,21 @@ def load_dataset(
     )
 
 
-def load_heldout(spec: str | Path, config: DataConfig = DataConfig(), *, progress: bool = False) -> Dataset:  # noqa: B008
+def load_heldout(
+    spec: str | Path,
+    config: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    *,
+    progress: bool = False,
+    max_bytes: int = MAX_BYTES,
+    cache: Path | None = None,
+) -> Dataset:
     """The held-out twin of a training set: its own test images, else validation, else the share held out by hash.
 
     Raises:
         DataError: As load_dataset; also if nothing is held out.
     """
-    return load_dataset(spec, replace(config, split="heldout"), progress=progress)
+    heldout = replace(config, split="heldout")
+    return load_dataset(spec, heldout, progress=progress, max_bytes=max_bytes, cache=cache)
 
 
 def decode_all(source: Source, config: DataConfig, progress: bool, max_bytes: int, folder: Path) -> Decoded:

@@ -16,7 +16,7 @@ from brickwork.data.fit import fit
 from brickwork.data.source import Pixels, Source
 from brickwork.errors import DataError
 
-BLOCK = 32
+BLOCK = 16
 """Images per task: enough to make the cost of handing a task over small beside 50 us for one CIFAR image."""
 
 
