@@ -1,0 +1,244 @@
+"""A model against a reference: held-out loss by noise level, Fréchet distance, agreement of a classifier.
+
+Whatever "quality" means elsewhere in brickwork, it is these three, taken by this function. All that could move the
+numbers is fixed or stands in the report: images, noise and levels of the loss; seeds and labels of the pictures; the
+feature network's and the reference's hashes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from brickwork.data.dataset import DataConfig
+from brickwork.errors import ArgumentError
+from brickwork.measure.classifier import Agreement, agreement
+from brickwork.measure.distance import Frechet, frechet
+from brickwork.measure.features import features
+from brickwork.measure.heldout import LevelLoss, Measurable, held_out_loss
+from brickwork.measure.reference import Reference
+from brickwork.sampling.grid import Grid, Karras
+from brickwork.sampling.loop import sample
+from brickwork.sampling.picture import write_whole
+from brickwork.sampling.solvers import DpmSolverPP, Solver
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a model is worth against a reference, and how that was found.
+
+    Attributes:
+        reference: Name of the reference.
+        loss: Held-out loss by noise level.
+        distance: Fréchet distance of the drawn pictures to the train split.
+        real_distance: The held-out images' own, what a perfect model of as many pictures would get; None of one image.
+        agreement: Of a classifier with the class asked for; None where that means nothing, see notes.
+        settings: How the pictures were drawn, and the model's sha256 if it has one. JSON-like.
+        held_out_sha256: Digest of the held-out images, hex.
+        seconds: Wall time.
+        notes: What to know when reading the numbers, one line each.
+    """
+
+    reference: str
+    loss: tuple[LevelLoss, ...]
+    distance: Frechet
+    real_distance: Frechet | None
+    agreement: Agreement | None
+    settings: dict[str, Any]
+    held_out_sha256: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "reference": self.reference,
+            "loss": [level.to_dict() for level in self.loss],
+            "distance": self.distance.to_dict(),
+            "real_distance": self.real_distance and self.real_distance.to_dict(),
+            "agreement": self.agreement and self.agreement.to_dict(),
+            "settings": self.settings,
+            "held_out_sha256": self.held_out_sha256,
+            "seconds": round(self.seconds, 1),
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """``to_dict`` as text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write ``to_json``, all of it or nothing.
+
+        Raises:
+            OutputError: The place cannot be written.
+        """
+        write_whole(Path(path), self.to_json().encode())
+
+    def __str__(self) -> str:
+        """A page to read."""
+        d, real, agreed = self.distance, self.real_distance, self.agreement
+        lines = [f"reference            {self.reference}"]
+        if self.loss:
+            lines.append(f"held-out loss        {self.loss[0].num_images} images; sigma, log-SNR, eps error, x0 error")
+        lines += [
+            f"{row.sigma:>25g} {row.log_snr:>8.2f} {row.eps_error:>9.4f} {row.x0_error:>9.5f}" for row in self.loss
+        ]
+        lines.append(f"Fréchet distance     {d.value:.3f} ({d.num_images} pictures against {d.num_reference} images)")
+        if real is not None:
+            lines.append(f"  of real images     {real.value:.3f} ({real.num_images} held-out images)")
+        lines.append(f"  features           {d.net} network {d.net_sha256[:12]}, {d.num_features} features")
+        if agreed is not None:
+            stated = "" if agreed.stated_accuracy is None else f", by its makers on {agreed.stated_accuracy:.1%}"
+            right = f"right on {agreed.accuracy:.1%} of {agreed.num_held_out} held-out images{stated}"
+            lines.append(f"agreement            {agreed.share:.1%} of {agreed.num_images} pictures")
+            lines.append(f"  classifier         {agreed.classifier}, {right}")
+        lines.append("drawn with           " + ", ".join(f"{key} {value}" for key, value in self.settings.items()))
+        return "\n".join([*lines, *(f"note                 {note}" for note in self.notes)])
+
+
+def evaluate(
+    model: Measurable,
+    reference: str | Path | Reference,
+    *,
+    num_images: int = 1000,
+    first_seed: int = 0,
+    steps: int = 50,
+    solver: Solver | None = None,
+    grid: Grid | None = None,
+    guidance: float = 1.0,
+    guidance_interval: tuple[float, float] = (0.0, inf),
+    batch_size: int = 64,
+    num_loss_images: int = 512,
+    data: DataConfig | None = None,
+    progress: bool = False,
+) -> Report:
+    """Measure a model against real images.
+
+    Args:
+        model: Any denoiser that can encode pictures.
+        reference: Path or name of the images, or a ``Reference`` to use for several models.
+        num_images: Pictures to draw; they have seeds first_seed, first_seed + 1, ...
+        first_seed: Of the first picture.
+        steps: Steps of the solver.
+        solver: DpmSolverPP() unless told otherwise.
+        grid: Karras() unless told otherwise.
+        guidance: 1 is off. The loss is always taken without.
+        guidance_interval: Waist levels (low, high] that are guided.
+        batch_size: Images at a time; changes speed and memory, not results.
+        num_loss_images: Held-out images for the loss, at most.
+        data: How the reference's images are made to fit; by default to the model's size and channels.
+        progress: Show bars.
+
+    Raises:
+        ArgumentError: A number is out of its range, or the reference's images are not of the model's shape.
+        DataError: The reference cannot be read, or holds nothing out.
+    """
+    began = time.monotonic()
+    if num_images < 2:
+        raise ArgumentError(f"{num_images} pictures: a Fréchet distance needs at least 2, a useful one hundreds")
+    reference = fitting(reference, picture_shape(model), data, progress)
+    matched, notes = compare_classes(model, reference)
+    loss = held_out_loss(
+        model,
+        reference.held_out,
+        num_images=num_loss_images,
+        labelled=matched,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    how: dict[str, Any] = {
+        "steps": steps,
+        "solver": solver if solver is not None else DpmSolverPP(),
+        "grid": grid if grid is not None else Karras(),
+        "guidance": guidance,
+        "guidance_interval": guidance_interval,
+    }
+    seeds = range(first_seed, first_seed + num_images)
+    labels = proportional(class_shares(model, reference, matched), num_images) if model.num_classes else None
+    pictures = sample(model, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **how)
+    rows = features(pictures, progress=progress)
+    distance = frechet(reference.statistics_of(rows), reference.statistics)
+    if distance.rank_deficient:
+        notes.append(f"the distance is of little use: it needs more than {distance.num_features} images on both sides")
+    judge = reference.classifier if matched else None
+    return Report(
+        reference=reference.train.name,
+        loss=loss,
+        distance=distance,
+        real_distance=reference.real_distance,
+        agreement=agreement(judge, rows, labels) if judge is not None and labels is not None else None,
+        settings=settings_of(model, seeds, how),
+        held_out_sha256=reference.held_out.digest,
+        seconds=time.monotonic() - began,
+        notes=tuple(notes),
+    )
+
+
+def fitting(
+    reference: str | Path | Reference, shape: tuple[int, int, int], data: DataConfig | None, progress: bool
+) -> Reference:
+    """The reference, opened if it is not yet, with images of a shape (H, W, C)."""
+    if not isinstance(reference, Reference):
+        square = shape[0] if shape[0] == shape[1] else None
+        fitted = data if data is not None else DataConfig(size=square, channels=shape[2])
+        reference = Reference.open(reference, fitted, progress=progress)
+    if reference.train.shape != shape:
+        raise ArgumentError(
+            f"reference of {reference.train.shape} (H, W, C): the model's pictures are {shape}; resize it"
+        )
+    return reference
+
+
+def settings_of(model: Measurable, seeds: range, how: dict[str, Any]) -> dict[str, Any]:
+    """How pictures are drawn, ready for JSON; what has no JSON form, as Python writes it."""
+    settings: dict[str, Any] = {"num_images": len(seeds), "seeds": f"{seeds.start}-{seeds.stop - 1}"}
+    for key, value in how.items():
+        settings[key] = value if isinstance(value, int | float) else repr(value)
+    return settings | {"model_sha256": getattr(model, "digest", "")}
+
+
+def picture_shape(model: Measurable) -> tuple[int, int, int]:
+    """(H, W, C) of the pictures that a model draws, found by decoding one."""
+    height, width, channels = model.decode(model.asarray(np.zeros((1, *model.shape), np.float32))).shape[1:]
+    return height, width, channels
+
+
+def compare_classes(model: Measurable, reference: Reference) -> tuple[bool, list[str]]:
+    """Whether the labels of the reference mean the model's classes, and what to say if not."""
+    notes = []
+    if model.text_shape is not None:
+        notes.append("the model was given no text")
+    known = len(reference.train.classes) if reference.train.labels is not None else 0
+    if known and known == model.num_classes:
+        return True, notes
+    if known or model.num_classes:
+        notes.append(f"no agreement: the model has {model.num_classes} classes and the reference {known}")
+    return False, notes
+
+
+def class_shares(model: Measurable, reference: Reference, matched: bool) -> np.ndarray:
+    """Share of each of the model's classes, (K,): the reference's own, or equal ones."""
+    if not matched or reference.train.labels is None:
+        return np.full(model.num_classes, 1 / model.num_classes)
+    counts = np.bincount(reference.train.labels, minlength=model.num_classes)
+    return counts / counts.sum()
+
+
+def proportional(shares: np.ndarray, num: int) -> np.ndarray:
+    """Labels in given shares, (num,) int64, the same at every call; every prefix has the shares as nearly as can be.
+
+    Each next label is the class that is furthest behind its share; of equal ones the first.
+    """
+    given, labels = np.zeros(len(shares)), np.empty(num, np.int64)
+    for i in range(num):
+        labels[i] = int(np.argmax(shares * (i + 1) - given))
+        given[labels[i]] += 1
+    return labels

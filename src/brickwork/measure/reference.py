@@ -1,0 +1,84 @@
+"""The real images that models are measured against, with what is taken of them once and for all models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from brickwork.data.dataset import DataConfig, Dataset, load_dataset, load_heldout
+from brickwork.measure.classifier import Classifier, classifier_for
+from brickwork.measure.distance import Frechet, Statistics, frechet
+from brickwork.measure.features import features, net_for
+
+
+@final
+class Reference:
+    """A train split, to be like and to learn classes from, and a held-out one, for loss and for testing the classifier.
+
+    Features are taken when they are first asked for and kept, so that many models share one reference.
+
+    Args:
+        train: Images to be like.
+        held_out: Images kept from training, of the same shape and classes.
+        progress: Show bars.
+    """
+
+    def __init__(self, train: Dataset, held_out: Dataset, *, progress: bool = False) -> None:
+        self.train = train
+        self.held_out = held_out
+        self.progress = progress
+
+    @classmethod
+    def open(cls, spec: str | Path, config: DataConfig | None = None, *, progress: bool = False) -> Reference:
+        """Load both splits by path or name; ``config.split`` is not used.
+
+        Raises:
+            DataError: There is nothing there, or nothing is held out.
+        """
+        config = config if config is not None else DataConfig()
+        train = load_dataset(spec, replace(config, split="train"), progress=progress)
+        return cls(train, load_heldout(spec, config, progress=progress), progress=progress)
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return self.train.shape[2]
+
+    @cached_property
+    def train_rows(self) -> np.ndarray:
+        """Features of the train split, (N, F) float64."""
+        return features(self.train.images, progress=self.progress)
+
+    @cached_property
+    def held_out_rows(self) -> np.ndarray:
+        """Features of the held-out split, (N, F) float64."""
+        return features(self.held_out.images, progress=self.progress)
+
+    def statistics_of(self, rows: np.ndarray, data_sha256: str = "") -> Statistics:
+        """Mean and covariance of features of this reference's network."""
+        net = net_for(self.channels)
+        return Statistics.of_features(rows, net=net.name, net_sha256=net.sha256, data_sha256=data_sha256)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Mean and covariance of the train split's features."""
+        return self.statistics_of(self.train_rows, self.train.digest)
+
+    @cached_property
+    def real_distance(self) -> Frechet | None:
+        """The held-out images' own distance to the train split: a perfect model's, of as many pictures. None of one."""
+        if len(self.held_out) < 2:
+            return None
+        return frechet(self.statistics_of(self.held_out_rows, self.held_out.digest), self.statistics)
+
+    @cached_property
+    def classifier(self) -> Classifier | None:
+        """A classifier for the reference's classes; None if it has no labels, or fewer than two classes."""
+        if self.train.labels is None or self.held_out.labels is None or len(self.train.classes) < 2:
+            return None
+        train, held_out = (self.train_rows, self.train.labels), (self.held_out_rows, self.held_out.labels)
+        return classifier_for(self.train.classes, self.channels, train, held_out)
