@@ -16,7 +16,9 @@ PROBE = "import sys, {module}; print(sorted(m for m in ('torch', 'safetensors', 
     "module", ["brickwork", "brickwork.cli", "brickwork.errors", "brickwork.sampling.loop", "brickwork.data.dataset"]
 )
 def test_no_torch_comes_in(module: str) -> None:
-    done = subprocess.run([sys.executable, "-c", PROBE.format(module=module)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(module=module)], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -111,7 +111,9 @@ def _flush(path: str) -> None:
 def _open(path: Path) -> Any:
     """Open a safetensors file, or say in one line why it is none."""
     if not path.exists():
-        raise CheckpointError(f"no file {path}: give a run folder, a model file, or a shipped model ({', '.join(SHIPPED)})")
+        raise CheckpointError(
+            f"no file {path}: give a run folder, a model file, or a shipped model ({', '.join(SHIPPED)})"
+        )
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
@@ -187,7 +189,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
     with _open(path) as file:
         text = (file.metadata() or {}).get(HEADER)
     if text is None:
-        raise CheckpointError(f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork")
+        raise CheckpointError(
+            f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork"
+        )
     try:
         header = json.loads(text)
         version = int(header["format"])

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
 if TYPE_CHECKING:
     from brickwork.model import Model
+    from brickwork.train.recipe import Recipe
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
@@ -158,8 +159,17 @@ def print_macs(
 
     known = model in PRESETS or not find_model(model).exists()
     config = preset(model) if known else from_entry(BACKBONES, read_header(model)["backbone"], "backbone")
-    result = cost(config, size=size, steps=steps, solver=choose("solver", solver, SOLVERS), guidance=guidance)
-    print(json.dumps(result.to_dict(), indent=2) if as_json else result)
+    result = cost(config, size=size)
+    evaluations = choose("solver", solver, SOLVERS).evaluations(steps)
+    image = result.macs_per_image(evaluations, guided=guidance != 1)
+    if as_json:
+        per_image = {"steps": steps, "solver": solver, "guidance": guidance, "evaluations": evaluations, "macs": image}
+        print(json.dumps(result.to_dict() | {"image": per_image}, indent=2))
+    else:
+        print(
+            f"{result}\none image: {evaluations} evaluations ({steps} steps of {solver}"
+            f"{', guided' if guidance != 1 else ''}), {image / 1e9:.4g} GMAC"
+        )
 
 
 def draw(
@@ -194,7 +204,9 @@ def draw(
         "precision": drawing.precision,
     }
     names = [denoiser.classes[k] if k is not None else "" for k in rows]
-    grid = sheet(images, columns=len(seeds), row_captions=names, column_captions=[str(s) for s in seeds])
+    scale = max(1, 48 // images.shape[1])
+    columns = [str(seed) for seed in seeds]
+    grid = sheet(images, len(seeds), scale=scale, row_captions=names if any(names) else None, column_captions=columns)
     path = out if out.suffix.lower() == ".png" else out / "sheet.png"
     save_png(grid, path, facts | {"labels": rows, "seeds": seeds})
     print(f"{len(images)} pictures in {path}")
@@ -254,14 +266,92 @@ def evaluate(
         print(f"report in {out}")
 
 
-def train(arguments: Sequence[str]) -> None:
+def train(words: Sequence[str]) -> None:
     """Train a preset or a recipe on images; any field of the recipe can be set.
 
-    The fields offered depend on the backbone of the preset or recipe, so ``brickwork train NAME --help`` lists them.
+    brickwork train NAME --help lists the fields, which depend on the backbone of the preset or recipe.
+    --process, --target, --times and --weighting take a name and come before their own fields.
     """
-    from brickwork.train.command import run
+    words = list(words)
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name is None or words.index(name) != 0:
+        from brickwork.backbone.presets import PRESETS
 
-    run(arguments)
+        raise ArgumentError(
+            f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
+            f"stoic-small --data photos/ --out runs/a --minutes 30`; presets are {', '.join(PRESETS)}"
+        )
+    start = _take_parts(_start(name), rest := words[1:])
+
+    def run(
+        *,
+        data: Annotated[str, arg(metavar="DATA")],
+        out: Path,
+        init: str | None = None,
+        device: str = "auto",
+        dry_run: bool = False,
+        recipe: Annotated[Recipe, arg(name="")] = start,
+    ) -> None:
+        """Train; a run folder that holds an unfinished run of the same recipe is taken up where it was.
+
+        Args:
+            data: Images: folder, zip, npz, IDX, hf:owner/name or "digits".
+            out: The run folder.
+            init: A model to start from; what does not fit is resized or left fresh, and listed.
+            device: auto, cpu, cuda or mps.
+            dry_run: Print the resolved recipe and its cost, and stop.
+            recipe: Everything that changes the result.
+        """
+        from brickwork.checkpoint import load
+        from brickwork.data.dataset import load_dataset, load_heldout
+        from brickwork.train.loop import train as run_training
+        from brickwork.train.recipe import fit_to_data
+        from brickwork.train.recipe_file import to_toml
+
+        images = load_dataset(data, recipe.data, progress=True)
+        for report in images.skipped:
+            print(f"skipped {report}", file=sys.stderr)
+        if dry_run:
+            from brickwork.cost import cost
+
+            fitted = fit_to_data(recipe, images)
+            print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{cost(fitted.backbone)}")
+            return
+        heldout = load_heldout(data, recipe.data)
+        model = run_training(recipe, images, out, heldout, device=device, init=load(init) if init else None)
+        state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
+        print(f"{state}: model, recipe, log, curve and samples are in {out}")
+
+    from brickwork.train.recipe import Recipe
+
+    run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
+    tyro.cli(run, prog=f"brickwork train {name}", args=rest)
+
+
+def _start(name: str) -> Recipe:
+    """The recipe in a file, or the default one around a preset."""
+    from brickwork.backbone.presets import preset
+    from brickwork.train.recipe import Recipe
+    from brickwork.train.recipe_file import load_recipe
+
+    return load_recipe(name) if name.endswith(".toml") else Recipe(backbone=preset(name))
+
+
+def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
+    """Exchange the parts that the words name, and take these words away."""
+    from brickwork.sampling.process import PROCESSES
+    from brickwork.sampling.target import TARGETS
+    from brickwork.train.loss import WEIGHTINGS
+    from brickwork.train.times import TIMES
+
+    registries = {"process": PROCESSES, "target": TARGETS, "times": TIMES, "weighting": WEIGHTINGS}
+    for kind, registry in registries.items():
+        if f"--{kind}" in words:
+            place = words.index(f"--{kind}")
+            name = words[place + 1] if place + 1 < len(words) else ""
+            recipe = replace(recipe, **{kind: choose(kind, name, registry)})
+            del words[place : place + 2]
+    return recipe
 
 
 VERBS: dict[str, Callable[..., None]] = {

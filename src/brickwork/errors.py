@@ -35,7 +35,8 @@ class UnknownNameError(BrickworkError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = list(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or [k for k in known if k.startswith(name[:4])][:3]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        near = near or [k for k in known if k.startswith(name[:4])][:3]
         hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
         super().__init__(f"no {kind} named {name!r}; {hint}")
 

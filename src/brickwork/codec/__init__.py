@@ -1,0 +1,1 @@
+"""What model space means as pictures."""

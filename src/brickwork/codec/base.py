@@ -42,9 +42,11 @@ class Pixels(Codec):
 
     @property
     def channels(self) -> int:
+        """Those of the pictures."""
         return self.num_channels
 
     def encode(self, images: Tensor) -> Tensor:
+        """0..255 → [-1, 1]."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != self.num_channels:
             raise ArgumentError(
                 f"images of {images.dtype} {tuple(images.shape)}: this codec takes uint8 (B, H, W, {self.num_channels})"
@@ -52,6 +54,7 @@ class Pixels(Codec):
         return (images.float() / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
 
     def decode(self, x0: Tensor) -> Tensor:
+        """[-1, 1] → 0..255, rounded and clamped."""
         return ((x0.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 

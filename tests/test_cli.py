@@ -1,0 +1,292 @@
+"""Every verb as a user calls it; every bad input is one clear line and exit code 1."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from brickwork.cli import VERBS, choose, main, parse_seeds
+from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.sampling.picture import read_facts
+from brickwork.sampling.solvers import SOLVERS, Ddim
+
+TINY = ["--backbone.width", "32", "--backbone.depth", "1", "--backbone.heads", "1", "--batch", "8", "--warmup", "1"]
+TINY += ["--report.sheet-steps", "2"]
+
+
+def folder_of_images(path: Path, sizes: tuple[int, ...] = (8,), count: int = 12) -> Path:
+    rng = np.random.default_rng(0)
+    for kind in ("bright", "dark"):
+        (path / kind).mkdir(parents=True)
+        for i in range(count):
+            size = sizes[i % len(sizes)]
+            pixels = rng.integers(128 if kind == "bright" else 0, 256 if kind == "bright" else 128, (size, size, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(path / kind / f"{i}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_images(tmp_path_factory.mktemp("images") / "set")
+
+
+@pytest.fixture(scope="module")
+def run(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "a"
+    assert main(["train", "stoic-tiny", "--data", str(images), "--out", str(out), "--steps", "3", *TINY]) == 0
+    return out
+
+
+@pytest.fixture
+def line(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must fail, and return its one line."""
+
+    def fail(*words: str | Path) -> str:
+        capsys.readouterr()
+        assert main([str(word) for word in words]) == 1
+        errors = [text for text in capsys.readouterr().err.splitlines() if text.startswith("brickwork ")]
+        assert len(errors) == 1, errors
+        assert "Traceback" not in errors[0]
+        return errors[0]
+
+    return fail
+
+
+# ---- the verbs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v != "train"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([verb, "--help"])
+    assert done.value.code == 0
+    assert f"brickwork {verb}" in capsys.readouterr().out
+
+
+def test_train_has_help_with_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["train", "stoic-tiny", "--help"])
+    assert done.value.code == 0
+    out = capsys.readouterr().out
+    for flag in ("--lr", "--backbone.width", "--strict", "--ema-half-life", "--dry-run", "--init", "--minutes"):
+        assert flag in out
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(verb in out for verb in VERBS)
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in ("stoic-12x512-s2", "dpm3m", "karras", "discrete-vp", "velocity", "hub"):
+        assert name in out
+
+
+def test_macs_of_the_published_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    """The spec's table: 37.8 M parameters, 10.5 GMAC, 9.7 without attention, at 32x32."""
+    assert main(["macs", "stoic-12x512-s2", "--json", "--steps", "10", "--solver", "heun", "--guidance", "2"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert round(out["parameters"] / 1e6, 1) == 37.8
+    assert round(out["macs"] / 1e9, 1) == 10.5
+    assert round(out["macs_without_attention"] / 1e9, 1) == 9.7
+    assert out["size"] == 32
+    assert out["image"]["macs"] == 2 * 19 * out["macs"]
+
+
+def test_train_leaves_a_whole_run_folder(run: Path) -> None:
+    for name in ("recipe.toml", "state.safetensors", "model.safetensors", "log.jsonl", "curve.png"):
+        assert (run / name).stat().st_size > 0
+    assert list((run / "samples").glob("*.png"))
+
+
+def test_dry_run_prints_recipe_and_cost_and_writes_nothing(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "stoic-tiny", "--data", str(images), "--out", str(tmp_path / "b"), "--steps", "3", "--dry-run"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "steps = 3" in out
+    assert "GMAC" in out
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_recipe_file_trains_like_its_flags(run: Path, images: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text((run / "recipe.toml").read_text())
+    assert main(["train", str(recipe), "--data", str(images), "--out", str(tmp_path / "c")]) == 0
+    pictures = [sorted((folder / "samples").glob("*.png"))[-1] for folder in (run, tmp_path / "c")]
+    assert np.array_equal(*(np.asarray(Image.open(picture)) for picture in pictures))
+
+
+def test_parts_are_chosen_by_name(images: Path, tmp_path: Path) -> None:
+    words = ["train", "stoic-tiny", "--data", str(images), "--out", str(tmp_path / "d"), "--steps", "1", *TINY]
+    words += ["--process", "edm", "--target", "edm", "--times", "log-normal", "--weighting", "edm"]
+    words += ["--process.t-max", "40"]
+    assert main(words) == 0
+    text = (tmp_path / "d" / "recipe.toml").read_text()
+    assert 'name = "edm"' in text
+    assert 'name = "log-normal"' in text
+
+
+def test_init_says_what_it_took(run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "stoic-tiny", "--data", str(images), "--out", str(tmp_path / "e"), "--steps", "1", *TINY]
+    assert main([*words, "--init", str(run)]) == 0
+    assert "init" in capsys.readouterr().err
+
+
+def test_sample_draws_the_same_picture_again(run: Path, tmp_path: Path) -> None:
+    words = ["sample", str(run), "--steps", "3", "--guidance", "1.5"]
+    assert main([*words, "--labels", "dark", "0", "--seeds", "0-2", "--out", str(tmp_path / "all")]) == 0
+    picture = tmp_path / "all" / "label1_seed2.png"
+    facts = read_facts(picture)
+    assert facts["seed"] == 2
+    assert facts["label"] == 1
+    assert facts["steps"] == 3
+    assert facts["guidance"] == 1.5
+    assert len(facts["sha256"]) == 64
+    again = ["--labels", str(facts["label"]), "--seeds", str(facts["seed"]), "--out", str(tmp_path / "one")]
+    assert main([*words, *again]) == 0
+    assert np.array_equal(Image.open(picture), Image.open(tmp_path / "one" / "label1_seed2.png"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_batch_size_never_changes_a_picture(run: Path, tmp_path: Path, batch_size: int) -> None:
+    """Through the 8-bit rounding of the pictures; test_model has the float difference."""
+    words = ["sample", str(run), "--labels", "0", "--seeds", "0-7", "--steps", "4"]
+    for size in (8, batch_size):
+        assert main([*words, "--batch-size", str(size), "--out", str(tmp_path / str(size))]) == 0
+    for seed in range(8):
+        a, b = (np.asarray(Image.open(tmp_path / str(s) / f"label0_seed{seed}.png")) for s in (8, batch_size))
+        assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(run)]) == 0
+    out = capsys.readouterr().out
+    assert "stoic" in out
+    assert "bright, dark" in out
+    assert main(["info", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["bright", "dark"]
+
+
+def test_eval_writes_its_report(run: Path, images: Path, tmp_path: Path) -> None:
+    words = ["eval", str(run), "--reference", str(images), "--num-images", "8", "--steps", "2"]
+    assert main([*words, "--out", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report
+
+
+def test_seeds_and_ranges() -> None:
+    assert parse_seeds(["0-3", "7", "9,11"]) == [0, 1, 2, 3, 7, 9, 11]
+    for word in ("x", "3-1", "-2", "1-", ""):
+        if word:
+            with pytest.raises(ArgumentError, match="seed"):
+                parse_seeds([word])
+
+
+def test_options_behind_a_colon() -> None:
+    assert choose("solver", "ddim:eta=0.5", SOLVERS) == Ddim(eta=0.5)
+    with pytest.raises(ArgumentError, match="wings"):
+        choose("solver", "ddim:wings=2", SOLVERS)
+    with pytest.raises(ArgumentError, match="eta"):
+        choose("solver", "ddim:eta=much", SOLVERS)
+    with pytest.raises(UnknownNameError, match="ddim"):
+        choose("solver", "dim", SOLVERS)
+
+
+# ---- bad input --------------------------------------------------------------------------------------------------
+
+
+def test_unknown_verb(line: Callable[..., str]) -> None:
+    assert "did you mean sample" in line("sampel")
+
+
+def test_unknown_preset(line: Callable[..., str]) -> None:
+    assert "stoic-12x512-s2" in line("macs", "stoic-12x512")
+    assert "stoic-tiny" in line("train", "stoic-tiney", "--data", "digits", "--out", "x")
+
+
+def test_missing_recipe(line: Callable[..., str]) -> None:
+    assert "none.toml" in line("train", "none.toml", "--data", "digits", "--out", "x")
+
+
+def test_missing_and_empty_data(line: Callable[..., str], tmp_path: Path) -> None:
+    words = ["train", "stoic-tiny", "--out", tmp_path / "x", "--steps", "1", "--data"]
+    assert "nowhere" in line(*words, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    assert "empty" in line(*words, tmp_path / "empty")
+
+
+def test_corrupt_image_under_strict(line: Callable[..., str], tmp_path: Path) -> None:
+    data = folder_of_images(tmp_path / "set")
+    good = (data / "dark" / "0.png").read_bytes()
+    (data / "dark" / "0.png").write_bytes(good[: len(good) // 2])
+    words = ["train", "stoic-tiny", "--data", data, "--out", tmp_path / "x", "--steps", "1", *TINY]
+    assert "0.png" in line(*words, "--strict")
+    assert main([str(word) for word in words]) == 0  # named, counted and skipped
+
+
+def test_mixed_sizes_without_a_target(line: Callable[..., str], tmp_path: Path) -> None:
+    data = folder_of_images(tmp_path / "set", sizes=(8, 12))
+    words = ["train", "stoic-tiny", "--data", data, "--out", tmp_path / "x", "--steps", "1", *TINY]
+    assert "--size" in line(*words)
+    assert main([*(str(word) for word in words), "--size", "8"]) == 0
+
+
+def test_impossible_stem(line: Callable[..., str], images: Path, tmp_path: Path) -> None:
+    words = ["train", "stoic-tiny", "--data", images, "--out", tmp_path / "x", "--steps", "1"]
+    assert "kernel" in line(*words, "--backbone.kernel", "2")
+    assert "stride" in line(*words, "--size", "6")
+
+
+def test_no_budget(line: Callable[..., str], images: Path, tmp_path: Path) -> None:
+    assert "budget" in line("train", "stoic-tiny", "--data", images, "--out", tmp_path / "x")
+
+
+def test_unwritable_output(line: Callable[..., str], run: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    inside = tmp_path / "file" / "out"
+    assert "file" in line("train", "stoic-tiny", "--data", images, "--out", inside, "--steps", "1", *TINY)
+    assert "file" in line("sample", run, "--steps", "1", "--seeds", "0", "--out", inside / "a.png")
+
+
+def test_another_recipe_in_the_same_folder(line: Callable[..., str], run: Path, images: Path) -> None:
+    assert "lr" in line("train", "stoic-tiny", "--data", images, "--out", run, "--steps", "3", *TINY, "--lr", "9")
+
+
+def test_broken_models(line: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    whole = (run / "model.safetensors").read_bytes()
+    (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "pickle.pt")
+    for verb in ("sample", "info", "eval"):
+        more = ["--reference", "digits"] if verb == "eval" else []
+        for name in ("half.safetensors", "foreign.safetensors", "pickle.pt", "missing.safetensors"):
+            assert name in line(verb, tmp_path / name, *more)
+
+
+def test_bad_drawing(line: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    words = ["sample", run, "--out", tmp_path / "a.png", "--steps", "1", "--seeds", "0"]
+    assert "2 classes" in line(*words, "--labels", "2")
+    assert "bright" in line(*words, "--labels", "birght")
+    assert "x" in line("sample", run, "--seeds", "x")
+    assert "step" in line(*words[:-3], "0", "--seeds", "0")
+    assert "dpm2m" in line(*words, "--solver", "dpm2")
+    assert "karras" in line(*words, "--grid", "karas")
+    assert "fp32" in line(*words, "--precision", "fp8")
+    assert "tpu" in line(*words, "--device", "tpu")
+
+
+def test_another_set_than_the_model_knows(line: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    data = folder_of_images(tmp_path / "set", sizes=(12,))
+    line("eval", run, "--reference", data, "--num-images", "4", "--steps", "1")
