@@ -76,51 +76,55 @@ def use_kernel(name: str) -> Iterator[None]:
 
 def attend(q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
     """softmax(q k^T / sqrt(d)) v with the kernel that is fastest here, heads merged."""
-    name = _forced[-1] if _forced else _fixed(q)
-    if name is None:
-        training = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-        key = kernel_key(q, training)
-        name = _choices.get(key)
-        if name is None:
-            name = _choices[key] = measure(q, k, v, training)
+    if _forced:
+        name = _forced[-1]
+    elif torch.compiler.is_exporting():
+        name = "fused"  # one operator that every target knows
+    elif q.device.type == "meta":
+        name = "matmul"  # nothing to time; products that can be counted
+    else:
+        training = torch.is_grad_enabled() and q.requires_grad
+        B, h, T, d = q.shape
+        name = _fastest(q.device.type, str(q.dtype).removeprefix("torch."), B, h, T, d, training)
     with _no_autocast(q.device):
         return _merged(KERNELS[name], q, k, v)
 
 
-def kernel_key(q: Heads, training: bool) -> str:
+def kernel_key(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> str:
     """Device, dtype, rows x head width, batch·heads (up to a power of two), and whether gradients are wanted."""
-    B, h, T, d = q.shape
-    bucket = 1 << (B * h - 1).bit_length()
-    return f"{q.device.type}/{str(q.dtype).removeprefix('torch.')}/{T}x{d}/{bucket}/{'train' if training else 'infer'}"
+    return f"{device}/{dtype}/{T}x{d}/{1 << (B * h - 1).bit_length()}/{'train' if training else 'infer'}"
 
 
-def candidates(q: Heads) -> list[str]:
+def candidates(dtype: str, B: int, h: int, T: int) -> list[str]:
     """Kernels worth timing for such tensors."""
-    B, h, T, _ = q.shape
-    small = B * h * T * T * q.element_size() <= MAX_SCORE_BYTES
-    return [*(["matmul"] if small else []), "fused", *(["fused-fp32"] if q.dtype != torch.float32 else [])]
+    small = B * h * T * T * getattr(torch, dtype).itemsize <= MAX_SCORE_BYTES
+    return [*(["matmul"] if small else []), "fused", *(["fused-fp32"] if dtype != "float32" else [])]
 
 
-def measure(q: Heads, k: Heads, v: Heads, training: bool) -> str:
-    """Name of the fastest candidate: forward, and backward where gradients are wanted; draws no random number."""
-    best = dict.fromkeys(candidates(q), float("inf"))
+def measure(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> dict[str, float]:
+    """Seconds of each candidate: forward, and backward where gradients are wanted; draws no random number."""
+    best = dict.fromkeys(candidates(dtype, B, h, T), float("inf"))
     # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
-    with torch.set_grad_enabled(training), _no_autocast(q.device), hooks:
-        q, k, v = (x.detach().requires_grad_(training) for x in (q, k, v))
+    with torch.inference_mode(False), torch.set_grad_enabled(training), _no_autocast(torch.device(device)), hooks:
+        values = torch.linspace(-1, 1, B * h * T * d, device=device).to(getattr(torch, dtype)).view(B, h, T, d)
+        q, k, v = (values.clone().requires_grad_(training) for _ in range(3))
         for repeat in range(REPEATS + 1):
             for name in best:
                 seconds = _seconds(KERNELS[name], q, k, v, training)
-                if repeat > 0:  # the first run fills caches and compiles
+                if repeat > 0:  # the first run fills caches
                     best[name] = min(best[name], seconds)
-    return min(best, key=lambda name: best[name])
+    return best
 
 
-def _fixed(q: Heads) -> str | None:
-    """The kernel where nothing can be measured: in graphs that leave this process, and on tensors without values."""
-    if torch.compiler.is_exporting():
-        return "fused"
-    return "matmul" if q.device.type == "meta" else None
+@torch.compiler.assume_constant_result
+def _fastest(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> str:
+    """The remembered choice, or a measured one; a compiled graph keeps what was true when it was compiled."""
+    key = kernel_key(device, dtype, B, h, T, d, training)
+    if key not in _choices:
+        seconds = measure(device, dtype, B, h, T, d, training)
+        _choices[key] = min(seconds, key=lambda name: seconds[name])
+    return _choices[key]
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
