@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import brickwork.checkpoint as checkpoint
 from brickwork.attention import use_kernel
@@ -87,6 +88,7 @@ def kill_at(point: str, skip: int) -> None:
 
 def serve() -> None:
     data, recipe = tiny_data(), tiny_recipe()
+    torch.optim.AdamW([torch.zeros(1)])  # imports much when first made: better here than in each fork
     print("ready", flush=True)
     for line in sys.stdin:
         folder, point, skip = line.split()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -101,6 +103,24 @@ def test_variants_run(changes: dict[str, Any], make_recipe: MakeRecipe, data: Da
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert model.precision == "fp32"
     assert model.num_classes == (0 if changes.get("conditional") is False else 3)
+
+
+def test_compiled_blocks_are_one_graph(tmp_path: Path) -> None:
+    """Traced as for compiling, run eagerly: a break in the graph would raise. Apart, as checked shapes do not trace."""
+    driver = Path(__file__).with_name("compile_driver.py")
+    done = subprocess.run([sys.executable, str(driver), str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_compiler_is_said(
+    make_recipe: MakeRecipe, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*inputs: Any) -> Tensor:
+        raise RuntimeError("no g++ here")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: setattr(self, "_compiled_call_impl", broken))
+    with pytest.raises(ConfigError, match=r"no g\+\+ here.*set compile = false"):
+        run(make_recipe(compile=True), data, tmp_path)
 
 
 # ---- exactness --------------------------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ class Run:
         Raises:
             OutputError: The place cannot be written; the previous files are whole.
         """
-        record = {"recipe": to_toml(self.recipe), "data": self.data.digest}
+        record = {"recipe": to_toml(self.recipe), "data": self.data.digest, **self._place()}
         self.state.save(self.out / STATE_FILE, record)
         self.state.average.facts = self._facts()
         save(self.state.average, self.out / MODEL_FILE)
@@ -206,6 +206,9 @@ class Run:
             raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
         self.state.restore(tensors, header)
         self.say(f"resuming {self.out} at step {self.state.counters.step}")
+        for name, value in self._place().items():
+            if header[name] != value:
+                self.say(f"{name} {header[name]} before, {value} now: the result may differ by rounding")
 
     def _sweep(self) -> None:
         """Remove what a kill in the middle of writing left behind."""
@@ -261,6 +264,10 @@ class Run:
     def _draw_curve(self) -> None:
         save_png(draw_curve(read_journal(self.out / LOG_FILE)), self.out / CURVE_FILE)
 
+    def _place(self) -> dict[str, Any]:
+        """What the last bits of a result depend on, beside the recipe."""
+        return {"device": self.state.model.device.type, "threads": torch.get_num_threads()}
+
     def _facts(self) -> dict[str, Any]:
         now = self.state.counters
         return {
@@ -268,9 +275,10 @@ class Run:
             "steps": now.step,
             "images": now.images_seen,
             "minutes": round(now.seconds / 60, 2),
-            "data": self.data.digest,
-            "device": self.state.model.device.type,
-            "threads": torch.get_num_threads(),
+            "data": self.data.name,
+            "data_images": len(self.data),
+            "data_sha256": self.data.digest,
+            **self._place(),
             "torch": torch.__version__,
             "brickwork": brickwork.__version__,
             "recipe": to_toml(self.recipe),
