@@ -90,6 +90,16 @@ def test_a_run_leaves_everything(make_recipe: MakeRecipe, data: Dataset, heldout
         assert curve.width > curve.height
 
 
+def test_starting_a_finished_run_again_changes_nothing(
+    make_recipe: MakeRecipe, data: Dataset, heldout: Dataset, tmp_path: Path
+) -> None:
+    model = run(make_recipe(), data, tmp_path, heldout=heldout)
+    log = (tmp_path / "log.jsonl").read_bytes()
+    again = run(make_recipe(), data, tmp_path, heldout=heldout)
+    assert (tmp_path / "log.jsonl").read_bytes() == log
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
 def test_loss_falls(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
     flat = replace(data, images=np.full_like(data.images, 200))
     run(make_recipe(steps=150, lr=3e-3, report={"log_every": 25}), flat, tmp_path)

@@ -235,13 +235,15 @@ class Run:
         """Held-out loss by level on the first held-out images, to the log."""
         if self.heldout is None or len(self.heldout.images) == 0:
             return
+        now = self.state.counters
+        if any("held_out" in r and r["step"] == now.step for r in read_journal(self.out / LOG_FILE)):
+            return  # a finished run was started again
         model, count = self.state.average, self.recipe.report.eval_images
         x0 = encode_images(model, np.asarray(self.heldout.images[:count]))
         labels = None
         if model.num_classes and self.heldout.labels is not None:
             labels = torch.from_numpy(np.ascontiguousarray(self.heldout.labels[:count])).to(model.device)
         losses = loss_by_level(model, x0, labels)
-        now = self.state.counters
         by_level = {f"{level:.3g}": float(loss) for level, loss in zip(LEVELS, losses, strict=True)}
         self.journal.write({"step": now.step, "images": now.images_seen, "held_out": by_level})
 
