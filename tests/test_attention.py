@@ -1,0 +1,119 @@
+"""Kernels agree, and which one runs is known, recordable and restorable."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from brickwork import attention
+from brickwork.attention import KERNELS, attend, kernel_choices, set_kernel_choices, use_kernel
+from brickwork.errors import UnknownNameError
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    set_kernel_choices({})
+
+
+def qkv(dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 3, 7, 8, generator=generator).to(dtype).requires_grad_() for _ in range(3)]
+
+
+def by_hand(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v, one row at a time in float64."""
+    q, k, v = q.double(), k.double(), v.double()
+    out = torch.zeros_like(q)
+    for row in range(q.shape[2]):
+        weights = (q[:, :, row : row + 1] * k).sum(-1) / 8**0.5
+        weights = weights.exp() / weights.exp().sum(-1, keepdim=True)
+        out[:, :, row] = (weights[..., None] * v).sum(2)
+    return out.transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_equal_the_formula_forward_and_backward(name: str) -> None:
+    tensors = qkv()
+    with use_kernel(name):
+        out = attend(*tensors)
+    expected = by_hand(*tensors)
+    assert torch.allclose(out.double(), expected, atol=1e-6)
+    seed = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+    got = torch.autograd.grad(out, tensors, seed)
+    want = torch.autograd.grad(expected, tensors, seed.double())
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(got, want, strict=True))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_bf16_stays_bf16_and_close_also_under_autocast(name: str) -> None:
+    tensors = qkv(torch.bfloat16)
+    with use_kernel(name), torch.autocast("cpu", torch.bfloat16):
+        out = attend(*tensors)
+    assert out.dtype == torch.bfloat16
+    assert torch.allclose(out.double(), by_hand(*tensors), atol=0.03)
+
+
+def test_fp32_kernel_is_not_undone_by_autocast() -> None:
+    tensors = qkv(torch.bfloat16)
+    with use_kernel("fused-fp32"), torch.autocast("cpu", torch.bfloat16):
+        out = attend(*tensors)
+    exact = by_hand(*tensors).bfloat16()
+    assert (out == exact).double().mean() > 0.95  # rounded once, at the end
+
+
+def test_measured_once_per_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def measure(*key: object) -> dict[str, float]:
+        calls.append(key)
+        return {"matmul": 2.0, "fused": 1.0}
+
+    monkeypatch.setattr(attention, "measure", measure)
+    attend(*qkv())
+    attend(*qkv())
+    assert kernel_choices() == {"cpu/float32/7x8/8/train": "fused"}
+    with torch.no_grad():
+        attend(*qkv())
+    assert list(kernel_choices()) == ["cpu/float32/7x8/8/train", "cpu/float32/7x8/8/infer"]
+    assert len(calls) == 2
+
+
+def test_choices_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    attend(*qkv())
+    saved = kernel_choices()
+    set_kernel_choices({})
+    assert kernel_choices() == {}
+    set_kernel_choices(saved)
+    monkeypatch.setattr(attention, "measure", None)  # a restored key is not measured again
+    attend(*qkv())
+    assert kernel_choices() == saved
+
+
+def test_measuring_draws_no_random_number_and_leaves_no_gradient() -> None:
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    tensors = qkv()
+    attend(*tensors)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(tensor.grad is None for tensor in tensors)
+
+
+def test_every_candidate_is_timed() -> None:
+    seconds = attention.measure("cpu", "bfloat16", 2, 3, 7, 8, training=True)
+    assert set(seconds) == {"matmul", "fused", "fused-fp32"}
+    assert all(0 < s < 10 for s in seconds.values())
+
+
+def test_long_sequences_never_hold_their_scores() -> None:
+    assert attention.candidates("float32", 64, 8, 4097) == ["fused"]
+
+
+def test_measuring_works_in_inference_mode() -> None:
+    with torch.inference_mode():
+        assert attend(*qkv()).shape == (2, 7, 24)
+
+
+def test_unknown_kernels_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="fused"), use_kernel("fusd"):
+        pass
+    with pytest.raises(UnknownNameError):
+        set_kernel_choices({"cpu/float32/7x8/8/train": "magic"})
