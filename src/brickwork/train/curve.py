@@ -102,7 +102,7 @@ class _Scale:
     def ticks(self) -> list[float]:
         """Round values inside the range: 1, 2, 5 times powers of ten, or plain steps of such a size."""
         steps = [m * 10.0**e for e in range(-8, 13) for m in (1, 2, 5)]
-        if self.log and self.high > 1.8 * self.low:
+        if self.log and self.high > 8 * self.low:
             return [v for v in steps if self.low <= v <= self.high]
         step = next(s for s in steps if s >= (self.high - self.low) / 6)
         return [i * step for i in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
