@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 from images import BATCHES, CHANNELS, Drawn, Labelled, read
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
-from brickwork.measure.features import FeatureNet
+from brickwork.measure.features import FeatureNet, metadata
 
 WIDTHS = {"grey": (32, 48, 96, 128), "colour": (32, 64, 128, 160)}
-RATE, MOMENTUM, DECAY, WARM_UP = 0.1, 0.9, 5e-4, 0.1
+MOMENTUM, DECAY, WARM_UP = 0.9, 5e-4, 0.1
 OUT = Path(__file__).parents[2] / "src" / "brickwork" / "measure" / "weights"
 
 
@@ -52,6 +52,36 @@ class Normed(nn.Module):
             h = relu(self.normed(f"downs.{i}", h))
             h = relu(h + self.normed(f"blocks.{i}.second", relu(self.normed(f"blocks.{i}.first", h))))
         return h.float().mean((2, 3))
+
+    @torch.no_grad()
+    def take(self, net: FeatureNet, x: Tensor) -> None:
+        """Become the folded network `net` again, on the statistics of the images x.
+
+        A folded layer is w * h + b. Here it is gain * (v * h - mean) / std + bias with v = s w, s such that each filter
+        has the length it would start with; so gain = std / s and bias = b + mean / s.
+        """
+        self.net.heads.load_state_dict(net.heads.state_dict())
+        folded = convolutions(net)
+        hooks = []
+        for name, conv in convolutions(self.net).items():
+            length = conv.weight.flatten(1).norm(dim=1)
+            s = length / folded[name].weight.flatten(1).norm(dim=1).clamp_min(1e-8)
+            conv.weight.copy_(folded[name].weight * s[:, None, None, None])
+            norm = self.norms[name.replace(".", "_")]
+
+            def match(
+                _: nn.Module, inputs: tuple[Tensor], norm: Any = norm, b: Any = folded[name].bias, s: Tensor = s
+            ) -> None:
+                var, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+                norm.weight.copy_((var + norm.eps).sqrt() / s)
+                norm.bias.copy_(b + mean / s)
+                norm.running_mean.copy_(mean)
+                norm.running_var.copy_(var)
+
+            hooks.append(norm.register_forward_pre_hook(match))
+        self(x)
+        for hook in hooks:
+            hook.remove()
 
     @torch.no_grad()
     def folded(self, net: FeatureNet) -> FeatureNet:
@@ -85,25 +115,33 @@ def loss_of(model: Normed, draws: list[Drawn]) -> Tensor:
     return total / len(x)
 
 
-def train(net: str, data: Path, steps: int, minutes: float, out: Path) -> None:
+def train(net: str, data: Path, steps: int, minutes: float, rate: float, start_from: Path | None, out: Path) -> None:
     torch.manual_seed(0)
     known = read(net, data, "train")
     classes = {head: next(iter(versions.values())).classes for head, versions in known.items()}
     sizes = {head: len(names) for head, names in classes.items()}
     model = Normed(FeatureNet(CHANNELS[net], WIDTHS[net], sizes))
     model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    batches = BATCHES[net](known)
+    before: list[dict[str, Any]] = []
+    if start_from is not None:
+        content = start_from.read_bytes()
+        folded = FeatureNet(CHANNELS[net], WIDTHS[net], sizes)
+        folded.load_state_dict({k: v.float() for k, v in load(content).items()})
+        several = [next(batches) for _ in range(4)]
+        model.take(folded, torch.cat([x for draws in several for _, x, _ in draws]))
+        before = metadata(content)["training"]["rounds"]
     kernels = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=RATE, momentum=MOMENTUM, nesterov=True)
-    batches = BATCHES[net](known)
+    optimizer = torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True)
     start, step, seen, mean, done = time.time(), 0, 0, 0.0, 0.0
     while done < 1:
         # the schedule ends at its last step or at the limit of the clock, whichever is nearer
         done = min(1.0, max((step + 1) / steps, (time.time() - start) / (60 * minutes)))
         fall = 0.5 * (1 + math.cos(math.pi * max(0.0, done - WARM_UP) / (1 - WARM_UP)))
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(done / WARM_UP, fall)
+            group["lr"] = rate * min(done / WARM_UP, fall)
         draws = next(batches)
         loss = loss_of(model, draws)
         optimizer.zero_grad()
@@ -113,12 +151,23 @@ def train(net: str, data: Path, steps: int, minutes: float, out: Path) -> None:
         if step % 200 == 0 or done == 1:
             speed = seen / (time.time() - start)
             print(f"step {step} done {done:.3f} loss {mean:.4f} {speed:.0f} images/s", flush=True)
-    facts = {"steps": step, "images": seen, "seconds": round(time.time() - start), "torch": torch.__version__}
-    write(net, model.folded(FeatureNet(CHANNELS[net], WIDTHS[net], sizes)), classes, data, facts, out)
+    this = {
+        "steps": step,
+        "images": seen,
+        "seconds": round(time.time() - start),
+        "rate": rate,
+        "torch": torch.__version__,
+    }
+    write(net, model.folded(FeatureNet(CHANNELS[net], WIDTHS[net], sizes)), classes, data, [*before, this], out)
 
 
 def write(
-    net: str, model: FeatureNet, classes: dict[str, tuple[str, ...]], data: Path, facts: dict[str, Any], out: Path
+    net: str,
+    model: FeatureNet,
+    classes: dict[str, tuple[str, ...]],
+    data: Path,
+    rounds: list[dict[str, Any]],
+    out: Path,
 ) -> None:
     """Half-precision weights, and everything that is needed to use them in the header."""
     model = model.half().float()  # what is measured is what is stored
@@ -132,7 +181,7 @@ def write(
         }
         for head, names in classes.items()
     }
-    training = facts | {"accuracy": scores}
+    training = {"rounds": rounds, "accuracy": scores}
     header = {"channels": CHANNELS[net], "widths": WIDTHS[net], "heads": heads, "training": training}
     tensors = {k: v.half().contiguous() for k, v in model.state_dict().items()}
     content = save(tensors, metadata={"features": json.dumps(header)})
@@ -155,7 +204,9 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=12.0)
+    parser.add_argument("--rate", type=float, default=0.1)
+    parser.add_argument("--start-from", type=Path, help="a network that this script wrote, to train further")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    train(args.net, args.data, args.steps, args.minutes, args.out)
+    train(args.net, args.data, args.steps, args.minutes, args.rate, args.start_from, args.out)

@@ -1,21 +1,24 @@
 """The whole measurement, on denoisers that draw what the test wants."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ArgumentError
 from brickwork.measure.distance import Statistics, frechet
-from brickwork.measure.evaluate import evaluate, proportional
+from brickwork.measure.evaluate import data_of, evaluate, proportional
 from brickwork.measure.features import shipped_net
 from brickwork.measure.reference import Reference
 from brickwork.sampling.process import Edm, NoiseProcess
 from brickwork.sampling.solvers import Ddim
+from brickwork.train.recipe import Recipe
+from brickwork.train.recipe_file import to_toml
 
 CONFIG = DataConfig(size=16, channels=1, holdout=0.2)
 
@@ -41,6 +44,7 @@ class Memory:
     text_shape: tuple[int, int] | None = None
     shape: tuple[int, int, int] = (1, 16, 16)
     digest: str = "beef"
+    facts: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, x, sigma, condition):
         rows = []
@@ -135,6 +139,14 @@ def test_a_spec_is_fitted_to_the_model(digits: Reference):
     report = evaluate(Memory(digits.train), "digits", num_images=130, steps=1, solver=Ddim(), num_loss_images=8)
     assert report.reference == "digits"
     assert report.distance.num_features == 128
+
+
+def test_images_are_read_as_in_training(digits: Reference):
+    """Most of all, the share held out is that of the training."""
+    recipe = Recipe(backbone=Stoic.Config(), data=DataConfig(filter="box", holdout=0.31, split="all"), steps=1)
+    model = Memory(digits.train, facts={"recipe": to_toml(recipe)})
+    assert data_of(model, (16, 16, 1)) == DataConfig(filter="box", holdout=0.31, size=16, channels=1)
+    assert data_of(Memory(digits.train), (16, 16, 1)) == DataConfig(size=16, channels=1)
 
 
 def test_other_classes_and_few_pictures_are_noted(digits: Reference):

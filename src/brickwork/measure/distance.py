@@ -1,7 +1,8 @@
 """The Fréchet distance between two sets of images, in float64, from statistics that can be kept.
 
 Two sets of features are each described by a mean m and a covariance S, as if they were Gaussian; the distance is the
-squared 2-Wasserstein distance of those Gaussians (Dowson and Landau 1982, equation 4; Heusel et al. 2017, equation 6),
+squared 2-Wasserstein distance of those Gaussians (Dowson and Landau 1982; used so by Heusel et al. 2017, with the
+features of another network),
 
     |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1^½ S2 S1^½)^½.
 
@@ -171,7 +172,7 @@ def frechet(measured: Statistics, reference: Statistics) -> Frechet:
 
 
 def squared_distance(mean_1: Vector, covariance_1: Matrix, mean_2: Vector, covariance_2: Matrix) -> float:
-    """Squared 2-Wasserstein distance of two Gaussians. Dowson and Landau (1982), equation 4."""
+    """Squared 2-Wasserstein distance of two Gaussians. Dowson and Landau (1982)."""
     cross = np.linalg.svd(root(covariance_1) @ root(covariance_2), compute_uv=False).sum()
     shift = mean_1 - mean_2
     value = float(shift @ shift + np.trace(covariance_1) + np.trace(covariance_2) - 2 * cross)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any, final
@@ -27,6 +27,7 @@ from brickwork.sampling.grid import Grid, Karras
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import write_whole
 from brickwork.sampling.solvers import DpmSolverPP, Solver
+from brickwork.train.recipe_file import parse_recipe
 
 
 @final
@@ -96,7 +97,7 @@ class Report:
             lines.append(f"  of real images     {real.value:.3f} ({real.num_images} held-out images)")
         lines.append(f"  features           {d.net} network {d.net_sha256[:12]}, {d.num_features} features")
         if agreed is not None:
-            stated = "" if agreed.stated_accuracy is None else f", by its makers on {agreed.stated_accuracy:.1%}"
+            stated = "" if agreed.stated_accuracy is None else f"; stated {agreed.stated_accuracy:.1%}"
             right = f"right on {agreed.accuracy:.1%} of {agreed.num_held_out} held-out images{stated}"
             lines.append(f"agreement            {agreed.share:.1%} of {agreed.num_images} pictures")
             lines.append(f"  classifier         {agreed.classifier}, {right}")
@@ -134,7 +135,7 @@ def evaluate(
         guidance_interval: Waist levels (low, high] that are guided.
         batch_size: Images at a time; changes speed and memory, not results.
         num_loss_images: Held-out images for the loss, at most.
-        data: How the reference's images are made to fit; by default to the model's size and channels.
+        data: How the reference's images are made to fit; by default as in the model's training, at its size.
         progress: Show bars.
 
     Raises:
@@ -144,7 +145,7 @@ def evaluate(
     began = time.monotonic()
     if num_images < 2:
         raise ArgumentError(f"{num_images} pictures: a Fréchet distance needs at least 2, a useful one hundreds")
-    reference = fitting(reference, picture_shape(model), data, progress)
+    reference = fitting(model, reference, data, progress)
     matched, notes = compare_classes(model, reference)
     loss = held_out_loss(
         model,
@@ -182,19 +183,26 @@ def evaluate(
     )
 
 
-def fitting(
-    reference: str | Path | Reference, shape: tuple[int, int, int], data: DataConfig | None, progress: bool
-) -> Reference:
-    """The reference, opened if it is not yet, with images of a shape (H, W, C)."""
+def fitting(model: Measurable, reference: str | Path | Reference, data: DataConfig | None, progress: bool) -> Reference:
+    """The reference, opened if it is not yet, with images of the shape of the model's pictures."""
+    shape = picture_shape(model)
     if not isinstance(reference, Reference):
-        square = shape[0] if shape[0] == shape[1] else None
-        fitted = data if data is not None else DataConfig(size=square, channels=shape[2])
-        reference = Reference.open(reference, fitted, progress=progress)
+        reference = Reference.open(reference, data if data is not None else data_of(model, shape), progress=progress)
     if reference.train.shape != shape:
         raise ArgumentError(
             f"reference of {reference.train.shape} (H, W, C): the model's pictures are {shape}; resize it"
         )
     return reference
+
+
+def data_of(model: Measurable, shape: tuple[int, int, int]) -> DataConfig:
+    """How to read images for a model: as in its training, if it says so, and to the shape (H, W, C) of its pictures.
+
+    With the share held out in training, no image that was trained on is taken for a held-out one.
+    """
+    recipe = getattr(model, "facts", {}).get("recipe")
+    known = parse_recipe(recipe).data if recipe else DataConfig()
+    return replace(known, size=shape[0] if shape[0] == shape[1] else None, channels=shape[2], split="train")
 
 
 def settings_of(model: Measurable, seeds: range, how: dict[str, Any]) -> dict[str, Any]:
