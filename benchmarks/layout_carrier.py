@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from results import facts_of_this_machine, write_result
+from record import facts_of_this_machine, write_result
 
 from brickwork.backbone.stoic import Stoic
-from brickwork.cost import cost
+from brickwork.counting import cost
 from brickwork.data.dataset import load_dataset, load_heldout
 from brickwork.sampling.picture import save_png
-from brickwork.train.loop import train
-from brickwork.train.recipe import Recipe, Report
-from brickwork.train.times import LogitNormal
+from brickwork.training.loop import train
+from brickwork.training.recipe import Recipe, Report
+from brickwork.training.times import LogitNormal
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ def main() -> None:
             print(f"{row['form']:<32} {row['macs'] / 1e6:6.1f} MMAC  loss {row['mean_held_out']:.4f}", flush=True)
             facts = facts_of_this_machine() | {"threads": torch.get_num_threads()}
             path = write_result("layout-carrier", facts | {"arguments": vars(arguments), "rows": rows})
-    save_png(draw(rows), path.with_suffix(".png"))
-    print(f"{path} and {path.with_suffix('.png').name}")
+            save_png(draw(rows), path.with_suffix(".png"))
+            print(path)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from brickwork.sampling.target import Velocity
 
 def make_model(seed: int = 0, **fields: Any) -> Model:
     torch.manual_seed(seed)
-    config = Stoic.Config(**{"width": 32, "depth": 2, "heads": 2, "size": 8, "channels": 1, "num_classes": 3} | fields)
+    config = replace(Stoic.Config(width=32, depth=2, heads=2, size=8, channels=1, num_classes=3), **fields)
     classes = ("cat", "dog", "owl")
     return Model(config.build(), LinearFlow(), Velocity(), Pixels(num_channels=1), classes, {"images": 7}).eval()
 

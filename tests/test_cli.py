@@ -32,6 +32,10 @@ def folder_of_images(path: Path, sizes: tuple[int, ...] = (8,), count: int = 12)
     return path
 
 
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder_of_images(tmp_path_factory.mktemp("images") / "set")
@@ -124,8 +128,8 @@ def test_a_recipe_file_trains_like_its_flags(run: Path, images: Path, tmp_path: 
     recipe = tmp_path / "recipe.toml"
     recipe.write_text((run / "recipe.toml").read_text())
     assert main(["train", str(recipe), "--data", str(images), "--out", str(tmp_path / "c")]) == 0
-    pictures = [sorted((folder / "samples").glob("*.png"))[-1] for folder in (run, tmp_path / "c")]
-    assert np.array_equal(*(np.asarray(Image.open(picture)) for picture in pictures))
+    first, second = (sorted((folder / "samples").glob("*.png"))[-1] for folder in (run, tmp_path / "c"))
+    assert np.array_equal(pixels(first), pixels(second))
 
 
 def test_parts_are_chosen_by_name(images: Path, tmp_path: Path) -> None:
@@ -156,7 +160,7 @@ def test_sample_draws_the_same_picture_again(run: Path, tmp_path: Path) -> None:
     assert len(facts["sha256"]) == 64
     again = ["--labels", str(facts["label"]), "--seeds", str(facts["seed"]), "--out", str(tmp_path / "one")]
     assert main([*words, *again]) == 0
-    assert np.array_equal(Image.open(picture), Image.open(tmp_path / "one" / "label1_seed2.png"))
+    assert np.array_equal(pixels(picture), pixels(tmp_path / "one" / "label1_seed2.png"))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -166,8 +170,8 @@ def test_batch_size_never_changes_a_picture(run: Path, tmp_path: Path, batch_siz
     for size in (8, batch_size):
         assert main([*words, "--batch-size", str(size), "--out", str(tmp_path / str(size))]) == 0
     for seed in range(8):
-        a, b = (np.asarray(Image.open(tmp_path / str(s) / f"label0_seed{seed}.png")) for s in (8, batch_size))
-        assert np.abs(a.astype(int) - b).max() <= 1
+        a, b = (pixels(tmp_path / str(s) / f"label0_seed{seed}.png").astype(int) for s in (8, batch_size))
+        assert np.abs(a - b).max() <= 1
 
 
 def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,6 +291,5 @@ def test_bad_drawing(line: Callable[..., str], run: Path, tmp_path: Path) -> Non
     assert "tpu" in line(*words, "--device", "tpu")
 
 
-def test_another_set_than_the_model_knows(line: Callable[..., str], run: Path, tmp_path: Path) -> None:
-    data = folder_of_images(tmp_path / "set", sizes=(12,))
-    line("eval", run, "--reference", data, "--num-images", "4", "--steps", "1")
+def test_missing_reference(line: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    assert "nowhere" in line("eval", run, "--reference", tmp_path / "nowhere", "--num-images", "4", "--steps", "1")

@@ -19,7 +19,7 @@ from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
 if TYPE_CHECKING:
     from brickwork.model import Model
-    from brickwork.train.recipe import Recipe
+    from brickwork.training.recipe import Recipe
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
@@ -154,7 +154,7 @@ def print_macs(
     """
     from brickwork.backbone.presets import PRESETS, preset
     from brickwork.checkpoint import BACKBONES, find_model, from_entry, read_header
-    from brickwork.cost import cost
+    from brickwork.counting import cost
     from brickwork.sampling.solvers import SOLVERS
 
     known = model in PRESETS or not find_model(model).exists()
@@ -189,9 +189,9 @@ def draw(
 
     denoiser = drawing.open(model)
     seeds = parse_seeds(drawing.seeds)
-    rows = [denoiser.class_index(label) for label in drawing.labels] or list(range(denoiser.num_classes))[:10] or [None]
-    labels = None if rows == [None] else [k for k in rows for _ in seeds]
-    images = sample(denoiser, seeds=seeds * len(rows), labels=labels, progress=True, **drawing.options())
+    classes = [denoiser.class_index(label) for label in drawing.labels] or list(range(denoiser.num_classes))[:10]
+    labels = [k for k in classes for _ in seeds] or None
+    images = sample(denoiser, seeds=seeds * max(len(classes), 1), labels=labels, progress=True, **drawing.options())
     facts = {
         "model": str(model),
         "sha256": denoiser.digest,
@@ -203,18 +203,18 @@ def draw(
         "guidance_interval": [str(x) for x in drawing.guidance_interval],
         "precision": drawing.precision,
     }
-    names = [denoiser.classes[k] if k is not None else "" for k in rows]
+    names = [denoiser.classes[k] for k in classes] or None
     scale = max(1, 48 // images.shape[1])
-    columns = [str(seed) for seed in seeds]
-    grid = sheet(images, len(seeds), scale=scale, row_captions=names if any(names) else None, column_captions=columns)
+    grid = sheet(images, len(seeds), scale=scale, row_captions=names, column_captions=[str(seed) for seed in seeds])
     path = out if out.suffix.lower() == ".png" else out / "sheet.png"
-    save_png(grid, path, facts | {"labels": rows, "seeds": seeds})
+    save_png(grid, path, facts | {"labels": classes, "seeds": seeds})
     print(f"{len(images)} pictures in {path}")
     if path != out:
         for index, image in enumerate(np.asarray(images)):
             row, column = divmod(index, len(seeds))
-            name = f"{'' if rows[row] is None else f'label{rows[row]}_'}seed{seeds[column]}.png"
-            save_png(image, out / name, facts | {"label": rows[row], "seed": seeds[column]})
+            label = classes[row] if classes else None
+            name = f"seed{seeds[column]}.png" if label is None else f"label{label}_seed{seeds[column]}.png"
+            save_png(image, out / name, facts | {"label": label, "seed": seeds[column]})
 
 
 def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:
@@ -237,7 +237,7 @@ def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(nam
         print(f"{part:<10} {name}: " + ", ".join(f"{k}={v}" for k, v in values.items()))
     print(f"classes    {', '.join(header['classes']) or 'none'}")
     for key, value in header["training"].items():
-        print(f"{key:<10} {value if not isinstance(value, dict) else json.dumps(value)}")
+        print(f"{key:<10} {str(value).strip().replace(chr(10), chr(10) + ' ' * 11)}")
 
 
 def evaluate(
@@ -304,15 +304,15 @@ def train(words: Sequence[str]) -> None:
         """
         from brickwork.checkpoint import load
         from brickwork.data.dataset import load_dataset, load_heldout
-        from brickwork.train.loop import train as run_training
-        from brickwork.train.recipe import fit_to_data
-        from brickwork.train.recipe_file import to_toml
+        from brickwork.training.loop import train as run_training
+        from brickwork.training.recipe import fit_to_data
+        from brickwork.training.recipe_file import to_toml
 
         images = load_dataset(data, recipe.data, progress=True)
         for report in images.skipped:
             print(f"skipped {report}", file=sys.stderr)
         if dry_run:
-            from brickwork.cost import cost
+            from brickwork.counting import cost
 
             fitted = fit_to_data(recipe, images)
             print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{cost(fitted.backbone)}")
@@ -322,7 +322,7 @@ def train(words: Sequence[str]) -> None:
         state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
         print(f"{state}: model, recipe, log, curve and samples are in {out}")
 
-    from brickwork.train.recipe import Recipe
+    from brickwork.training.recipe import Recipe
 
     run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
     tyro.cli(run, prog=f"brickwork train {name}", args=rest)
@@ -331,8 +331,8 @@ def train(words: Sequence[str]) -> None:
 def _start(name: str) -> Recipe:
     """The recipe in a file, or the default one around a preset."""
     from brickwork.backbone.presets import preset
-    from brickwork.train.recipe import Recipe
-    from brickwork.train.recipe_file import load_recipe
+    from brickwork.training.recipe import Recipe
+    from brickwork.training.recipe_file import load_recipe
 
     return load_recipe(name) if name.endswith(".toml") else Recipe(backbone=preset(name))
 
@@ -341,8 +341,8 @@ def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
     """Exchange the parts that the words name, and take these words away."""
     from brickwork.sampling.process import PROCESSES
     from brickwork.sampling.target import TARGETS
-    from brickwork.train.loss import WEIGHTINGS
-    from brickwork.train.times import TIMES
+    from brickwork.training.loss import WEIGHTINGS
+    from brickwork.training.times import TIMES
 
     registries = {"process": PROCESSES, "target": TARGETS, "times": TIMES, "weighting": WEIGHTINGS}
     for kind, registry in registries.items():

@@ -115,9 +115,9 @@ class Model(nn.Module):
         output = self.output(scale * x, self.process.number(t).float(), condition)
         return self.target.x0(output, c.alpha * x, c)
 
-    def asarray(self, array: np.ndarray) -> Tensor:
+    def asarray(self, values: np.ndarray) -> Tensor:
         """A numpy array as a tensor on this model's device; floats become float32."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        tensor = torch.from_numpy(np.ascontiguousarray(values))
         return tensor.to(self.device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
     def encode(self, images: np.ndarray) -> Tensor:

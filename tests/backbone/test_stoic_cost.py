@@ -7,7 +7,7 @@ import torch
 
 from brickwork.attention import use_kernel
 from brickwork.backbone.stoic import Stoic
-from brickwork.cost import Cost, cost
+from brickwork.counting import Cost, cost
 from brickwork.sampling.denoiser import Condition
 
 

@@ -17,8 +17,8 @@ from brickwork.measure.features import shipped_net
 from brickwork.measure.reference import Reference
 from brickwork.sampling.process import Edm, NoiseProcess
 from brickwork.sampling.solvers import Ddim
-from brickwork.train.recipe import Recipe
-from brickwork.train.recipe_file import to_toml
+from brickwork.training.recipe import Recipe
+from brickwork.training.recipe_file import to_toml
 
 CONFIG = DataConfig(size=16, channels=1, holdout=0.2)
 

@@ -1,0 +1,1 @@
+"""Networks: everything left of the waist that learns."""

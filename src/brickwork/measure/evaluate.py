@@ -27,7 +27,7 @@ from brickwork.sampling.grid import Grid, Karras
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import write_whole
 from brickwork.sampling.solvers import DpmSolverPP, Solver
-from brickwork.train.recipe_file import parse_recipe
+from brickwork.training.recipe_file import parse_recipe
 
 
 @final

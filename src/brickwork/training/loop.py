@@ -11,13 +11,13 @@ from brickwork.codec.base import Pixels
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.model import Model, choose_device
-from brickwork.train.batches import Batch, draw_batch
-from brickwork.train.interrupt import Interrupt
-from brickwork.train.loss import denoising_loss
-from brickwork.train.recipe import Recipe, fit_to_data
-from brickwork.train.run import Run
-from brickwork.train.state import TrainState
-from brickwork.train.transfer import transfer
+from brickwork.training.batches import Batch, draw_batch
+from brickwork.training.interrupt import Interrupt
+from brickwork.training.loss import denoising_loss
+from brickwork.training.recipe import Recipe, fit_to_data
+from brickwork.training.run import Run
+from brickwork.training.state import TrainState
+from brickwork.training.transfer import transfer
 
 
 def train(

@@ -9,7 +9,7 @@ from brickwork.codec.base import Pixels
 from brickwork.model import Model
 from brickwork.sampling.process import LinearFlow
 from brickwork.sampling.target import Velocity
-from brickwork.train.transfer import resize_positions, transfer
+from brickwork.training.transfer import resize_positions, transfer
 
 
 def model_of(classes: tuple[str, ...] = (), **changes: Any) -> Model:

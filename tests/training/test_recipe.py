@@ -13,10 +13,10 @@ from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.sampling.process import PROCESSES, Vp
 from brickwork.sampling.target import TARGETS, Eps
-from brickwork.train.loss import WEIGHTINGS
-from brickwork.train.recipe import Recipe, Report, differing_fields, fit_to_data
-from brickwork.train.recipe_file import load_recipe, parse_recipe, to_toml
-from brickwork.train.times import TIMES, LogNormal
+from brickwork.training.loss import WEIGHTINGS
+from brickwork.training.recipe import Recipe, Report, differing_fields, fit_to_data
+from brickwork.training.recipe_file import load_recipe, parse_recipe, to_toml
+from brickwork.training.times import TIMES, LogNormal
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

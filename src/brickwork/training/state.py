@@ -16,9 +16,9 @@ from brickwork.attention import kernel_choices, set_kernel_choices
 from brickwork.checkpoint import read_tensors, write_tensors
 from brickwork.errors import CheckpointError
 from brickwork.model import Model
-from brickwork.train.ema import ema_rate, move_average
-from brickwork.train.recipe import Recipe
-from brickwork.train.schedule import learning_rate
+from brickwork.training.ema import ema_rate, move_average
+from brickwork.training.recipe import Recipe
+from brickwork.training.schedule import learning_rate
 
 STATE = "brickwork-state"
 FORMAT = 1

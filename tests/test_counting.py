@@ -7,7 +7,7 @@ import pytest
 
 from brickwork.backbone.presets import preset
 from brickwork.backbone.stoic import Stoic
-from brickwork.cost import cost
+from brickwork.counting import cost
 from brickwork.errors import ConfigError
 
 

@@ -16,9 +16,9 @@ from brickwork.data.dataset import DataConfig
 from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.sampling.process import PROCESSES
 from brickwork.sampling.target import TARGETS
-from brickwork.train.loss import WEIGHTINGS
-from brickwork.train.recipe import Recipe, Report
-from brickwork.train.times import TIMES
+from brickwork.training.loss import WEIGHTINGS
+from brickwork.training.recipe import Recipe, Report
+from brickwork.training.times import TIMES
 
 NAMED: dict[str, Mapping[str, type]] = {
     "process": PROCESSES,

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 import brickwork.checkpoint as checkpoint
-import brickwork.train.loop as loop
+import brickwork.training.loop as loop
 from brickwork.attention import use_kernel
 from brickwork.backbone.stoic import Stoic
 from brickwork.checkpoint import load, read_tensors
@@ -27,12 +27,12 @@ from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from brickwork.model import Model
 from brickwork.sampling.picture import read_facts
-from brickwork.train.journal import read_journal
-from brickwork.train.loop import train
-from brickwork.train.loss import denoising_loss
-from brickwork.train.recipe import Recipe
-from brickwork.train.recipe_file import load_recipe, parse_recipe
-from brickwork.train.run import Run
+from brickwork.training.journal import read_journal
+from brickwork.training.loop import train
+from brickwork.training.loss import denoising_loss
+from brickwork.training.recipe import Recipe
+from brickwork.training.recipe_file import load_recipe, parse_recipe
+from brickwork.training.run import Run
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -297,8 +297,8 @@ def test_one_nan_rolls_back_and_goes_on(
 
 
 def test_noise_after_a_rollback_is_other_noise(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
-    from brickwork.train.batches import draw_batch
-    from brickwork.train.state import Counters
+    from brickwork.training.batches import draw_batch
+    from brickwork.training.state import Counters
 
     recipe = make_recipe()
     model = run(recipe, data, tmp_path)

@@ -16,7 +16,7 @@ from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.process import PROCESSES, Edm, LinearFlow, NoiseProcess, Vp
 from brickwork.sampling.target import TARGETS, X0, EdmF, Eps, Target, V, Velocity
-from brickwork.train.loss import WEIGHTINGS, EdmWeight, MinSnr, Plain, Weighting, denoising_loss, loss_coefficients
+from brickwork.training.loss import WEIGHTINGS, EdmWeight, MinSnr, Plain, Weighting, denoising_loss, loss_coefficients
 
 ALL_TARGETS = [kind() for kind in TARGETS.values()]
 ALL_WEIGHTINGS = [kind() for kind in WEIGHTINGS.values()]

@@ -15,8 +15,8 @@ from brickwork.data.order import flips, indices
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.gaussian import DROPOUT, TIME, TRAINING, integers, uniform
-from brickwork.train.recipe import Recipe
-from brickwork.train.state import Counters
+from brickwork.training.recipe import Recipe
+from brickwork.training.state import Counters
 
 STREAMS = 16
 """How far a return to a saved state moves the streams of random numbers: past all that the gaussian module names."""

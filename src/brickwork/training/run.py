@@ -25,13 +25,13 @@ from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, TrainingError
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import save_png, sheet, write_whole
-from brickwork.train.batches import encode_images
-from brickwork.train.curve import draw_curve
-from brickwork.train.heldout import LEVELS, loss_by_level
-from brickwork.train.journal import Journal, read_journal
-from brickwork.train.recipe import Recipe, differing_fields
-from brickwork.train.recipe_file import parse_recipe, to_toml
-from brickwork.train.state import TrainState, read_state
+from brickwork.training.batches import encode_images
+from brickwork.training.curve import draw_curve
+from brickwork.training.heldout import LEVELS, loss_by_level
+from brickwork.training.journal import Journal, read_journal
+from brickwork.training.recipe import Recipe, differing_fields
+from brickwork.training.recipe_file import parse_recipe, to_toml
+from brickwork.training.state import TrainState, read_state
 
 STATE_FILE = "state.safetensors"
 RECIPE_FILE = "recipe.toml"

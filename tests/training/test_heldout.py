@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from brickwork.sampling.process import PROCESSES
-from brickwork.train.heldout import LEVELS, loss_by_level
+from brickwork.training.heldout import LEVELS, loss_by_level
 
 
 class White:

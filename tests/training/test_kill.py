@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from brickwork.checkpoint import read_tensors
-from brickwork.train.journal import read_journal
+from brickwork.training.journal import read_journal
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 PLACES = ("half", "before-fsync", "before-replace", "after-replace")

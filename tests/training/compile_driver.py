@@ -10,7 +10,7 @@ import torch
 from kill_driver import tiny_data, tiny_recipe
 
 from brickwork.attention import use_kernel
-from brickwork.train.loop import train
+from brickwork.training.loop import train
 
 
 def main(folder: Path) -> None:

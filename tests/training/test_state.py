@@ -13,8 +13,8 @@ from brickwork.errors import CheckpointError
 from brickwork.model import Model
 from brickwork.sampling.process import LinearFlow
 from brickwork.sampling.target import Velocity
-from brickwork.train.recipe import Recipe
-from brickwork.train.state import TrainState, read_state
+from brickwork.training.recipe import Recipe
+from brickwork.training.state import TrainState, read_state
 
 
 def fresh_state(recipe: Recipe, width: int = 32) -> TrainState:

@@ -7,7 +7,7 @@ import pytest
 
 from brickwork.errors import ConfigError
 from brickwork.sampling.process import PROCESSES, Edm, LinearFlow, NoiseProcess
-from brickwork.train.times import TIMES, LogitNormal, LogNormal, Uniform, normal_quantile
+from brickwork.training.times import TIMES, LogitNormal, LogNormal, Uniform, normal_quantile
 
 
 def test_normal_quantile() -> None:

@@ -18,8 +18,8 @@ import brickwork.checkpoint as checkpoint
 from brickwork.attention import use_kernel
 from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import Dataset
-from brickwork.train.loop import train
-from brickwork.train.recipe import Recipe, Report
+from brickwork.training.loop import train
+from brickwork.training.recipe import Recipe, Report
 
 
 def tiny_data() -> Dataset:

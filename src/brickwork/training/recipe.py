@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
+from tyro.conf import OmitArgPrefixes
+
 from brickwork.backbone.base import BackboneConfig
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ConfigError
 from brickwork.sampling.process import LinearFlow, NoiseProcess
 from brickwork.sampling.target import Target, Velocity
-from brickwork.train.loss import Plain, Weighting
-from brickwork.train.schedule import Schedule, budget_spent
-from brickwork.train.times import LogitNormal, TimeSampling
+from brickwork.training.loss import Plain, Weighting
+from brickwork.training.schedule import Schedule, budget_spent
+from brickwork.training.times import LogitNormal, TimeSampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Recipe:
     """Which noise levels training looks at."""
     weighting: Weighting = field(default_factory=Plain)
     """How much an error counts at each level."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     """How images are read."""
     conditional: bool = True
     """Learn the data's classes, where it has some."""
