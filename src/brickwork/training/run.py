@@ -25,9 +25,8 @@ from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, TrainingError
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import save_png, sheet, write_whole
-from brickwork.training.batches import encode_images
 from brickwork.training.curve import draw_curve
-from brickwork.training.heldout import LEVELS, loss_by_level
+from brickwork.training.heldout import held_out_loss
 from brickwork.training.journal import Journal, read_journal
 from brickwork.training.recipe import Recipe, differing_fields
 from brickwork.training.recipe_file import parse_recipe, to_toml
@@ -232,19 +231,14 @@ class Run:
         self.journal.write(record)
 
     def _hold_out(self) -> None:
-        """Held-out loss by level on the first held-out images, to the log."""
+        """Held-out loss by level on a fixed choice of held-out images, to the log."""
         if self.heldout is None or len(self.heldout.images) == 0:
             return
         now = self.state.counters
         if any("held_out" in r and r["step"] == now.step for r in read_journal(self.out / LOG_FILE)):
             return  # a finished run was started again
-        model, count = self.state.average, self.recipe.report.eval_images
-        x0 = encode_images(model, np.asarray(self.heldout.images[:count]))
-        labels = None
-        if model.num_classes and self.heldout.labels is not None:
-            labels = torch.from_numpy(np.ascontiguousarray(self.heldout.labels[:count])).to(model.device)
-        losses = loss_by_level(model, x0, labels)
-        by_level = {f"{level:.3g}": float(loss) for level, loss in zip(LEVELS, losses, strict=True)}
+        losses = held_out_loss(self.state.average, self.heldout, num_images=self.recipe.report.eval_images)
+        by_level = {f"{level.sigma:.3g}": level.share for level in losses}
         self.journal.write({"step": now.step, "images": now.images_seen, "held_out": by_level})
 
     def _draw_sheet(self) -> None:
