@@ -33,7 +33,7 @@ PRESETS: dict[str, BackboneConfig] = {
     "stoic-128x1536-s2": Stoic.Config(depth=128, width=1536, stride=2, size=32, channels=3),
 
     "stoic-digits":      Stoic.Config(depth=3,   width=96,   stride=1, size=8,  channels=1, num_classes=10, **CARRIER),
-    "stoic-tiny":        Stoic.Config(depth=8,   width=192,  stride=4, size=28, channels=1, num_classes=10, **CARRIER),
+    "stoic-tiny":        Stoic.Config(depth=6,   width=128,  stride=2, size=28, channels=1, num_classes=10, **CARRIER),
     "stoic-small":       Stoic.Config(depth=8,   width=256,  stride=2, size=32, channels=3, num_classes=10, **CARRIER),
     "stoic-base":        Stoic.Config(depth=12,  width=512,  stride=4, size=64, channels=3, **CARRIER),
 }  # fmt: skip
