@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from brickwork.cli import VERBS, choose, main, parse_seeds
+from brickwork.cli import VERBS, main
+from brickwork.cli.arguments import choose, parse_seeds
 from brickwork.errors import ArgumentError, UnknownNameError
 from brickwork.sampling.picture import read_facts
 from brickwork.sampling.solvers import SOLVERS, Ddim
@@ -250,7 +251,7 @@ def test_mixed_sizes_without_a_target(line: Callable[..., str], tmp_path: Path) 
 def test_impossible_stem(line: Callable[..., str], images: Path, tmp_path: Path) -> None:
     words = ["train", "stoic-tiny", "--data", images, "--out", tmp_path / "x", "--steps", "1"]
     assert "kernel" in line(*words, "--backbone.kernel", "2")
-    assert "stride" in line(*words, "--size", "6")
+    assert "stride" in line(*words, "--size", "7")
 
 
 def test_no_budget(line: Callable[..., str], images: Path, tmp_path: Path) -> None:

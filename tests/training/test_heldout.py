@@ -8,8 +8,8 @@ import torch
 
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ArgumentError
-from brickwork.training.heldout import LEVELS, chosen, held_out_loss
 from brickwork.sampling.process import Edm, LinearFlow, NoiseProcess
+from brickwork.training.heldout import LEVELS, chosen, held_out_loss
 
 SPREAD = 30.0  # of the pixels around 127.5
 STD = SPREAD / 127.5

@@ -21,12 +21,12 @@ from brickwork.errors import ArgumentError
 from brickwork.measure.classifier import Agreement, agreement
 from brickwork.measure.distance import Frechet, frechet
 from brickwork.measure.features import features
-from brickwork.training.heldout import LevelLoss, Measurable, held_out_loss
 from brickwork.measure.reference import Reference
 from brickwork.sampling.grid import Grid, Karras
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import write_whole
 from brickwork.sampling.solvers import DpmSolverPP, Solver
+from brickwork.training.heldout import LevelLoss, Measurable, held_out_loss
 from brickwork.training.recipe_file import parse_recipe
 
 

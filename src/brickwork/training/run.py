@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import torch
 from tqdm import tqdm
 

@@ -1,0 +1,218 @@
+"""The command line: a function a verb, which calls the library; its docstring is its help."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+import brickwork
+from brickwork.cli.arguments import Drawing, ModelName, choose, parse_seeds
+from brickwork.cli.train import train
+from brickwork.errors import BrickworkError, UnknownNameError
+
+
+def print_list() -> None:
+    """Presets, solvers, grids, processes, targets, shipped models and extras."""
+    from brickwork.backbone.presets import PRESETS
+    from brickwork.checkpoint import SHIPPED
+    from brickwork.sampling.grid import GRIDS
+    from brickwork.sampling.process import PROCESSES
+    from brickwork.sampling.solvers import SOLVERS
+    from brickwork.sampling.target import TARGETS
+
+    rows: list[tuple[str, Sequence[str]]] = [
+        ("models", SHIPPED),
+        ("presets", list(PRESETS)),
+        ("solvers", list(SOLVERS)),
+        ("grids", list(GRIDS)),
+        ("processes", list(PROCESSES)),
+        ("targets", list(TARGETS)),
+    ]
+    for title, names in rows:
+        print(f"{title:<10} {'  '.join(names)}")
+    extras = {"digits": "sklearn", "hub": "huggingface_hub", "tensorboard": "tensorboard"}
+    print("extras     " + "  ".join(f"{k} ({'installed' if find_spec(v) else 'missing'})" for k, v in extras.items()))
+
+
+def print_macs(
+    model: Positional[ModelName],
+    *,
+    size: int | None = None,
+    steps: int = 50,
+    solver: str = "dpm2m",
+    guidance: float = 1.0,
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Parameters, MACs and activation bytes of a preset or a model. 1 MAC = 2 FLOP.
+
+    Args:
+        model: Preset, run folder or model file.
+        size: Pixels on a side; that of the preset or model when left out.
+        steps: Steps of the solver, for the cost of a whole image.
+        solver: The solver, for the cost of a whole image.
+        guidance: Other than 1 doubles the evaluations.
+        as_json: Print JSON.
+    """
+    from brickwork.backbone.presets import PRESETS, preset
+    from brickwork.checkpoint import BACKBONES, find_model, from_entry, read_header
+    from brickwork.counting import cost
+    from brickwork.sampling.solvers import SOLVERS
+
+    known = model in PRESETS or not find_model(model).exists()
+    config = preset(model) if known else from_entry(BACKBONES, read_header(model)["backbone"], "backbone")
+    result = cost(config, size=size)
+    evaluations = choose("solver", solver, SOLVERS).evaluations(steps)
+    image = result.macs_per_image(evaluations, guided=guidance != 1)
+    if as_json:
+        per_image = {"steps": steps, "solver": solver, "guidance": guidance, "evaluations": evaluations, "macs": image}
+        print(json.dumps(result.to_dict() | {"image": per_image}, indent=2))
+    else:
+        print(
+            f"{result}\none image: {evaluations} evaluations ({steps} steps of {solver}"
+            f"{', guided' if guidance != 1 else ''}), {image / 1e9:.4g} GMAC"
+        )
+
+
+def draw(
+    model: Positional[ModelName],
+    *,
+    labels: tuple[str, ...] = (),
+    seeds: tuple[str, ...] = ("0-7",),
+    out: Path = Path("samples.png"),
+    drawing: OmitArgPrefixes[Drawing] = Drawing(),
+) -> None:
+    """Draw pictures: a sheet when --out ends in .png, else a folder with the sheet and every picture.
+
+    Args:
+        model: What draws.
+        labels: Classes by number or name, one row each; the first ten when left out.
+        seeds: Seeds and ranges, as in 0-7 12; one column each.
+        out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
+        drawing: How.
+    """
+    from brickwork.sampling.loop import sample
+    from brickwork.sampling.picture import save_png, sheet
+
+    denoiser, columns = drawing.open(model), parse_seeds(seeds)
+    rows = [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
+    wanted = [k for k in rows for _ in columns] or None
+    images = sample(denoiser, seeds=columns * max(len(rows), 1), labels=wanted, progress=True, **drawing.options())
+    facts = {
+        "model": str(model),
+        "sha256": denoiser.digest,
+        "version": brickwork.__version__,
+        "steps": drawing.steps,
+        "solver": drawing.solver,
+        "grid": drawing.grid,
+        "guidance": drawing.guidance,
+        "guidance_interval": [str(x) for x in drawing.guidance_interval],
+        "precision": drawing.precision,
+    }
+    names = [denoiser.classes[k] for k in rows] or None
+    scale = max(1, 48 // images.shape[1])
+    picture = sheet(images, len(columns), scale=scale, row_captions=names, column_captions=[str(n) for n in columns])
+    path = out if out.suffix.lower() == ".png" else out / "sheet.png"
+    save_png(picture, path, facts | {"labels": rows, "seeds": columns})
+    print(f"{len(images)} pictures in {path}")
+    if path != out:
+        for index, image in enumerate(images):
+            label, seed = rows[index // len(columns)] if rows else None, columns[index % len(columns)]
+            name = f"seed{seed}.png" if label is None else f"label{label}_seed{seed}.png"
+            save_png(image, out / name, facts | {"label": label, "seed": seed})
+
+
+def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:
+    """What a model is, what it was trained on, and what it needs.
+
+    Args:
+        model: Which.
+        as_json: Print the header as JSON.
+    """
+    from brickwork.checkpoint import file_digest, find_model, read_header
+
+    header = read_header(model)
+    if as_json:
+        print(json.dumps(header, indent=2))
+        return
+    path = find_model(model)
+    print(f"file       {path} ({path.stat().st_size / 1e6:.2f} MB)\nsha256     {file_digest(path)}")
+    for part in ("backbone", "process", "target", "codec"):
+        name, values = header[part]
+        print(f"{part:<10} {name}: " + ", ".join(f"{k}={v}" for k, v in values.items()))
+    print(f"classes    {', '.join(header['classes']) or 'none'}")
+    for key, value in header["training"].items():
+        print(f"{key:<10} {str(value).strip().replace(chr(10), chr(10) + ' ' * 11)}")
+
+
+def evaluate(
+    model: Positional[ModelName],
+    *,
+    reference: Annotated[str, arg(metavar="DATA")],
+    num_images: int = 1000,
+    out: Path | None = None,
+    drawing: OmitArgPrefixes[Drawing] = Drawing(),
+) -> None:
+    """Quality against a reference: held-out loss by noise level, Fréchet distance, class agreement.
+
+    Args:
+        model: Which.
+        reference: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
+        num_images: Pictures drawn for distance and agreement.
+        out: Also write the report as JSON here.
+        drawing: How the pictures are drawn.
+    """
+    from brickwork.measure.evaluate import evaluate as measure
+
+    report = measure(drawing.open(model), reference, num_images=num_images, progress=True, **drawing.options())
+    print(report)
+    if out is not None:
+        report.save(out)
+        print(f"report in {out}")
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "list": print_list,
+    "macs": print_macs,
+    "train": train,
+    "sample": draw,
+    "info": print_info,
+    "eval": evaluate,
+}
+
+
+def _help() -> str:
+    rows = [f"  {verb:<8} {(act.__doc__ or '').splitlines()[0]}" for verb, act in VERBS.items()]
+    return "\n".join(["brickwork VERB [options]      brickwork VERB --help lists the options", "", *rows])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code. A user's error becomes one line and 1."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if words[0] == "--version":
+        print(brickwork.__version__)
+        return 0
+    verb, rest = words[0], words[1:]
+    try:
+        if verb not in VERBS:
+            raise UnknownNameError("verb", verb, VERBS)
+        if verb == "train":
+            train(rest)
+        else:
+            tyro.cli(VERBS[verb], prog=f"brickwork {verb}", args=rest)
+    except BrickworkError as error:
+        print(f"brickwork {verb}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of our output left, as in `brickwork list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

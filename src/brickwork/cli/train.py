@@ -1,0 +1,106 @@
+"""The verb `train`, whose flags are the fields of the recipe that its first word names."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from tyro.conf import arg
+
+from brickwork.cli.arguments import choose
+from brickwork.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from brickwork.training.recipe import Recipe
+
+
+def train(words: Sequence[str]) -> None:
+    """Train a preset or a recipe on images; any field of the recipe can be set.
+
+    brickwork train NAME --help lists the fields, which depend on the backbone of the preset or recipe.
+    --process, --target, --times and --weighting take a name and come before their own fields.
+    """
+    words = list(words)
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name is None or words.index(name) != 0:
+        from brickwork.backbone.presets import PRESETS
+
+        raise ArgumentError(
+            f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
+            f"stoic-small --data photos/ --out runs/a --minutes 30`; presets are {', '.join(PRESETS)}"
+        )
+    start = _take_parts(_start(name), rest := words[1:])
+
+    def run(
+        *,
+        data: Annotated[str, arg(metavar="DATA")],
+        out: Path,
+        init: str | None = None,
+        device: str = "auto",
+        dry_run: bool = False,
+        recipe: Annotated[Recipe, arg(name="")] = start,
+    ) -> None:
+        """Train; a run folder that holds an unfinished run of the same recipe is taken up where it was.
+
+        Args:
+            data: Images: folder, zip, npz, IDX, hf:owner/name or "digits".
+            out: The run folder.
+            init: A model to start from; what does not fit is resized or left fresh, and listed.
+            device: auto, cpu, cuda or mps.
+            dry_run: Print the resolved recipe and its cost, and stop.
+            recipe: Everything that changes the result.
+        """
+        from brickwork.checkpoint import load
+        from brickwork.data.dataset import load_dataset, load_heldout
+        from brickwork.training.loop import train as run_training
+        from brickwork.training.recipe import fit_to_data
+        from brickwork.training.recipe_file import to_toml
+
+        images = load_dataset(data, recipe.data, progress=True)
+        for report in images.skipped:
+            print(f"skipped {report}", file=sys.stderr)
+        if dry_run:
+            from brickwork.counting import cost
+
+            fitted = fit_to_data(recipe, images)
+            print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{cost(fitted.backbone)}")
+            return
+        heldout = load_heldout(data, recipe.data)
+        model = run_training(recipe, images, out, heldout, device=device, init=load(init) if init else None)
+        state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
+        print(f"{state}: model, recipe, log, curve and samples are in {out}")
+
+    from brickwork.training.recipe import Recipe
+
+    run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
+    tyro.cli(run, prog=f"brickwork train {name}", args=rest)
+
+
+def _start(name: str) -> Recipe:
+    """The recipe in a file, or the default one around a preset."""
+    from brickwork.backbone.presets import preset
+    from brickwork.training.recipe import Recipe
+    from brickwork.training.recipe_file import load_recipe
+
+    return load_recipe(name) if name.endswith(".toml") else Recipe(backbone=preset(name))
+
+
+def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
+    """Exchange the parts that the words name, and take these words away."""
+    from brickwork.sampling.process import PROCESSES
+    from brickwork.sampling.target import TARGETS
+    from brickwork.training.loss import WEIGHTINGS
+    from brickwork.training.times import TIMES
+
+    registries = {"process": PROCESSES, "target": TARGETS, "times": TIMES, "weighting": WEIGHTINGS}
+    for kind, registry in registries.items():
+        if f"--{kind}" in words:
+            place = words.index(f"--{kind}")
+            name = words[place + 1] if place + 1 < len(words) else ""
+            recipe = replace(recipe, **{kind: choose(kind, name, registry)})
+            del words[place : place + 2]
+    return recipe
