@@ -68,7 +68,7 @@ class Dataset:
 
 def load_dataset(
     spec: str | Path,
-    config: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    config: DataConfig = DataConfig(),
     *,
     progress: bool = False,
     max_bytes: int = MAX_BYTES,
@@ -113,7 +113,7 @@ def load_dataset(
 
 def load_heldout(
     spec: str | Path,
-    config: DataConfig = DataConfig(),  # noqa: B008 - frozen
+    config: DataConfig = DataConfig(),
     *,
     progress: bool = False,
     max_bytes: int = MAX_BYTES,
