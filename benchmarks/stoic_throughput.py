@@ -57,6 +57,7 @@ class Geometry:
 
 GEOMETRIES = [
     Geometry("stoic-digits", depth=3, width=96, heads=3, side=8, extra=2, batch=128),
+    Geometry("stoic-tiny", depth=6, width=128, heads=2, side=14, extra=2, batch=128),
     Geometry("6x160", depth=6, width=160, heads=5, side=8, extra=2, batch=128),
     Geometry("4x512", depth=4, width=512, heads=8, side=16, extra=1, batch=8),
 ]

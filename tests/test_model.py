@@ -20,11 +20,13 @@ from brickwork.sampling.solvers import Ddim, EulerMaruyama, Solver
 from brickwork.sampling.target import TARGETS, EdmF, Target, Velocity
 
 
-def make_model(process: NoiseProcess | None = None, target: Target | None = None, **classes: tuple[str, ...]) -> Model:
+def make_model(
+    process: NoiseProcess | None = None, target: Target | None = None, classes: tuple[str, ...] = ()
+) -> Model:
     torch.manual_seed(0)
     config = Stoic.Config(width=32, depth=2, heads=2, size=8, channels=1, num_classes=3, depthwise=True)
     process, target = process or LinearFlow(), target or Velocity()
-    return Model(config.build(), process, target, Pixels(num_channels=1), **classes).eval().requires_grad_(False)
+    return Model(config.build(), process, target, Pixels(num_channels=1), classes).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize("process", PROCESSES)

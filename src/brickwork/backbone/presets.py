@@ -9,7 +9,7 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.errors import UnknownNameError
 
 # The carrier of layout of our own presets: the position-free form that learned best at equal MACs (docs/log.md).
-CARRIER: dict[str, Any] = {"depthwise": True}
+CARRIER: dict[str, Any] = {"depthwise": True, "stem_layers": 2}
 
 # Literal: arXiv 2411.06119 read word by word (one 3x3 stem, no carrier of layout), at its widths and depths and at the
 # scale it leaves open; 32x32 colour, unconditional, as the counts are published for U-ViT of the same width and depth.
@@ -33,7 +33,7 @@ PRESETS: dict[str, BackboneConfig] = {
     "stoic-128x1536-s2": Stoic.Config(depth=128, width=1536, stride=2, size=32, channels=3),
 
     "stoic-digits":      Stoic.Config(depth=3,   width=96,   stride=1, size=8,  channels=1, num_classes=10, **CARRIER),
-    "stoic-tiny":        Stoic.Config(depth=6,   width=128,  stride=2, size=28, channels=1, num_classes=10, **CARRIER),
+    "stoic-tiny":        Stoic.Config(depth=8,   width=192,  stride=4, size=28, channels=1, num_classes=10, **CARRIER),
     "stoic-small":       Stoic.Config(depth=8,   width=256,  stride=2, size=32, channels=3, num_classes=10, **CARRIER),
     "stoic-base":        Stoic.Config(depth=12,  width=512,  stride=4, size=64, channels=3, **CARRIER),
 }  # fmt: skip
