@@ -19,9 +19,9 @@ export OMP_WAIT_POLICY ?= passive
 
 demo: .venv/ready        ## draw digits with the shipped model, train a fresh one, draw with that
 	rm -rf runs/demo
-	$(BIN)/brickwork sample digits --guidance 1.5 --steps 25 --out runs/demo/shipped.png
+	$(BIN)/brickwork sample digits --guidance 2 --steps 25 --out runs/demo/shipped.png
 	$(BIN)/brickwork train recipes/digits.toml --data digits --out runs/demo/fresh
-	$(BIN)/brickwork sample runs/demo/fresh --guidance 1.5 --steps 25 --out runs/demo/fresh.png
+	$(BIN)/brickwork sample runs/demo/fresh --guidance 2 --steps 25 --out runs/demo/fresh.png
 	@echo "look at runs/demo/shipped.png (the shipped model), runs/demo/fresh.png (trained just now)"
 	@echo "and runs/demo/fresh/curve.png; train on your own pictures with: $(BIN)/brickwork train stoic-small --help"
 
