@@ -55,9 +55,16 @@ class Geometry:
         return self.depth * (12 * self.width**2 * self.rows + 2 * self.rows**2 * self.width)
 
 
+def of_preset(name: str, batch: int) -> Geometry:
+    """The stack of one of our presets."""
+    c = preset(name)
+    assert isinstance(c, Stoic.Config)
+    return Geometry(name, c.depth, c.width, c.num_heads, c.grid[0], c.num_extra, batch)
+
+
 GEOMETRIES = [
-    Geometry("stoic-digits", depth=3, width=96, heads=3, side=8, extra=2, batch=128),
-    Geometry("stoic-tiny", depth=6, width=128, heads=2, side=14, extra=2, batch=128),
+    of_preset("stoic-digits", batch=128),
+    of_preset("stoic-tiny", batch=128),
     Geometry("6x160", depth=6, width=160, heads=5, side=8, extra=2, batch=128),
     Geometry("4x512", depth=4, width=512, heads=8, side=16, extra=1, batch=8),
 ]
