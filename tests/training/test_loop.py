@@ -100,6 +100,14 @@ def test_starting_a_finished_run_again_changes_nothing(
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
+def test_a_model_without_its_run_is_never_overwritten(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"of another run")
+    with pytest.raises(ConfigError, match="choose another out folder"):
+        run(make_recipe(), data, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+    assert (tmp_path / "model.safetensors").read_bytes() == b"of another run"
+
+
 def test_loss_falls(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
     flat = replace(data, images=np.full_like(data.images, 200))
     run(make_recipe(steps=150, lr=3e-3, report={"log_every": 25}), flat, tmp_path)

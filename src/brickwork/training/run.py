@@ -53,7 +53,7 @@ class Run:
         progress: Show a bar and messages.
 
     Raises:
-        ConfigError: The saved run has another recipe or other data.
+        ConfigError: The saved run has another recipe or other data, or the folder holds a model without its run.
         CheckpointError: The saved state is broken.
         OutputError: The folder cannot be written.
     """
@@ -75,6 +75,8 @@ class Run:
         self.resumed = (out / STATE_FILE).exists()
         if self.resumed:
             self._resume(resume)
+        elif (out / MODEL_FILE).exists():
+            raise ConfigError(f"{out} holds a model without {STATE_FILE} to go on from: choose another out folder")
         self._sweep()
         write_whole(out / RECIPE_FILE, to_toml(recipe).encode())
         step = state.counters.step if self.resumed else -1
