@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from brickwork.cli import VERBS, main
 from brickwork.cli.arguments import choose, parse_seeds
+from brickwork.data.opening import open_source
 from brickwork.errors import ArgumentError, UnknownNameError
 from brickwork.sampling.picture import read_facts
 from brickwork.sampling.solvers import SOLVERS, Ddim
@@ -143,6 +144,42 @@ def test_parts_are_chosen_by_name(images: Path, tmp_path: Path) -> None:
     assert 'name = "log-normal"' in text
 
 
+@pytest.mark.parametrize("split", ["all", "test", "heldout", "validation"])
+def test_what_is_trained_on_is_never_held_out(split: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, data = np.random.default_rng(0), tmp_path / "set.npz"
+    own = {"split": np.arange(20) % 2} if split == "validation" else {}
+    np.savez(data, images=rng.integers(0, 256, (20, 8, 8), dtype=np.uint8), **own)
+    words = ["train", "stoic-tiny", "--data", str(data), "--out", str(tmp_path / "x"), "--steps", "1", *TINY]
+    assert main([*words, "--split", split]) == 0
+    assert f"no held-out loss: split '{split}'" in capsys.readouterr().err
+    assert "held_out" not in (tmp_path / "x" / "log.jsonl").read_text()
+
+
+def test_nothing_needs_to_be_held_out(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "alone.png")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "alone.png").rename(tmp_path / "one" / "alone.png")
+    for i, words in enumerate([["--data", str(tmp_path / "one")], ["--data", str(images), "--holdout", "0"]]):
+        assert main(["train", "stoic-tiny", *words, "--out", str(tmp_path / str(i)), "--steps", "1", *TINY]) == 0
+        assert "no held-out loss" in capsys.readouterr().err
+
+
+def test_held_out_images_are_made_like_the_others(tmp_path: Path) -> None:
+    """Nearly all grey: the one image in colour is on either side, and both sides get the channels of training."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
+    for k in range(2):
+        (tmp_path / f"set{k}").mkdir()
+        for i, image in enumerate(pixels):
+            Image.fromarray(image).save(tmp_path / f"set{k}" / f"{i:02}.png")
+        held = open_source(tmp_path / f"set{k}", "heldout", holdout=0.2).names
+        name = held[0] if k else next(n for n in (f"{i:02}.png" for i in range(30)) if n not in held)
+        path = next((tmp_path / f"set{k}").glob(f"**/{Path(name).name}"))
+        Image.fromarray(np.stack([pixels[0], pixels[1], pixels[2]], -1)).save(path)
+        words = ["train", "stoic-tiny", "--data", str(tmp_path / f"set{k}"), "--out", str(tmp_path / f"run{k}")]
+        assert main([*words, "--holdout", "0.2", "--steps", "1", *TINY]) == 0
+        assert "held_out" in (tmp_path / f"run{k}" / "log.jsonl").read_text()
+
+
 def test_init_says_what_it_took(run: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "stoic-tiny", "--data", str(images), "--out", str(tmp_path / "e"), "--steps", "1", *TINY]
     assert main([*words, "--init", str(run)]) == 0
@@ -256,6 +293,7 @@ def test_impossible_stem(line: Callable[..., str], images: Path, tmp_path: Path)
 
 def test_no_budget(line: Callable[..., str], images: Path, tmp_path: Path) -> None:
     assert "budget" in line("train", "stoic-tiny", "--data", images, "--out", tmp_path / "x")
+    assert "budget" in line("train", "stoic-tiny", "--data", tmp_path / "nowhere", "--out", tmp_path / "x")
 
 
 def test_unwritable_output(line: Callable[..., str], run: Path, images: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ BrickworkError
 ├── ConfigError          sizes or options that cannot be built together
 ├── ArgumentError        a value out of its range at a call: label, seed, shape
 ├── DataError            images that are missing, broken or of the wrong kind
+│   └── MissingSplitError    a split that a set of images does not have
 ├── CheckpointError      a model file that is truncated, foreign or inconsistent
 ├── OutputError          a place that cannot be written
 ├── MissingExtraError    an ability whose optional dependency is not installed
@@ -51,6 +52,10 @@ class ArgumentError(BrickworkError):
 
 class DataError(BrickworkError):
     """Images that are missing, broken or of the wrong kind."""
+
+
+class MissingSplitError(DataError):
+    """A split that a set of images does not have."""
 
 
 class CheckpointError(BrickworkError):

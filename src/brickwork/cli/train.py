@@ -15,6 +15,7 @@ from brickwork.cli.arguments import choose
 from brickwork.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from brickwork.data.dataset import Dataset
     from brickwork.training.recipe import Recipe
 
 
@@ -55,21 +56,20 @@ def train(words: Sequence[str]) -> None:
             recipe: Everything that changes the result.
         """
         from brickwork.checkpoint import load
-        from brickwork.data.dataset import load_dataset, load_heldout
+        from brickwork.data.dataset import load_dataset
         from brickwork.training.loop import train as run_training
-        from brickwork.training.recipe import fit_to_data
+        from brickwork.training.recipe import fit_to_data, require_budget
         from brickwork.training.recipe_file import to_toml
 
-        images = load_dataset(data, recipe.data, progress=True)
-        for report in images.skipped:
-            print(f"skipped {report}", file=sys.stderr)
+        require_budget(recipe)
+        images = load_dataset(data, recipe.data, progress=True)  # logs what it skips
         if dry_run:
             from brickwork.counting import cost
 
             fitted = fit_to_data(recipe, images)
             print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{cost(fitted.backbone)}")
             return
-        heldout = load_heldout(data, recipe.data)
+        heldout = _held_out(data, recipe, images)
         model = run_training(recipe, images, out, heldout, device=device, init=load(init) if init else None)
         state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
         print(f"{state}: model, recipe, log, curve and samples are in {out}")
@@ -78,6 +78,27 @@ def train(words: Sequence[str]) -> None:
 
     run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
     tyro.cli(run, prog=f"brickwork train {name}", args=rest)
+
+
+def _held_out(data: str, recipe: Recipe, images: Dataset) -> Dataset | None:
+    """Images that this run never trains on, made alike; None, and a line that says so, where there are none."""
+    from brickwork.data.dataset import load_heldout
+    from brickwork.errors import MissingSplitError
+
+    split, (side, _, channels) = recipe.data.split, images.shape
+    overlap = f"no held-out loss: split {split!r} trains on the held-out images; split 'train' keeps them apart"
+    if split in ("all", "test", "heldout"):
+        print(overlap, file=sys.stderr)
+        return None
+    try:
+        heldout = load_heldout(data, replace(recipe.data, size=side, channels=channels))
+    except MissingSplitError as error:
+        print(f"no held-out loss: {error}", file=sys.stderr)
+        return None
+    if heldout.digest == images.digest:  # validation, where there is no test
+        print(overlap, file=sys.stderr)
+        return None
+    return heldout
 
 
 def _start(name: str) -> Recipe:

@@ -122,7 +122,8 @@ def load_heldout(
     """The held-out twin of a training set: its own test images, else validation, else the share held out by hash.
 
     Raises:
-        DataError: As load_dataset; also if nothing is held out.
+        DataError: As load_dataset.
+        MissingSplitError: If nothing is held out.
     """
     heldout = replace(config, split="heldout")
     return load_dataset(spec, heldout, progress=progress, max_bytes=max_bytes, cache=cache)

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from brickwork.data.source import SPLITS, Source
-from brickwork.errors import DataError, UnknownNameError
+from brickwork.errors import DataError, MissingSplitError, UnknownNameError
 
 CHOICES = {
     "train": "the source's own, or all but the held-out share",
@@ -30,7 +30,8 @@ def choose(source: Source, split: str, holdout: float) -> Source:
         holdout: The share held out where the source has no split of its own, 0 to 1; at least one image if above 0.
 
     Raises:
-        DataError: If there is no such split.
+        DataError: If there are no images.
+        MissingSplitError: If there is no such split.
     """
     if split not in CHOICES:
         raise UnknownNameError("split", split, CHOICES)
@@ -43,16 +44,16 @@ def choose(source: Source, split: str, holdout: float) -> Source:
         if split == "heldout":
             split = next((name for name in ("test", "validation") if name in own and own != [name]), split)
         if split not in own:
-            raise DataError(f"{source.name}: no split {split!r}; it has {', '.join(own)}: choose one of these")
+            raise MissingSplitError(f"{source.name}: no split {split!r}; it has {', '.join(own)}: choose one of these")
         return source.take(np.flatnonzero(source.splits == SPLITS[split]))
     if split == "validation":
-        raise DataError(
+        raise MissingSplitError(
             f"{source.name}: no split 'validation'; it has 'train' and, by hash, 'test': choose one of these"
         )
     held = held_out(source, holdout)
     if split != "train" and not held.any():
         why = "it has one image only" if holdout else "the held-out share is 0"
-        raise DataError(f"{source.name}: no split {split!r}, for {why}; raise --holdout or add images")
+        raise MissingSplitError(f"{source.name}: no split {split!r}, for {why}; raise --holdout or add images")
     return source.take(np.flatnonzero(~held if split == "train" else held))
 
 

@@ -139,14 +139,23 @@ BUDGETS = ("steps", "images", "minutes")
 CHOICES = {"schedule": ("constant", "cosine"), "precision": ("fp32", "bf16")}
 
 
+def require_budget(recipe: Recipe) -> None:
+    """Refuse a recipe that would never end.
+
+    Raises:
+        ConfigError: No budget is set.
+    """
+    if not any(getattr(recipe, name) for name in BUDGETS):
+        raise ConfigError("no budget: set steps, images or minutes above 0")
+
+
 def fit_to_data(recipe: Recipe, data: Dataset) -> Recipe:
     """The recipe with the backbone made for these images: size, channels, number of classes; checked to be trainable.
 
     Raises:
         ConfigError: No budget is set, images are not square, or text is asked for that the data has no embedding of.
     """
-    if not any(getattr(recipe, name) for name in BUDGETS):
-        raise ConfigError("no budget: set steps, images or minutes above 0")
+    require_budget(recipe)
     if recipe.backbone.text_length:
         raise ConfigError(
             f"the backbone has {recipe.backbone.text_length} text tokens, and training on captions is not possible "
