@@ -132,17 +132,82 @@ def rewrite(file: Path, change: Any) -> None:
         (lambda h: h["backbone"][1].update(width=10**9), "width"),
         (lambda h: h["backbone"][1].update(depth=10**9), "depth"),
         (lambda h: h["backbone"][1].update(wings=2), "wings"),
-        (lambda h: h["backbone"][1].update(width="wide"), ""),
         (lambda h: h["backbone"].__setitem__(0, "stoc"), "stoic"),
-        (lambda h: h.pop("process"), "process"),
-        (lambda h: h.update(format=99), "upgrade"),
-        (lambda h: h.update(format="new"), ""),
         (lambda h: h.update(classes=["a"]), "class names"),
     ],
 )
 def test_a_header_that_lies(file: Path, change: Any, word: str) -> None:
     rewrite(file, change)
     refuse(file, word)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda h: (h.clear(), h.update(format=1)), "lacks backbone, process, target, codec, classes, training"),
+        (lambda h: h.clear(), "no format"),
+        (lambda h: h.update(format=0), "format 0"),
+        (lambda h: h.update(format=-1), "format -1"),
+        (lambda h: h.update(format=99), "upgrade"),
+        (lambda h: h.update(format=1.5), "1.5"),
+        (lambda h: h.update(format=True), "True"),
+        (lambda h: h.update(format="new"), "'new'"),
+        (lambda h: h.update(format=None), "None"),
+        *((lambda h, k=k: h.pop(k), k) for k in ("backbone", "process", "target", "codec", "classes", "training")),
+        *((lambda h, k=k: h.update({k: "x"}), k) for k in ("backbone", "process", "target", "codec", "classes")),
+        (lambda h: h.update(backbone=["stoic"]), "[name, fields]"),
+        (lambda h: h.update(backbone=["stoic", [1]]), "[name, fields]"),
+        (lambda h: h.update(process=[3, {}]), "[name, fields]"),
+        (lambda h: h.update(target=["velcity", {}]), "velocity"),
+        (lambda h: h["backbone"][1].update(width="wide"), "width 'wide'"),
+        (lambda h: h["backbone"][1].update(width=None), "width None"),
+        (lambda h: h["backbone"][1].update(width=32.0), "width 32.0"),
+        (lambda h: h["backbone"][1].update(depth=[2]), "depth (2,)"),
+        (lambda h: h["backbone"][1].update(heads="two"), "int | None"),
+        (lambda h: h["backbone"][1].update(qk_norm=1), "bool"),
+        (lambda h: h["backbone"][1].update(position="polar"), "sincos"),
+        (lambda h: h["backbone"][1].update(depth=10**9), "depth"),
+        (lambda h: h["process"][1].update(t_max="end"), "t_max 'end'"),
+        (lambda h: h["codec"][1].update(num_channels={}), "num_channels"),
+        (lambda h: h.update(classes=["a", 1, "c"]), "list of names"),
+        (lambda h: h.update(classes=None), "list of names"),
+        (lambda h: h.update(training=["a"]), "training"),
+    ],
+)
+def test_a_foreign_header_is_refused_before_anyone_uses_it(file: Path, change: Any, word: str) -> None:
+    """``info`` and ``macs`` read the header alone: they must refuse what ``load`` refuses, in the same line."""
+    rewrite(file, change)
+    refuse(file, word)
+    with pytest.raises(CheckpointError) as error:
+        read_header(file)
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1]", "3", "null", "[" * 100_000])
+def test_a_header_that_is_no_table(file: Path, text: str) -> None:
+    save_file(read_tensors(file)[0], file, {HEADER: text})
+    refuse(file, "header")
+
+
+def test_an_int_will_do_for_a_float(file: Path) -> None:
+    rewrite(file, lambda h: h["process"][1].update(t_max=1))
+    assert load(file).process == LinearFlow(t_max=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_width_become_float32(file: Path, dtype: torch.dtype) -> None:
+    tensors, metadata = read_tensors(file)
+    save_file({k: v.to(dtype) for k, v in tensors.items()}, file, metadata)
+    model = load(file)
+    assert {p.dtype for p in model.backbone.state_dict().values()} == {torch.float32}
+    assert all(torch.equal(v, tensors[k].to(dtype).float()) for k, v in model.backbone.state_dict().items())
+    assert model(torch.randn(1, 1, 8, 8), torch.tensor([1.0]), Condition()).dtype == torch.float32
+
+
+def test_weights_that_are_no_floats_are_refused(file: Path) -> None:
+    tensors, metadata = read_tensors(file)
+    save_file({k: v.to(torch.int8) for k, v in tensors.items()}, file, metadata)
+    refuse(file, "I8", "F32")
 
 
 def test_channels_of_backbone_and_codec_must_agree() -> None:

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,16 +20,18 @@ from torch import Tensor
 
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.presets import BACKBONES
-from brickwork.codec.base import CODECS
+from brickwork.codec.base import CODECS, Codec
 from brickwork.errors import BrickworkError, CheckpointError, MissingExtraError, OutputError, UnknownNameError
 from brickwork.model import Model
-from brickwork.sampling.process import PROCESSES
-from brickwork.sampling.target import TARGETS
+from brickwork.sampling.process import PROCESSES, NoiseProcess
+from brickwork.sampling.target import TARGETS, Target
 
 FORMAT = 1
 HEADER = "brickwork"
 MODEL_FILE = "model.safetensors"
 SHIPPED = ("digits",)
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Names of dtypes, as safetensors has them, that weights may be stored in; loading makes them what the model has."""
 
 # What turns a header of format n into one of format n + 1, by n. Old files stay readable for ever.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -45,22 +48,65 @@ def from_entry(registry: Mapping[str, type], entry: Any, kind: str) -> Any:
 
     Raises:
         UnknownNameError: No such name.
-        CheckpointError: Fields that the config does not have, or values it refuses.
+        CheckpointError: Fields that the config does not have, or values of a wrong type.
+        BrickworkError: Values that the config refuses.
     """
     if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and isinstance(entry[1], dict)):
-        raise CheckpointError(f"the header's {kind} is {entry!r}: it must be [name, fields]")
+        raise CheckpointError(
+            f"the header's {kind} is {_short(entry)}: it must be [name, fields]; copy or train it again"
+        )
     name, values = entry
     if name not in registry:
         raise UnknownNameError(kind, name, registry)
-    known = {f.name for f in fields(registry[name])}
-    if extra := sorted(set(values) - known):
+    known = get_type_hints(registry[name])
+    if extra := sorted(set(values) - {f.name for f in fields(registry[name])}):
         raise CheckpointError(f"the header's {kind} {name!r} has unknown fields {', '.join(extra)}: upgrade brickwork")
-    return registry[name](**{k: _tuples(v) for k, v in values.items()})
+    values = {key: _tuples(value) for key, value in values.items()}
+    for key, value in values.items():
+        if not _fits(value, known[key]):
+            raise CheckpointError(
+                f"the header's {kind} {name!r} has {key} {_short(value)}: it must be {_name_of(known[key])}; copy or "
+                "train it again"
+            )
+    try:
+        return registry[name](**values)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"the header's {kind} {name!r} cannot be made of {_short(values)} ({error}): copy or train it again"
+        ) from error
 
 
 def _tuples(value: Any) -> Any:
     """JSON has lists where configs have tuples."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from JSON is of a field's type; an int will do for a float, a bool for neither."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in inner)
+    if origin in (Union, UnionType):
+        return any(_fits(value, kind) for kind in inner)
+    if origin is tuple:
+        kinds = inner[:1] * len(value) if isinstance(value, tuple) and inner[1:] == (...,) else inner
+        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint if hint in (int, bool, str, NoneType) else True
+
+
+def _name_of(hint: Any) -> str:
+    """A field's type for a person."""
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    return hint.__name__ if isinstance(hint, type) else str(hint)
+
+
+def _short(value: Any) -> str:
+    """A value for a message of one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
@@ -183,7 +229,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
     """A model file's header, brought to the present format.
 
     Raises:
-        CheckpointError: No model of ours, or one of a later format.
+        CheckpointError: No model of ours, one of a later format, or one whose header is not whole. What comes back has
+            every key, and every value in it is of its type.
     """
     path = find_model(path)
     with _open(path) as file:
@@ -194,21 +241,78 @@ def read_header(path: str | Path) -> dict[str, Any]:
         )
     try:
         header = json.loads(text)
-        version = int(header["format"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has a header that cannot be read ({error}): copy or train it again") from error
-    if version > FORMAT:
-        raise CheckpointError(f"{path} is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
-    while version < FORMAT:
-        header = MIGRATIONS[version](header)
-        version += 1
+    try:
+        header = _migrated(header)
+        config = _parts_of(header)[0]
+        _check_rest(header)
+        with _open(path) as file:
+            _check_sizes(config, (file.get_slice(k).get_shape() for k in file.keys()))  # noqa: SIM118
+    except BrickworkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return header
+
+
+def _migrated(header: Any) -> dict[str, Any]:
+    """A header of any format, brought to the present one."""
+    if not isinstance(header, dict) or "format" not in header:
+        raise CheckpointError("its header has no format: it is no model of brickwork; copy or train it again")
+    version = header["format"]
+    if type(version) is not int or version < min(MIGRATIONS, default=FORMAT):
+        raise CheckpointError(
+            f"its header is of format {_short(version)}: a format is a whole number from "
+            f"{min(MIGRATIONS, default=FORMAT)} to {FORMAT}; copy or train it again"
+        )
+    if version > FORMAT:
+        raise CheckpointError(f"it is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
+    for number in range(version, FORMAT):
+        header = MIGRATIONS[number](header)
+    return header
+
+
+def _parts_of(header: Mapping[str, Any]) -> tuple[BackboneConfig, NoiseProcess, Target, Codec]:
+    """The configs in a header of the present format."""
+    names = ("backbone", "process", "target", "codec", "classes", "training")
+    if missing := [name for name in names if name not in header]:
+        raise CheckpointError(f"its header lacks {', '.join(missing)}: copy or train it again")
+    return (
+        from_entry(BACKBONES, header["backbone"], "backbone"),
+        from_entry(PROCESSES, header["process"], "process"),
+        from_entry(TARGETS, header["target"], "target"),
+        from_entry(CODECS, header["codec"], "codec"),
+    )
+
+
+def _check_rest(header: Mapping[str, Any]) -> None:
+    """Refuse class names or facts of a wrong type."""
+    classes, training = header["classes"], header["training"]
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise CheckpointError(
+            f"its header's classes are {_short(classes)}: they must be a list of names; train it again"
+        )
+    if not isinstance(training, dict):
+        raise CheckpointError(
+            f"its header's training is {_short(training)}: it must be a table; copy or train it again"
+        )
+
+
+def _check_sizes(config: BackboneConfig, shapes: Iterable[Sequence[int]]) -> None:
+    """Refuse numbers far beyond the file's: building them, even without memory, might take for ever."""
+    shapes = list(shapes)
+    largest = max(4096, len(shapes), *(n for shape in shapes for n in shape))
+    for field, value in asdict(config).items():
+        if isinstance(value, int) and value > largest:
+            raise CheckpointError(
+                f"its header says {field}={value} and no weight in the file is that large: copy or train it again"
+            )
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """The model in a run folder, a file, or a shipped model by name: a denoiser, ready to draw.
 
-    The header's shapes are compared with the file's before anything is allocated.
+    The header's shapes are compared with the file's before anything is allocated. Weights stored in another floating dtype
+    become float32.
 
     Raises:
         CheckpointError: Missing, truncated or foreign file, a pickle, or a header that lies about the weights.
@@ -216,37 +320,36 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     path = find_model(path)
     header = read_header(path)
     try:
-        config: BackboneConfig = from_entry(BACKBONES, header["backbone"], "backbone")
-        process = from_entry(PROCESSES, header["process"], "process")
-        target = from_entry(TARGETS, header["target"], "target")
-        codec = from_entry(CODECS, header["codec"], "codec")
+        config, process, target, codec = _parts_of(header)
         with _open(path) as file:
-            _compare(path, config, {k: tuple(file.get_slice(k).get_shape()) for k in file.keys()})  # noqa: SIM118
+            slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118
+            dtypes = _compare(config, {k: (v.get_dtype(), tuple(v.get_shape())) for k, v in slices.items()})
         model = Model(config.build(), process, target, codec, tuple(header["classes"]), header["training"])
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has a header that cannot be used ({error!r}): copy or train it again") from error
     weights, _ = read_tensors(path)
-    model.backbone.load_state_dict(weights, assign=True)
+    model.backbone.load_state_dict({k: v.to(dtypes[k]) for k, v in weights.items()}, assign=True)
     model.digest = file_digest(path)
     return model.to(device).eval().requires_grad_(False)
 
 
-def _compare(path: Path, config: BackboneConfig, found: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse weights that are not those the header promises."""
-    largest = max(4096, len(found), *(n for shape in found.values() for n in shape))
-    for field, value in asdict(config).items():  # or building it, even without memory, might take for ever
-        if isinstance(value, int) and value > largest:
-            raise CheckpointError(f"its header says {field}={value} and no weight in the file is that large")
+def _compare(config: BackboneConfig, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, torch.dtype]:
+    """The dtype that each weight must have; refuses weights that are not those the header promises."""
     with torch.device("meta"):
-        wanted = {k: tuple(v.shape) for k, v in config.build().state_dict().items()}
+        wanted = config.build().state_dict()
     for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
+        promised = tuple(wanted[name].shape) if name in wanted else "none"
+        dtype, shape = found.get(name, ("", "none"))
+        if promised != shape:
             raise CheckpointError(
-                f"its header promises {name} of shape {wanted.get(name, 'none')} and the file holds "
-                f"{found.get(name, 'none')}: header and weights are of different models"
+                f"its header promises {name} of shape {promised} and the file holds {shape}: "
+                "header and weights are of different models"
             )
+        if dtype not in FLOATS:
+            raise CheckpointError(
+                f"its {name} is stored as {dtype}: weights must be one of {', '.join(FLOATS)}; convert them to F32"
+            )
+    return {name: tensor.dtype for name, tensor in wanted.items()}
 
 
 # ---- the Hub ----------------------------------------------------------------------------------------------------
