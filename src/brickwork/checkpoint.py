@@ -311,8 +311,8 @@ def _check_sizes(config: BackboneConfig, shapes: Iterable[Sequence[int]]) -> Non
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """The model in a run folder, a file, or a shipped model by name: a denoiser, ready to draw.
 
-    The header's shapes are compared with the file's before anything is allocated. Weights stored in another floating dtype
-    become float32.
+    The header's shapes are compared with the file's before anything is allocated. Weights stored in another
+    floating dtype become float32.
 
     Raises:
         CheckpointError: Missing, truncated or foreign file, a pickle, or a header that lies about the weights.
