@@ -141,7 +141,7 @@ def test_guidance_only_doubles_inside_its_interval() -> None:
     for size, sigma in model.asked:
         assert size == (6 if 0.2 < sigma <= 5.0 else 3)
     assert {size for size, _ in model.asked} == {3, 6}
-    off = sample_x0(Toy(), seeds=range(3), labels=2, steps=20, guidance=3.0, guidance_interval=(inf, inf))
+    off = sample_x0(Toy(), seeds=range(3), labels=2, steps=20, guidance=3.0, guidance_interval=(1e9, inf))
     np.testing.assert_array_equal(off, sample_x0(Toy(), seeds=range(3), labels=2, steps=20))
 
 
@@ -219,3 +219,15 @@ def test_refusals_say_value_rule_and_way_out(options: dict[str, Any], says: str)
     with pytest.raises(ArgumentError, match=says) as caught:
         sample(**{"model": Toy(), "seeds": [0, 1], "steps": 2, **options})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("guidance", [np.nan, inf, -inf])
+def test_guidance_is_a_finite_number(guidance: float) -> None:
+    with pytest.raises(ArgumentError, match=r"guidance .*finite"):
+        sample(Toy(), seeds=[0], steps=1, guidance=guidance)
+
+
+@pytest.mark.parametrize("interval", [(np.nan, 1.0), (0.0, np.nan), (1.0, 1.0), (2.0, 1.0)])
+def test_a_guidance_interval_rises(interval: tuple[float, float]) -> None:
+    with pytest.raises(ArgumentError, match=r"guidance interval .*below"):
+        sample(Toy(), seeds=[0], steps=1, guidance=2.0, guidance_interval=interval)

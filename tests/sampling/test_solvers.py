@@ -238,3 +238,10 @@ def test_dpm_solver_agrees_with_diffusers(order: int, steps: int) -> None:
     # it halves the second derivative (see half_curvature), and steps in float32
     got = integrate(waist, x, sigmas, DpmSolverPP(order=order, half_curvature=True), silent)
     torch.testing.assert_close(got, own.double(), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["churn", "churn_min", "churn_max", "churn_noise"])
+@pytest.mark.parametrize("value", [math.nan, -1.0])
+def test_an_impossible_churn(name: str, value: float) -> None:
+    with pytest.raises(ArgumentError, match=f"{name} {value}"):
+        Heun(**{name: value})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import inf
+from math import inf, isfinite
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -150,6 +150,13 @@ def sample_x0(
         raise ArgumentError("seeds []: there is nothing to draw; give one seed per image")
     if batch_size < 1:
         raise ArgumentError(f"batch size {batch_size}: a batch holds at least 1 image")
+    low, high = guidance_interval
+    if not isfinite(guidance):
+        raise ArgumentError(f"guidance {guidance}: it must be a finite number; 1.0 is off")
+    if not low < high:  # nan is not below anything
+        raise ArgumentError(
+            f"guidance interval {low} to {high}: its first level must be below its second; 0 inf is all"
+        )
     classes = as_labels(labels, len(keys), model.num_classes)
     texts = as_text(text, len(keys), model.text_shape)
     if guidance != 1.0 and classes is None and texts is None:

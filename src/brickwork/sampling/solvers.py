@@ -113,6 +113,12 @@ class Heun(Solver):
     churn_noise: float = 1.0
     steps: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what the method cannot do."""
+        for name in ("churn", "churn_min", "churn_max", "churn_noise"):
+            if not getattr(self, name) >= 0:
+                raise ArgumentError(f"{name} {getattr(self, name)}: it must be a number, 0 or more")
+
     def evaluations(self, steps: int) -> int:
         """The last step, Euler's, takes one."""
         return 2 * steps - 1
