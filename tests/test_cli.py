@@ -16,8 +16,10 @@ from brickwork.cli import VERBS, main
 from brickwork.cli.arguments import choose, parse_seeds
 from brickwork.data.opening import open_source
 from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.sampling.grid import GRIDS
 from brickwork.sampling.picture import read_facts
-from brickwork.sampling.solvers import SOLVERS, Ddim
+from brickwork.sampling.solvers import SOLVERS, Ddim, DpmSolverPP
+from brickwork.training.times import TIMES, LogitNormal
 
 TINY = ["--backbone.width", "32", "--backbone.depth", "1", "--backbone.heads", "1", "--batch", "8", "--warmup", "1"]
 TINY += ["--report.sheet-steps", "2"]
@@ -244,6 +246,27 @@ def test_options_behind_a_colon() -> None:
         choose("solver", "ddim:eta=much", SOLVERS)
     with pytest.raises(UnknownNameError, match="ddim"):
         choose("solver", "dim", SOLVERS)
+
+
+def test_options_have_the_type_of_their_field() -> None:
+    assert choose("times", "uniform:stratified=1", TIMES).stratified is True
+    assert choose("times", "logit-normal:stratified=false,mean=1", TIMES) == LogitNormal(mean=1.0)
+    assert choose("solver", "dpm3m:half_curvature=true", SOLVERS) == DpmSolverPP(order=3, half_curvature=True)
+    for text in ("uniform:stratified=2", "uniform:stratified"):
+        with pytest.raises(ArgumentError, match=r"'stratified' is '2?'; it must be true or false"):
+            choose("times", text, TIMES)
+
+
+@pytest.mark.parametrize("text", ["heun:steps=3", "euler-maruyama:process=1", "dpm2m:order=3"])
+def test_what_a_run_sets_itself_is_no_option(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"no option .*; (its options are (churn, |half_curv)|it has no options)"):
+        choose("solver", text, SOLVERS)
+
+
+@pytest.mark.parametrize("rho", ["0", "-1", "nan", "inf"])
+def test_an_impossible_rho(rho: str) -> None:
+    with pytest.raises(ArgumentError, match=r"rho .* above 0"):
+        choose("grid", f"karras:rho={rho}", GRIDS)
 
 
 # ---- bad input --------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import arg
 
@@ -79,20 +80,38 @@ def parse_seeds(texts: Sequence[str]) -> list[int]:
 
 
 def choose(kind: str, text: str, registry: Mapping[str, Callable[..., Any]]) -> Any:
-    """What a registry holds under a name, with numbers behind a colon: "heun:churn=10,churn_noise=1.003".
+    """What a registry holds under a name, with options behind a colon: "heun:churn=10,churn_noise=1.003".
 
     Raises:
         UnknownNameError: No such name.
-        ArgumentError: An option it does not have, or one that is no number.
+        ArgumentError: An option it does not have, or a value of another type.
     """
-    name, _, options = text.partition(":")
+    name, _, words = text.partition(":")
     if name not in registry:
         raise UnknownNameError(kind, name, registry)
-    values: dict[str, float] = {}
-    for key, _, value in (option.partition("=") for option in options.split(",") if option):
+    known, values = _options(registry[name]), {}
+    for key, _, value in (word.partition("=") for word in words.split(",") if word):
+        if key not in known:
+            there = f"its options are {', '.join(known)}" if known else "it has no options"
+            raise ArgumentError(f"{kind} {text!r}: no option {key!r}; {there}")
         try:
-            values[key] = float(value)
-            registry[name](**values)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(f"{kind} {text!r}: {key!r} must be one of its options and a number") from error
+            values[key] = _READERS[known[key]](value)
+        except (KeyError, ValueError):
+            raise ArgumentError(f"{kind} {text!r}: {key!r} is {value!r}; it must be {_KINDS[known[key]]}") from None
     return registry[name](**values)
+
+
+_READERS: dict[type, Callable[[str], Any]] = {
+    bool: lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
+    int: int,
+    float: float,
+}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _options(make: Callable[..., Any]) -> dict[str, type]:
+    """Fields that a word can set: true or false, whole numbers and numbers that the registry does not set itself."""
+    fixed = make.keywords if isinstance(make, partial) else {}
+    config: Any = make.func if isinstance(make, partial) else make
+    hints = get_type_hints(config)
+    return {f.name: hints[f.name] for f in fields(config) if hints[f.name] in _READERS and f.name not in fixed}

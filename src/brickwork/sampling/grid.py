@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from math import inf
 from typing import final
 
 import numpy as np
@@ -41,6 +42,11 @@ class Karras(Grid):
     """
 
     rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        """Refuse what the formula cannot do."""
+        if not 0 < self.rho < inf:
+            raise ArgumentError(f"rho {self.rho}: it must be a number above 0; 7 is usual")
 
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
         """(sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho."""
