@@ -73,8 +73,42 @@ def test_measured_once_per_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernel_choices() == {"cpu/float32/7x8/8/train": "fused"}
     with torch.no_grad():
         attend(*qkv())
-    assert list(kernel_choices()) == ["cpu/float32/7x8/8/train", "cpu/float32/7x8/8/infer"]
+    assert list(kernel_choices()) == ["cpu/float32/7x8/8/train", "cpu/float32/7x8/3h/infer"]
     assert len(calls) == 2
+
+
+def test_without_gradients_the_batch_does_not_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels round differently: a picture must not depend on how many are drawn with it."""
+    batches = []
+
+    def measure(_: str, __: str, B: int, *rest: object) -> dict[str, float]:
+        batches.append(B)
+        return {"matmul": 1.0, "fused": 2.0}
+
+    monkeypatch.setattr(attention, "measure", measure)
+    with torch.no_grad():
+        for B in (1, 8, 3, 500):
+            attend(*(torch.zeros(B, 3, 7, 8) for _ in range(3)))
+    assert kernel_choices() == {"cpu/float32/7x8/3h/infer": "matmul"}
+    assert batches == [attention.NOMINAL_BATCH]
+    train = [attention.kernel_key("cpu", "float32", B, 3, 7, 8, training=True) for B in (1, 8)]
+    assert train == ["cpu/float32/7x8/4/train", "cpu/float32/7x8/32/train"]
+
+
+def test_a_large_batch_is_cut_where_its_scores_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = [tensor.detach() for tensor in qkv()]
+    largest = []
+
+    def matmul(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        largest.append(len(q))
+        return by_kernel(q, k, v)
+
+    by_kernel = attention.matmul
+    set_kernel_choices({"cpu/float32/7x8/3h/infer": "matmul"})
+    monkeypatch.setattr(attention, "matmul", matmul)
+    monkeypatch.setattr(attention, "MAX_SCORE_BYTES", 3 * 7 * 7 * 4)
+    assert torch.allclose(attend(*tensors).double(), by_hand(*tensors), atol=1e-6)
+    assert largest == [1, 1]
 
 
 def test_choices_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:

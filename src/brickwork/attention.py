@@ -2,6 +2,8 @@
 
 All kernels compute softmax(q k^T / sqrt(d)) v and agree to rounding; their speeds differ by up to nine times, and which
 one wins depends on device, dtype, length and on whether gradients are wanted. No name of a device is asked.
+Without gradients the choice does not depend on the batch: kernels differ in rounding, and a picture must not change
+with the company it is drawn in.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from brickwork.errors import UnknownNameError
 Heads = Float[Tensor, "B h T d"]
 Kernel = Callable[[Heads, Heads, Heads], Heads]
 
+NOMINAL_BATCH = 8  # inference is measured with this many images, whatever the batch is
 REPEATS = 3  # timed runs of each candidate; the fastest counts, since noise only ever adds
 MAX_SCORE_BYTES = 2**29  # the matmul form holds B·h·T² scores per block: beyond this it is not a candidate
 
@@ -86,18 +89,27 @@ def attend(q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
         training = torch.is_grad_enabled() and q.requires_grad
         B, h, T, d = q.shape
         name = _fastest(q.device.type, str(q.dtype).removeprefix("torch."), B, h, T, d, training)
+        if name == "matmul" and not training and _score_bytes(q.dtype, B, h, T) > MAX_SCORE_BYTES:
+            step = max(1, MAX_SCORE_BYTES // _score_bytes(q.dtype, 1, h, T))
+            with _no_autocast(q.device):
+                parts = zip(q.split(step), k.split(step), v.split(step), strict=True)
+                return torch.cat([_merged(matmul, *part) for part in parts])
     with _no_autocast(q.device):
         return _merged(KERNELS[name], q, k, v)
 
 
 def kernel_key(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> str:
-    """Device, dtype, rows x head width, batch·heads (up to a power of two), and whether gradients are wanted."""
-    return f"{device}/{dtype}/{T}x{d}/{1 << (B * h - 1).bit_length()}/{'train' if training else 'infer'}"
+    """Device, dtype, rows x head width, and whether gradients are wanted.
+
+    With gradients also batch·heads, up to a power of two; without, heads alone.
+    """
+    count = f"{1 << (B * h - 1).bit_length()}/train" if training else f"{h}h/infer"
+    return f"{device}/{dtype}/{T}x{d}/{count}"
 
 
 def candidates(dtype: str, B: int, h: int, T: int) -> list[str]:
     """Kernels worth timing for such tensors."""
-    small = B * h * T * T * getattr(torch, dtype).itemsize <= MAX_SCORE_BYTES
+    small = _score_bytes(getattr(torch, dtype), B, h, T) <= MAX_SCORE_BYTES
     return [*(["matmul"] if small else []), "fused", *(["fused-fp32"] if dtype != "float32" else [])]
 
 
@@ -122,9 +134,13 @@ def _fastest(device: str, dtype: str, B: int, h: int, T: int, d: int, training: 
     """The remembered choice, or a measured one; a compiled graph keeps what was true when it was compiled."""
     key = kernel_key(device, dtype, B, h, T, d, training)
     if key not in _choices:
-        seconds = measure(device, dtype, B, h, T, d, training)
+        seconds = measure(device, dtype, B if training else NOMINAL_BATCH, h, T, d, training)
         _choices[key] = min(seconds, key=lambda name: seconds[name])
     return _choices[key]
+
+
+def _score_bytes(dtype: torch.dtype, B: int, h: int, T: int) -> int:
+    return B * h * T * T * dtype.itemsize
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
