@@ -1,5 +1,6 @@
 """Totals, the table for people, and the presets that are too large to allocate."""
 
+import dataclasses
 import json
 import time
 
@@ -52,6 +53,25 @@ def test_activations_of_a_shallow_network_by_hand() -> None:
     assert 2 * hidden <= cost(config).activation_bytes <= 2 * hidden + 6 * rows * L * word
 
 
+def test_activation_bytes_of_each_part_by_hand() -> None:
+    """One block, one head, T rows of width L: results of each operation, views not counted."""
+    T, L, word = 16, 32, 4
+    config = Stoic.Config(size=4, width=L, depth=1, heads=1, stride=1, channels=1, time="add", final_conv=False)
+    by_hand = {
+        "stem": T * L,
+        "blocks.norms": 2 * (T * L + 2 * T),  # rows, and a mean and a spread of each
+        "blocks.qkv": 3 * T * L,
+        "blocks.attention": 3 * T * L + T * L + 2 * T * T + T * L,  # q, k, v apart; q scaled; scores, softmax; result
+        "blocks.proj": T * L,
+        "blocks.mlp": 2 * T * 4 * L + T * L,  # before and after GELU
+        "blocks": 2 * T * L,  # residual additions
+    }
+    parts = cost(config).parts
+    assert {name: parts[name].activation_bytes for name in by_hand} == {k: v * word for k, v in by_hand.items()}
+    deeper = cost(dataclasses.replace(config, depth=3)).parts
+    assert deeper["blocks.mlp"].activation_bytes == 3 * parts["blocks.mlp"].activation_bytes
+
+
 def test_activations_do_not_grow_with_depth_unless_skipped_or_trained() -> None:
     def count(**options: object) -> tuple[int, int]:
         counted = cost(Stoic.Config(**{"size": 8, "width": 32, "heads": 1, **options}))
@@ -68,5 +88,5 @@ def test_json_and_table() -> None:
     assert json.loads(json.dumps(counted.to_dict()))["macs"] == counted.macs
     table = str(counted)
     for name in ("stem", "embed", "blocks.qkv", "blocks.attention", "blocks.proj", "blocks.mlp", "blocks.depthwise",
-                 "blocks.norms", "decoder", "final_conv", "total", "without attention", "1 MAC = 2 FLOP"):  # fmt: skip
+                 "blocks.norms", "MB made", "decoder", "final_conv", "total", "1 MAC = 2 FLOP"):  # fmt: skip
         assert name in table

@@ -4,7 +4,9 @@ Rules, said once. 1 MAC = one multiplication with its addition = 2 FLOP. MACs ar
 convolutions (padding included, as usual); norms, activations, biases, softmax and additions are not counted.
 Attention is the two products q k^T and (softmax) v, 2·rows²·width per block; the projections belong to the rest.
 Activation bytes are for one image in float32 and eager execution with attention written as two matrix products: every
-result is held from the operation that makes it until the last one that needs it, weights and tables not counted.
+result is held from the operation that makes it until the last one that needs it, weights and tables not counted. The
+total is the most that is held at once. A part's are the bytes of all results that its operations make in one
+evaluation, each counted once and views not at all: they add up to what is written, which is more than is held at once.
 """
 
 from __future__ import annotations
@@ -43,10 +45,17 @@ PARTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One row of the table: parameters held and MACs per evaluation of one image."""
+    """One row of the table, for one evaluation of one image.
+
+    Attributes:
+        parameters: Trainable numbers held.
+        macs: With attention, if the part is attention's.
+        activation_bytes: Of all results that its operations make.
+    """
 
     parameters: int
     macs: int
+    activation_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +72,8 @@ class Cost:
         training_bytes: What is kept for the backward pass, per image.
         score_bytes: One block's rows² scores of all heads: a fused attention kernel holds none of them, the matrix form
             up to two copies at once.
-        parts: Part name → Part; parameters and MACs add up to the totals.
+        parts: Part name → Part; parameters and MACs add up to the totals. ``blocks`` is what blocks do themselves,
+            their residual additions, and ``other`` what the backbone does around its modules.
     """
 
     size: int
@@ -86,14 +96,18 @@ class Cost:
 
     def __str__(self) -> str:
         """A table for people: parts, then totals."""
-        rows = [("part", "parameters", "MMAC", "share")]
+        rows = [("part", "parameters", "MMAC", "share", "MB made")]
         for name, part in self.parts.items():
             share = f"{part.macs / self.macs:.1%}" if self.macs else ""
-            rows.append((name, f"{part.parameters:,}", f"{part.macs / 1e6:,.2f}", share))
-        rows.append(("total", f"{self.parameters:,}", f"{self.macs / 1e6:,.2f}", ""))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+            rows.append(
+                (name, f"{part.parameters:,}", f"{part.macs / 1e6:,.2f}", share, megabytes(part.activation_bytes))
+            )
+        made = sum(part.activation_bytes for part in self.parts.values())
+        rows.append(("total", f"{self.parameters:,}", f"{self.macs / 1e6:,.2f}", "", megabytes(made)))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = [
-            "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3))]).rstrip() for row in rows
+            "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3, 4))]).rstrip()
+            for row in rows
         ]
         return "\n".join(
             [
@@ -106,6 +120,11 @@ class Cost:
                 f"{self.training_bytes / 1e6:.4g} MB kept for training",
             ]
         )
+
+
+def megabytes(count: int) -> str:
+    """Bytes as the table has them."""
+    return f"{count / 1e6:,.3f}"
 
 
 def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
@@ -137,8 +156,11 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
     macs: Counter[str] = Counter()
     for path, count in counted.macs.items():
         macs[_part(path)] += count
+    made: Counter[str] = Counter()
+    for path, count in counted.made.items():
+        made[_part(path)] += count
     tables = sum(buffer.numel() for buffer in backbone.buffers())
-    order = dict.fromkeys([*macs, *parameters])
+    order = dict.fromkeys([*macs, *parameters, *made])
     return Cost(
         size=config.size,
         parameters=parameters.total(),
@@ -148,17 +170,18 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
         activation_bytes=counted.peak_bytes,
         training_bytes=training_bytes,
         score_bytes=counted.score_bytes,
-        parts={name: Part(parameters=parameters[name], macs=macs[name]) for name in order},
+        parts={name: Part(parameters=parameters[name], macs=macs[name], activation_bytes=made[name]) for name in order},
     )
 
 
 class _Watch(TorchDispatchMode):
-    """Counts MACs by module, and bytes of live results, of everything run within it."""
+    """Counts MACs and bytes made by module, and bytes of live results, of everything run within it."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.path: list[tuple[str, nn.Module]] = []
         self.macs: Counter[str] = Counter()
+        self.made: Counter[str] = Counter()
         self.attention_macs = 0
         self.score_bytes = 0
         self.live_bytes = 0
@@ -190,6 +213,7 @@ class _Watch(TorchDispatchMode):
         if tensor.device.type != "meta" or storage in self._known:
             return
         self._known.add(storage)
+        self.made[self.path[-1][0] if self.path else ""] += storage.nbytes()
         self.live_bytes += storage.nbytes()
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
         weakref.finalize(storage, self._drop, storage.nbytes())
@@ -213,7 +237,7 @@ def _current_module(backbone: Backbone, path: list[tuple[str, nn.Module]]) -> It
 
 
 def _part(path: str) -> str:
-    words = [word for word in path.split(".") if not word.isdigit()]
+    words = [word for word in path.split(".") if word and not word.isdigit()]
     for end in range(len(words), 0, -1):
         part = PARTS.get(".".join(words[:end]))
         if part is not None:
