@@ -22,7 +22,7 @@ from brickwork.codec.base import Pixels
 from brickwork.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import LinearFlow
+from brickwork.sampling.process import Edm, LinearFlow
 from brickwork.sampling.target import Velocity
 
 
@@ -190,8 +190,8 @@ def test_a_header_that_is_no_table(file: Path, text: str) -> None:
 
 
 def test_an_int_will_do_for_a_float(file: Path) -> None:
-    rewrite(file, lambda h: h["process"][1].update(t_max=1))
-    assert load(file).process == LinearFlow(t_max=1)
+    rewrite(file, lambda h: h.update(process=["edm", {"t_max": 40}]))
+    assert load(file).process == Edm(t_max=40)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from brickwork.errors import ConfigError
 from brickwork.sampling.namespace import like, namespace
 from brickwork.sampling.process import PROCESSES, Coefficients, Cosine, DiscreteVp, Edm, LinearFlow, NoiseProcess, Vp
 
@@ -142,3 +143,37 @@ def test_the_runtime_brings_in_no_torch() -> None:
         + "\nimport sys; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("kind", PROCESSES.values())
+@pytest.mark.parametrize("ends", [(0.0, 0.5), (-0.1, 0.5), (0.5, 0.5), (0.5, 0.2), (NAN, 0.5), (0.1, NAN), (0.1, INF)])
+def test_impossible_ends(kind: type[NoiseProcess], ends: tuple[float, float]) -> None:
+    scale = 1000 if kind is DiscreteVp else 1
+    with pytest.raises(ConfigError, match=r"^process (times|t_max) "):
+        kind(t_min=ends[0] * scale, t_max=ends[1] * scale)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "word"),
+    [
+        (LinearFlow, {"t_max": 1.0}, "below 1"),
+        (Cosine, {"t_max": 1.0}, "below 1"),
+        (Cosine, {"offset": -0.1}, "offset"),
+        (Vp, {"beta_min": 0.0}, "beta_min"),
+        (Vp, {"beta_max": -1.0}, "beta_max"),
+        (Vp, {"beta_max": NAN}, "beta_max"),
+        (Vp, {"beta_max": 1e6}, "noise levels .* to inf"),
+        (Edm, {"sigma_data": 0.0}, "sigma_data"),
+        (Edm, {"sigma_data": NAN}, "sigma_data"),
+        (DiscreteVp, {"beta_end": 1.0}, "beta_end"),
+        (DiscreteVp, {"beta_start": 0.0}, "beta_start"),
+        (DiscreteVp, {"t_max": 1.4}, "counts steps"),
+        (DiscreteVp, {"t_max": 1e12}, "counts steps"),
+    ],
+)
+def test_impossible_schedules(kind: type[NoiseProcess], values: dict[str, float], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        kind(**values)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brickwork.errors import ConfigError
-from brickwork.sampling.process import PROCESSES, Edm, LinearFlow, NoiseProcess
+from brickwork.sampling.process import PROCESSES, Edm, NoiseProcess
 from brickwork.training.times import TIMES, LogitNormal, LogNormal, Uniform, normal_quantile
 
 
@@ -16,10 +16,10 @@ def test_normal_quantile() -> None:
 
 
 def test_quartiles_by_hand() -> None:
-    flow, u = LinearFlow(t_min=0.0, t_max=1.0), np.array([0.25, 0.5, 0.75])
-    np.testing.assert_allclose(Uniform().draw(u, flow), u)
+    flow, u = Edm(t_min=1.0, t_max=2.0), np.array([0.25, 0.5, 0.75])
+    np.testing.assert_allclose(Uniform().draw(u, flow), 1 + u)
     z = NormalDist().inv_cdf(0.75)
-    expected = [1 / (1 + np.exp(-0.5 - 2 * x)) for x in (-z, 0, z)]
+    expected = [1 + 1 / (1 + np.exp(-0.5 - 2 * x)) for x in (-z, 0, z)]
     np.testing.assert_allclose(LogitNormal(mean=0.5, std=2).draw(u, flow), expected, rtol=1e-9)
     np.testing.assert_allclose(LogNormal().draw(u, Edm()), np.exp(-1.2 + 1.2 * np.array([-z, 0, z])), rtol=1e-9)
 
@@ -42,8 +42,8 @@ def test_times_stay_inside(name: str, process: NoiseProcess) -> None:
 
 def test_stratified_puts_one_time_into_each_share() -> None:
     u = np.random.default_rng(0).random(100)
-    t = Uniform(stratified=True).draw(u, LinearFlow(t_min=0.0, t_max=1.0))
-    assert (np.floor(t * 100) == np.arange(100)).all()
+    t = Uniform(stratified=True).draw(u, Edm(t_min=1.0, t_max=2.0))
+    assert (np.floor((t - 1) * 100) == np.arange(100)).all()
 
 
 def test_a_spread_of_zero_is_refused() -> None:

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from math import cos, pi, tan
+from math import cos, inf, pi, tan
 from typing import final
 
 import numpy as np
 
+from brickwork.errors import ConfigError
 from brickwork.sampling.namespace import Array, like, namespace
+
+MAX_STEPS = 1_000_000
+"""Of a schedule in steps."""
 
 
 @final
@@ -57,6 +61,24 @@ class NoiseProcess(ABC):
 
     t_min: float
     t_max: float
+
+    def __post_init__(self) -> None:
+        """Refuse times between which nothing can be trained or drawn.
+
+        Raises:
+            ConfigError: The times do not rise from above 0, or their levels do not.
+        """
+        if not 0 < self.t_min < self.t_max < inf:
+            raise ConfigError(
+                f"process times {self.t_min} to {self.t_max}: they must rise from above 0; set t_min and t_max"
+            )
+        with np.errstate(all="ignore"):
+            low, high = self.sigma_min, self.sigma_max
+        if not 0 < low < high < inf:
+            raise ConfigError(
+                f"process times {self.t_min} to {self.t_max} have noise levels {low:.4g} to {high:.4g}: these must be "
+                "finite and rise from above 0; set t_min and t_max, or leave the rest at its defaults"
+            )
 
     @abstractmethod
     def at(self, t: Array) -> Coefficients:
@@ -103,6 +125,12 @@ class Vp(NoiseProcess):
     beta_max: float = 20.0
     t_min: float = 1e-3
     t_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse rates that take noise away."""
+        _between("beta_min", self.beta_min, 0, inf)
+        _between("beta_max", self.beta_max, 0, inf)
+        super().__post_init__()
 
     def _noise(self, t: Array) -> Array:
         """Integral of beta from 0 to t, which is -2 ln alpha."""
@@ -154,10 +182,15 @@ class DiscreteVp(NoiseProcess):
 
     def __post_init__(self) -> None:
         """Make the table now: made during a trace by torch it would hold the trace's stand-ins for numbers."""
+        _between("beta_start", self.beta_start, 0, 1)
+        _between("beta_end", self.beta_end, 0, 1)
+        if not 2 <= self.t_max <= MAX_STEPS:
+            raise ConfigError(f"process t_max {self.t_max}: it counts steps, 2 to {MAX_STEPS}; 1000 is usual")
         beta = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_levels) ** 2
         levels = np.sqrt(np.expm1(-np.cumsum(np.log1p(-beta))))
         object.__setattr__(self, "_levels", tuple(levels.tolist()))
         object.__setattr__(self, "_slopes", tuple(np.diff(np.log(levels)).tolist()))
+        super().__post_init__()
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -218,6 +251,13 @@ class Cosine(NoiseProcess):
     t_min: float = 1e-3
     t_max: float = 0.995
 
+    def __post_init__(self) -> None:
+        """Refuse what is past the end of the cosine."""
+        if not 0 <= self.offset < inf:
+            raise ConfigError(f"process offset {self.offset}: it must be 0 or more; 0.008 is usual")
+        _below_one(self.t_max)
+        super().__post_init__()
+
     @property
     def _speed(self) -> float:
         return 0.5 * pi / (1 + self.offset)  # du / dt
@@ -268,6 +308,11 @@ class Edm(NoiseProcess):
     t_min: float = 0.002
     t_max: float = 80.0
 
+    def __post_init__(self) -> None:
+        """Refuse data of no size."""
+        _between("sigma_data", self.sigma_data, 0, inf)
+        super().__post_init__()
+
     def at(self, t: Array) -> Coefficients:
         """(1, t, 0, 1)."""
         zero = t * 0
@@ -303,6 +348,11 @@ class LinearFlow(NoiseProcess):
     t_min: float = 1e-3
     t_max: float = 0.999
 
+    def __post_init__(self) -> None:
+        """Refuse an infinite level."""
+        _below_one(self.t_max)
+        super().__post_init__()
+
     def at(self, t: Array) -> Coefficients:
         """(1 - t, t, -1, 1)."""
         one = t * 0 + 1
@@ -324,3 +374,13 @@ PROCESSES: dict[str, type[NoiseProcess]] = {
     "edm": Edm,
     "flow": LinearFlow,
 }
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low < value < high:
+        raise ConfigError(f"process {name} {value}: it must be above {low} and below {high}; leave it at its default")
+
+
+def _below_one(t_max: float) -> None:
+    if not t_max < 1:
+        raise ConfigError(f"process t_max {t_max}: at time 1 there is no image left; set it below 1, as 0.999")
