@@ -355,3 +355,20 @@ def test_bad_drawing(line: Callable[..., str], run: Path, tmp_path: Path) -> Non
 
 def test_missing_reference(line: Callable[..., str], run: Path, tmp_path: Path) -> None:
     assert "nowhere" in line("eval", run, "--reference", tmp_path / "nowhere", "--num-images", "4", "--steps", "1")
+
+
+def test_limits(line: Callable[..., str], tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="at most 100,000"):
+        parse_seeds(["0-9", "0-18446744073709551615"])
+    assert "2^63" in line("train", "stoic-tiny", "--data", "digits", "--out", tmp_path / "x", "--seed", str(2**63))
+    assert "steps 0" in line("macs", "stoic-tiny", "--steps", "0")
+    assert ".png" in line("sample", "digits", "--out", tmp_path / "a.jpg")
+
+
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, "list", stop)
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "brickwork list: stopped\n"

@@ -16,7 +16,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 import brickwork
 from brickwork.cli.arguments import Drawing, ModelName, choose, parse_seeds
 from brickwork.cli.train import train
-from brickwork.errors import BrickworkError, UnknownNameError
+from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
 
 def print_list() -> None:
@@ -66,6 +66,8 @@ def print_macs(
     from brickwork.counting import cost
     from brickwork.sampling.solvers import SOLVERS
 
+    if steps < 1:
+        raise ArgumentError(f"steps {steps}: a sampler takes a whole number of steps, at least 1")
     known = model in PRESETS or not find_model(model).exists()
     config = preset(model) if known else from_entry(BACKBONES, read_header(model)["backbone"], "backbone")
     result = cost(config, size=size)
@@ -101,6 +103,8 @@ def draw(
     from brickwork.sampling.loop import sample
     from brickwork.sampling.picture import save_png, sheet
 
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
+        raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
     rows = [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
     wanted = [k for k in rows for _ in columns] or None
@@ -213,6 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrickworkError as error:
         print(f"brickwork {verb}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"brickwork {verb}: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of our output left, as in `brickwork list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
+MAX_SEEDS = 100_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
@@ -75,7 +77,10 @@ def parse_seeds(texts: Sequence[str]) -> list[int]:
         first, dash, last = word.partition("-")
         if not first.isdecimal() or (dash and not (last.isdecimal() and int(last) >= int(first))):
             raise ArgumentError(f"seed {word!r}: give a number from 0 to 2^64-1 or a rising range such as 0-7")
-        seeds.extend(range(int(first), int(last or first) + 1))
+        wanted = range(int(first), int(last or first) + 1)
+        if int(last or first) - int(first) + 1 + len(seeds) > MAX_SEEDS:
+            raise ArgumentError(f"seed {word!r}: at most {MAX_SEEDS:,} seeds at once; draw the rest in another call")
+        seeds.extend(wanted)
     return seeds
 
 

@@ -110,6 +110,8 @@ class Recipe:
             _at_least(name, getattr(self, name), 1)
         for name in ("lr", "weight_decay", "warmup", "clip", "ema_half_life", "ema_rampup", "seed", *BUDGETS):
             _at_least(name, getattr(self, name), 0)
+        if self.seed >= 1 << 63:
+            raise ConfigError(f"seed is {self.seed}: it must be below 2^63")
         if self.batch % self.accumulation:
             raise ConfigError(
                 f"batch {self.batch} cannot be computed in {self.accumulation} equal parts: "
