@@ -38,7 +38,7 @@ def run(name: str, data: Dataset, reference: Reference, arguments: argparse.Name
     if arguments.batch:
         recipe = replace(recipe, batch=arguments.batch)
     folder = arguments.work / name
-    model = train(recipe, data, folder, reference.held_out, device=arguments.device)
+    model = train(recipe, data, folder, device=arguments.device)
     classes = list(range(model.num_classes))
     labels = [k for k in classes for _ in range(8)] or None
     images = sample(model, seeds=[*range(8)] * max(len(classes), 1), labels=labels, steps=arguments.steps)

@@ -1,7 +1,7 @@
 """The whole measurement, on denoisers that draw what the test wants."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ArgumentError
 from brickwork.measure.distance import Statistics, frechet
-from brickwork.measure.evaluate import data_of, evaluate, proportional
+from brickwork.measure.evaluate import compare_classes, data_of, evaluate, proportional, trained_on
 from brickwork.measure.features import shipped_net
 from brickwork.measure.reference import Reference
 from brickwork.sampling.process import Edm, NoiseProcess
@@ -44,6 +44,7 @@ class Memory:
     text_shape: tuple[int, int] | None = None
     shape: tuple[int, int, int] = (1, 16, 16)
     digest: str = "beef"
+    classes: tuple[str, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, x, sigma, condition):
@@ -156,6 +157,66 @@ def test_other_classes_and_few_pictures_are_noted(digits: Reference):
     assert any("4 classes and the reference 10" in note for note in report.notes)
     assert any("more than 128 images" in note for note in report.notes)
     assert "note" in str(report)
+
+
+def named(reference: Reference, classes: tuple[str, ...]) -> Reference:
+    return Reference(*(replace(data, classes=classes) for data in (reference.train, reference.held_out)))
+
+
+def test_classes_are_matched_by_name(digits: Reference):
+    names = tuple("abcdefghij")
+    model, known = Memory(digits.train), named(digits, names)
+    model.classes = names
+    assert np.array_equal(compare_classes(model, known)[0], range(10))  # pyright: ignore[reportArgumentType]
+    model.classes = names[::-1]  # its class 0 is the reference's class 9
+    assert np.array_equal(compare_classes(model, known)[0], range(9, -1, -1))  # pyright: ignore[reportArgumentType]
+    assert not compare_classes(model, known)[1]
+    model.classes = ("x", *names[1:])
+    places, notes = compare_classes(model, known)
+    assert places is None
+    assert "'x'" in notes[0]
+    for own, other in (((), names), (names, digits.train.classes)):
+        model.classes = own
+        places, notes = compare_classes(model, named(digits, other))
+        assert places is not None
+        assert "by place" in notes[0]
+
+
+def test_classes_in_another_order_agree_as_well(digits: Reference):
+    """A model that draws 9 - k for its class k, and says so by its names."""
+    assert digits.train.labels is not None
+    backwards = replace(digits.train, labels=9 - digits.train.labels)
+    model = Memory(backwards, classes=digits.train.classes[::-1])
+    report = run(model, digits, num_images=150)
+    assert report.agreement is not None
+    assert report.agreement.share >= 0.98
+    assert run(Memory(backwards, classes=tuple("abcdefghij")), named(digits, tuple("klmnopqrst"))).agreement is None
+
+
+def test_held_out_images_that_were_trained_on_are_noted(digits: Reference):
+    def notes(**facts: str) -> list[str]:
+        return trained_on(Memory(digits.train, facts=facts), digits)
+
+    for split, noted in (("all", True), ("test", True), ("heldout", True), ("train", False)):
+        recipe = to_toml(Recipe(backbone=Stoic.Config(), data=DataConfig(split=split), steps=1))
+        assert bool(notes(recipe=recipe, data="digits")) == noted
+        assert not notes(recipe=recipe, data="other images")
+    assert notes(data_sha256=digits.held_out.digest)
+    assert not notes()
+
+
+def test_real_images_are_as_many_as_the_pictures(digits: Reference):
+    report = run(Memory(digits.train), digits, num_images=150)
+    assert report.real_distance is not None
+    assert report.real_distance.num_images == 150
+    assert digits.real_distance is not None
+    assert report.real_distance.value > digits.real_distance.value  # fewer images lie farther off
+    few = Reference(digits.train, replace(digits.held_out, images=digits.held_out.images[:50], labels=None))
+    report = run(Memory(digits.train), few, num_images=150)
+    assert report.real_distance is not None
+    assert report.real_distance.num_images == 50
+    assert "50 held-out images, all there are" in str(report)
+    assert any("50 are held out" in note for note in report.notes)
 
 
 def test_what_is_refused(digits: Reference):

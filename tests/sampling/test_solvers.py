@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -244,4 +245,4 @@ def test_dpm_solver_agrees_with_diffusers(order: int, steps: int) -> None:
 @pytest.mark.parametrize("value", [math.nan, -1.0])
 def test_an_impossible_churn(name: str, value: float) -> None:
     with pytest.raises(ArgumentError, match=f"{name} {value}"):
-        Heun(**{name: value})
+        replace(Heun(), **{name: value})

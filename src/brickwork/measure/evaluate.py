@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any, final
 
 import numpy as np
 
-from brickwork.data.dataset import DataConfig
-from brickwork.errors import ArgumentError
+from brickwork.data.dataset import DataConfig, Dataset
+from brickwork.errors import ArgumentError, BrickworkError
 from brickwork.measure.classifier import Agreement, agreement
 from brickwork.measure.distance import Frechet, frechet
 from brickwork.measure.features import features
@@ -39,7 +40,9 @@ class Report:
         reference: Name of the reference.
         loss: Held-out loss by noise level.
         distance: Fréchet distance of the drawn pictures to the train split.
-        real_distance: The held-out images' own, what a perfect model of as many pictures would get; None of one image.
+        real_distance: That of a fixed choice of as many held-out images, what a perfect model would get; of all of them
+            where fewer are held out, and then it is too large to compare. Its ``num_images`` says of how many.
+            None of one image.
         agreement: Of a classifier with the class asked for; None where that means nothing, see notes.
         settings: How the pictures were drawn, and the model's sha256 if it has one. JSON-like.
         held_out_sha256: Digest of the held-out images, hex.
@@ -94,7 +97,8 @@ class Report:
         ]
         lines.append(f"Fréchet distance     {d.value:.3f} ({d.num_images} pictures against {d.num_reference} images)")
         if real is not None:
-            lines.append(f"  of real images     {real.value:.3f} ({real.num_images} held-out images)")
+            few = "" if real.num_images == d.num_images else ", all there are; only equal numbers compare"
+            lines.append(f"  of real images     {real.value:.3f} ({real.num_images} held-out images{few})")
         lines.append(f"  features           {d.net} network {d.net_sha256[:12]}, {d.num_features} features")
         if agreed is not None:
             stated = "" if agreed.stated_accuracy is None else f"; stated {agreed.stated_accuracy:.1%}"
@@ -146,10 +150,12 @@ def evaluate(
     if num_images < 2:
         raise ArgumentError(f"{num_images} pictures: a Fréchet distance needs at least 2, a useful one hundreds")
     reference = fitting(model, reference, data, progress)
-    matched, notes = compare_classes(model, reference)
+    places, notes = compare_classes(model, reference)
+    notes += trained_on(model, reference)
+    matched = places is not None
     loss = held_out_loss(
         model,
-        reference.held_out,
+        relabelled(reference.held_out, places),
         num_images=num_loss_images,
         labelled=matched,
         batch_size=batch_size,
@@ -163,19 +169,26 @@ def evaluate(
         "guidance_interval": guidance_interval,
     }
     seeds = range(first_seed, first_seed + num_images)
-    labels = proportional(class_shares(model, reference, matched), num_images) if model.num_classes else None
+    labels = proportional(class_shares(model, reference, places), num_images) if model.num_classes else None
     pictures = sample(model, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **how)
     rows = features(pictures, progress=progress)
     distance = frechet(reference.statistics_of(rows), reference.statistics)
     if distance.rank_deficient:
         notes.append(f"the distance is of little use: it needs more than {distance.num_features} images on both sides")
+    real = reference.real_distance_of(num_images)
+    if real is not None and real.rank_deficient and not distance.rank_deficient:
+        notes.append(
+            f"the distance of real images is of little use: {real.num_images} are held out, and it needs more than "
+            f"{real.num_features}"
+        )
     judge = reference.classifier if matched else None
+    asked = np.argsort(places)[labels] if places is not None and labels is not None else None
     return Report(
         reference=reference.train.name,
         loss=loss,
         distance=distance,
-        real_distance=reference.real_distance,
-        agreement=agreement(judge, rows, labels) if judge is not None and labels is not None else None,
+        real_distance=real,
+        agreement=agreement(judge, rows, asked) if judge is not None and asked is not None else None,
         settings=settings_of(model, seeds, how),
         held_out_sha256=reference.held_out.digest,
         seconds=time.monotonic() - began,
@@ -219,24 +232,63 @@ def picture_shape(model: Measurable) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def compare_classes(model: Measurable, reference: Reference) -> tuple[bool, list[str]]:
-    """Whether the labels of the reference mean the model's classes, and what to say if not."""
+def compare_classes(model: Measurable, reference: Reference) -> tuple[np.ndarray | None, list[str]]:
+    """The model's class for each class of the reference, (K,) int64, or None; and what to say of it.
+
+    Classes are the same by name, in any order. Where one side has mere numbers they are the same by place.
+    """
     notes = []
     if model.text_shape is not None:
         notes.append("the model was given no text")
-    known = len(reference.train.classes) if reference.train.labels is not None else 0
-    if known and known == model.num_classes:
-        return True, notes
-    if known or model.num_classes:
-        notes.append(f"no agreement: the model has {model.num_classes} classes and the reference {known}")
-    return False, notes
+    known = reference.train.classes if reference.train.labels is not None else ()
+    count = model.num_classes
+    numbers = tuple(map(str, range(count)))
+    own = tuple(getattr(model, "classes", ())) or numbers
+    if not known and not count:
+        return None, notes
+    if len(known) != count:
+        notes.append(f"no agreement: the model has {count} classes and the reference {len(known)}")
+        return None, notes
+    if own == known:
+        return np.arange(count), notes
+    if len(set(own)) == count and set(own) == set(known):
+        return np.array([own.index(name) for name in known], np.int64), notes
+    if numbers in (own, known):
+        notes.append("classes are matched by place, as the model's or the reference's are mere numbers")
+        return np.arange(count), notes
+    first = next(i for i in range(count) if own[i] != known[i])
+    notes.append(
+        f"no agreement, and the loss is without labels: the model's class {first} is {own[first]!r}, the reference's "
+        f"{known[first]!r}, and the names are not the same in another order"
+    )
+    return None, notes
 
 
-def class_shares(model: Measurable, reference: Reference, matched: bool) -> np.ndarray:
+def relabelled(data: Dataset, places: np.ndarray | None) -> Dataset:
+    """The data with labels that are the model's classes."""
+    return data if places is None or data.labels is None else replace(data, labels=places[data.labels])
+
+
+def trained_on(model: Measurable, reference: Reference) -> list[str]:
+    """What to say where training saw the images that are now held out."""
+    facts = getattr(model, "facts", {})
+    same = facts.get("data", reference.train.name) == reference.train.name
+    seen = facts.get("data_sha256") == reference.held_out.digest
+    split = "train"
+    if facts.get("recipe"):
+        with suppress(BrickworkError):
+            split = parse_recipe(facts["recipe"]).data.split
+    if not seen and not (same and split in ("all", "test", "heldout")):
+        return []
+    return [f"the model was trained on the held-out images (data.split {split!r}): its loss and distance flatter it"]
+
+
+def class_shares(model: Measurable, reference: Reference, places: np.ndarray | None) -> np.ndarray:
     """Share of each of the model's classes, (K,): the reference's own, or equal ones."""
-    if not matched or reference.train.labels is None:
+    labels = relabelled(reference.train, places).labels
+    if places is None or labels is None:
         return np.full(model.num_classes, 1 / model.num_classes)
-    counts = np.bincount(reference.train.labels, minlength=model.num_classes)
+    counts = np.bincount(labels, minlength=model.num_classes)
     return counts / counts.sum()
 
 

@@ -13,6 +13,7 @@ from brickwork.data.dataset import DataConfig, Dataset, load_dataset, load_heldo
 from brickwork.measure.classifier import Classifier, classifier_for
 from brickwork.measure.distance import Frechet, Statistics, frechet
 from brickwork.measure.features import features, net_for
+from brickwork.training.heldout import chosen
 
 
 @final
@@ -70,10 +71,21 @@ class Reference:
 
     @cached_property
     def real_distance(self) -> Frechet | None:
-        """The held-out images' own distance to the train split: a perfect model's, of as many pictures. None of one."""
-        if len(self.held_out) < 2:
-            return None
-        return frechet(self.statistics_of(self.held_out_rows, self.held_out.digest), self.statistics)
+        """The distance of all held-out images to the train split; None of one image."""
+        return self.real_distance_of(len(self.held_out))
+
+    def real_distance_of(self, num_images: int) -> Frechet | None:
+        """The held-out images' own distance to the train split, what a perfect model of as many pictures would get.
+
+        Args:
+            num_images: How many of them, by a fixed choice; all if there are not so many. Its ``num_images`` says how
+                many it was, and the distance of another number of pictures does not compare with it.
+
+        Returns:
+            The distance; None of fewer than two images.
+        """
+        rows = self.held_out_rows[chosen(len(self.held_out), num_images)]
+        return frechet(self.statistics_of(rows), self.statistics) if len(rows) >= 2 else None
 
     @cached_property
     def classifier(self) -> Classifier | None:
