@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from brickwork.errors import ArgumentError, UnknownNameError
 from brickwork.sampling.grid import GRIDS
 from brickwork.sampling.picture import read_facts
 from brickwork.sampling.solvers import SOLVERS, Ddim, DpmSolverPP
+from brickwork.training.run import Run
 from brickwork.training.times import TIMES, LogitNormal
 
 TINY = ["--backbone.width", "32", "--backbone.depth", "1", "--backbone.heads", "1", "--batch", "8", "--warmup", "1"]
@@ -374,3 +377,26 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     monkeypatch.setitem(VERBS, "list", stop)
     assert main(["list"]) == 130
     assert capsys.readouterr().err == "brickwork list: stopped\n"
+
+
+def test_train_help_without_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    assert "stoic-tiny" in capsys.readouterr().out
+
+
+def test_a_run_folder_is_a_recipe_and_parts_take_an_equals_sign(run: Path, images: Path, tmp_path: Path) -> None:
+    words = ["train", str(run), "--data", str(images), "--out", str(tmp_path / "x"), "--steps", "1", "--process=vp"]
+    assert main(words) == 0
+    assert 'name = "vp"' in (tmp_path / "x" / "recipe.toml").read_text()
+
+
+def test_a_stopped_run_is_no_success(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    after_step = Run.after_step
+
+    def then_stop(self: Run) -> None:
+        after_step(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "after_step", then_stop)
+    words = ["train", "stoic-tiny", "--data", str(images), "--out", str(tmp_path / "x"), "--steps", "3", *TINY]
+    assert main(words) == 130

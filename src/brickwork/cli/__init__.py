@@ -182,7 +182,7 @@ def evaluate(
         print(f"report in {out}")
 
 
-VERBS: dict[str, Callable[..., None]] = {
+VERBS: dict[str, Callable[..., int | None]] = {
     "list": print_list,
     "macs": print_macs,
     "train": train,
@@ -211,9 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise UnknownNameError("verb", verb, VERBS)
         if verb == "train":
-            train(rest)
-        else:
-            tyro.cli(VERBS[verb], prog=f"brickwork {verb}", args=rest)
+            return train(rest)
+        tyro.cli(VERBS[verb], prog=f"brickwork {verb}", args=rest)
     except BrickworkError as error:
         print(f"brickwork {verb}: {error}", file=sys.stderr)
         return 1

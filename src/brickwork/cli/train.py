@@ -19,22 +19,27 @@ if TYPE_CHECKING:
     from brickwork.training.recipe import Recipe
 
 
-def train(words: Sequence[str]) -> None:
+PARTS = ("--process", "--target", "--times", "--weighting")
+
+
+def train(words: Sequence[str]) -> int:
     """Train a preset or a recipe on images; any field of the recipe can be set.
 
     brickwork train NAME --help lists the fields, which depend on the backbone of the preset or recipe.
     --process, --target, --times and --weighting take a name and come before their own fields.
     """
-    words = list(words)
-    name = next((word for word in words if not word.startswith("-")), None)
-    if name is None or words.index(name) != 0:
+    words, name = list(words), words[0] if words and not words[0].startswith("-") else None
+    if name is None:
         from brickwork.backbone.presets import PRESETS
 
+        if set(words) & {"-h", "--help"}:
+            print(f"{train.__doc__}\n    Presets: {', '.join(PRESETS)}; or a recipe, as in recipes/*.toml.")
+            return 0
         raise ArgumentError(
             f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
             f"stoic-small --data photos/ --out runs/a --minutes 30`; presets are {', '.join(PRESETS)}"
         )
-    start = _take_parts(_start(name), rest := words[1:])
+    start, code = _take_parts(_start(name), rest := words[1:]), 0
 
     def run(
         *,
@@ -73,11 +78,14 @@ def train(words: Sequence[str]) -> None:
         model = run_training(recipe, images, out, heldout, device=device, init=load(init) if init else None)
         state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
         print(f"{state}: model, recipe, log, curve and samples are in {out}")
+        nonlocal code
+        code = 0 if model.facts["finished"] else 130  # so that `train && sample` does not go on with half a model
 
     from brickwork.training.recipe import Recipe
 
     run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
     tyro.cli(run, prog=f"brickwork train {name}", args=rest)
+    return code
 
 
 def _held_out(data: str, recipe: Recipe, images: Dataset) -> Dataset | None:
@@ -106,7 +114,10 @@ def _start(name: str) -> Recipe:
     from brickwork.backbone.presets import preset
     from brickwork.training.recipe import Recipe
     from brickwork.training.recipe_file import load_recipe
+    from brickwork.training.run import RECIPE_FILE
 
+    if Path(name, RECIPE_FILE).is_file():  # a run folder
+        return load_recipe(Path(name, RECIPE_FILE))
     return load_recipe(name) if name.endswith(".toml") else Recipe(backbone=preset(name))
 
 
@@ -117,6 +128,7 @@ def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
     from brickwork.training.loss import WEIGHTINGS
     from brickwork.training.times import TIMES
 
+    words[:] = [part for word in words for part in (word.split("=", 1) if word.split("=")[0] in PARTS else [word])]
     registries = {"process": PROCESSES, "target": TARGETS, "times": TIMES, "weighting": WEIGHTINGS}
     for kind, registry in registries.items():
         if f"--{kind}" in words:

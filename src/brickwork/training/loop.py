@@ -60,6 +60,8 @@ def train(
         )
     model = build_model(recipe, data).to(choose_device(device))
     notes = [f"init: {transfer(init, model)}"] if init is not None else []
+    if init is not None and (init.process, init.target) != (recipe.process, recipe.target):
+        notes.append(f"init learned {init.target} of {init.process}: its weights must learn the recipe's own anew")
     state = TrainState(model, recipe)
     run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
     for note in notes:

@@ -255,6 +255,8 @@ class Run:
         captions = [model.classes[k] for k in rows] or None
         scale = max(1, 64 // images.shape[1])
         facts = {"step": now.step, "steps": report.sheet_steps, "guidance": guidance, "seeds": seeds, "labels": rows}
+        facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": self.data.digest}
+        facts |= {"solver": "dpm2m", "grid": "karras"}  # what sample() takes unless told otherwise
         picture = sheet(images, columns=len(seeds), scale=scale, row_captions=captions)
         save_png(picture, self.out / "samples" / f"step_{now.step:08d}.png", facts)
 
