@@ -121,8 +121,11 @@ class Model(nn.Module):
         return tensor.to(self.device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
     def encode(self, images: np.ndarray) -> Tensor:
-        """uint8 (B, H, W, C) → model space (B, C', H', W')."""
-        return self.codec.encode(torch.from_numpy(np.ascontiguousarray(images)).to(self.device))
+        """uint8 (B, H, W, C) → model space (B, C', H', W') on this model's device, without waiting for it."""
+        pixels = torch.from_numpy(np.ascontiguousarray(images))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory()
+        return self.codec.encode(pixels.to(self.device, non_blocking=True))
 
     def decode(self, x0: Tensor) -> np.ndarray:
         """Model space → uint8 (B, H, W, C)."""

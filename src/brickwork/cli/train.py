@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from brickwork.training.recipe import Recipe
 
 
-PARTS = ("--process", "--target", "--times", "--weighting")
-
-
 def train(words: Sequence[str]) -> int:
     """Train a preset or a recipe on images; any field of the recipe can be set.
 
@@ -128,12 +125,14 @@ def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
     from brickwork.training.loss import WEIGHTINGS
     from brickwork.training.times import TIMES
 
-    words[:] = [part for word in words for part in (word.split("=", 1) if word.split("=")[0] in PARTS else [word])]
     registries = {"process": PROCESSES, "target": TARGETS, "times": TIMES, "weighting": WEIGHTINGS}
     for kind, registry in registries.items():
-        if f"--{kind}" in words:
-            place = words.index(f"--{kind}")
-            name = words[place + 1] if place + 1 < len(words) else ""
-            recipe = replace(recipe, **{kind: choose(kind, name, registry)})
-            del words[place : place + 2]
+        for place, word in enumerate(words):
+            flag, equals, name = word.partition("=")
+            if flag == f"--{kind}":
+                length = 1 if equals else 2
+                name = name if equals else "".join(words[place + 1 : place + 2])
+                recipe = replace(recipe, **{kind: choose(kind, name, registry)})
+                del words[place : place + length]
+                break
     return recipe

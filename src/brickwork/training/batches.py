@@ -57,7 +57,7 @@ def draw_batch(recipe: Recipe, data: Dataset, model: Model, counters: Counters) 
     step, shift = counters.step, STREAMS * counters.rollbacks
     rows = indices(recipe.seed, counters.images_seen, recipe.batch, len(data))
     mirrored = flips(recipe.seed, counters.images_seen, recipe.batch) if data.flip else None
-    x0 = encode_images(model, data.batch(rows, mirrored))
+    x0 = model.encode(data.batch(rows, mirrored))
     generator = torch.Generator(x0.device)
     generator.manual_seed(int(integers(recipe.seed, step, 1, stream=TRAINING + shift)[0] >> np.uint64(1)))
     noise = torch.randn(x0.shape, generator=generator, device=x0.device)
@@ -67,11 +67,3 @@ def draw_batch(recipe: Recipe, data: Dataset, model: Model, counters: Counters) 
     hidden = uniform(recipe.seed, step, recipe.batch, stream=DROPOUT + shift) < recipe.label_dropout
     labels = torch.from_numpy(np.where(hidden, -1, data.labels[rows])).to(x0.device, non_blocking=True)
     return Batch(x0=x0, noise=noise, t=t, condition=Condition(labels=labels))
-
-
-def encode_images(model: Model, images: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, C) → model space on the model's device, without waiting for it."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images))
-    if model.device.type == "cuda":
-        pixels = pixels.pin_memory()
-    return model.codec.encode(pixels.to(model.device, non_blocking=True))
