@@ -90,6 +90,25 @@ class Model(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def num_parts(self) -> int:
+        """Of how many parts the backbone is made."""
+        return self.backbone.num_parts
+
+    def first(self, n: int) -> Model:
+        """The model of the backbone's first n parts: the same weights, precision and digest; itself for all parts.
+
+        Raises:
+            ArgumentError: n is not from 1 to ``num_parts``.
+            ConfigError: The first n parts alone are no network.
+        """
+        backbone = self.backbone.first(n)
+        if n == self.num_parts:
+            return self
+        part = Model(backbone, self.process, self.target, self.codec, self.classes, self.facts)
+        part.precision, part.digest, part.training = self.precision, self.digest, self.training
+        return part
+
     def output(self, x: Image, number: Sigma, condition: Condition) -> Image:
         """The network's raw output, fp32.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from brickwork.errors import ConfigError
+from brickwork.errors import ArgumentError, ConfigError
 from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Sigma
 
@@ -39,6 +39,21 @@ class BackboneConfig(ABC):
                 f"text_length {self.text_length} with text_width {self.text_width}: both 0 (no text) or both positive"
             )
 
+    @property
+    def num_parts(self) -> int:
+        """Of how many parts, one after another, the network is made; its first n of them are a network as well."""
+        return 1
+
+    def first(self, n: int) -> BackboneConfig:
+        """The config of the first n parts.
+
+        Raises:
+            ArgumentError: n is not from 1 to ``num_parts``.
+            ConfigError: The first n parts alone are no network.
+        """
+        check_parts(n, self.num_parts)
+        return self
+
     @abstractmethod
     def build(self) -> Backbone:
         """A network with fresh weights."""
@@ -52,6 +67,21 @@ class Backbone(nn.Module, ABC):
     def config(self) -> BackboneConfig:
         """What it was built from; ``config.build()`` gives the same network with fresh weights."""
 
+    @property
+    def num_parts(self) -> int:
+        """Of how many parts it is made: blocks, bricks. 1 where nothing can be left out."""
+        return self.config.num_parts
+
+    def first(self, n: int) -> Backbone:
+        """The network of the first n parts, with the same weights, not copies of them; itself for all parts.
+
+        Raises:
+            ArgumentError: n is not from 1 to ``num_parts``.
+            ConfigError: The first n parts alone are no network.
+        """
+        check_parts(n, self.num_parts)
+        return self
+
     @abstractmethod
     def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
         """One evaluation.
@@ -62,6 +92,16 @@ class Backbone(nn.Module, ABC):
             condition: ``labels`` (B,) ints, -1 for no class, or None for no class at all; ``text`` (B, M, E), zeros for
                 no text, or None.
         """
+
+
+def check_parts(n: int, num_parts: int) -> None:
+    """Refuse a number of parts that a network of num_parts does not have.
+
+    Raises:
+        ArgumentError: n is not from 1 to num_parts.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= num_parts:
+        raise ArgumentError(f"the first {n!r} of {num_parts} parts: take a whole number from 1 to {num_parts}")
 
 
 def rows_of_null(labels: Tensor, num_classes: int) -> Tensor:

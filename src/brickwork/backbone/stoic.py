@@ -9,14 +9,14 @@ Rows: E extra ones (time, class, text), then T = H/S · W/S of the image, row by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Condition
+from brickwork.backbone.base import Backbone, BackboneConfig, Condition, check_parts
 from brickwork.backbone.stem import (
     ClassRows,
     FixedPosition,
@@ -164,6 +164,26 @@ class StoicConfig(BackboneConfig):
         classes = self.num_class_tokens if self.num_classes else 0
         return (self.time == "token") + classes + self.text_length
 
+    @property
+    def num_parts(self) -> int:
+        """The blocks."""
+        return self.depth
+
+    def first(self, n: int) -> StoicConfig:
+        """The same at depth n; see BackboneConfig.
+
+        Raises:
+            ArgumentError: n is not from 1 to ``depth``.
+            ConfigError: Long skips, which lead past the first n blocks.
+        """
+        check_parts(n, self.depth)
+        if n < self.depth and self.long_skip != "none":
+            raise ConfigError(
+                f"the first {n} of {self.depth} blocks with long_skip {self.long_skip!r}: blocks are joined in pairs, "
+                "first with last, and a part of them is no network; train with long_skip 'none'"
+            )
+        return replace(self, depth=n)
+
     def build(self) -> Stoic:
         """A network with fresh weights."""
         return Stoic(self)
@@ -253,6 +273,21 @@ class Stoic(Backbone):
         h = self._run(h, grid, self._rotation(grid, h), self.time(number) if self.time is not None else None)
         image = unshuffle(self.decoder(h, grid), grid, self.config.stride)
         return image if self.final_conv is None else self.final_conv(image)
+
+    def first(self, n: int) -> Stoic:
+        """Stem, the first n blocks, and what follows the last one; see Backbone."""
+        config = self.config.first(n)
+        if n == self.num_parts:
+            return self
+        with torch.device("meta"):
+            part = config.build()
+        for name, child in self.named_children():
+            part.add_module(name, child)
+        part.blocks = nn.ModuleList(self.blocks[: len(part.blocks)])
+        for name, table in self.named_buffers(recurse=False):
+            part.register_buffer(name, table, persistent=False)
+        part.training = part.blocks.training = self.training
+        return part
 
     def _grid(self, x: Image) -> Grid:
         S, C = self.config.stride, self.config.channels
