@@ -27,6 +27,7 @@ _HOME = {
     "Guided": "brickwork.sampling.denoiser",
     "Heun": "brickwork.sampling.solvers",
     "Karras": "brickwork.sampling.grid",
+    "Lego": "brickwork.backbone.lego",
     "LinearFlow": "brickwork.sampling.process",
     "LinearTime": "brickwork.sampling.grid",
     "LogNormal": "brickwork.training.times",

@@ -237,6 +237,8 @@ def _current_module(backbone: Backbone, path: list[tuple[str, nn.Module]]) -> It
 
 
 def _part(path: str) -> str:
+    if path.startswith("bricks."):
+        return "bricks." + path.split(".")[1]
     words = [word for word in path.split(".") if word and not word.isdigit()]
     for end in range(len(words), 0, -1):
         part = PARTS.get(".".join(words[:end]))

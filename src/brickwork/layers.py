@@ -6,6 +6,7 @@ Letters: B batch, T rows (tokens) of a sequence, L width, h heads, d width of on
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -82,39 +83,41 @@ class Attention(nn.Module):
         heads: h; divides L.
         qk_norm: Root-mean-square norm of q and k over d, with a learned scale shared by the heads
             (Dehghani et al. 2023 and Esser et al. 2024: keeps the logits of wide, deep stacks bounded).
+        qkv_bias: A bias on q, k and v.
     """
 
-    def __init__(self, width: int, heads: int, *, qk_norm: bool = False) -> None:
+    def __init__(self, width: int, heads: int, *, qk_norm: bool = False, qkv_bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
         self.norm_q = HeadNorm(width // heads) if qk_norm else None
         self.norm_k = HeadNorm(width // heads) if qk_norm else None
 
-    def forward(self, x: Tokens, rotation: Rotation | None = None) -> Tokens:
-        """All rows attend to all rows; shape kept."""
-        B, T, L = x.shape
+    def forward(self, x: Tokens, rotation: Rotation | None = None, window: int | None = None) -> Tokens:
+        """All rows attend to all rows, or to those of their own window of so many rows one after the other."""
+        T, L = x.shape[1:] if window is None else (window, x.shape[2])
         # One copy lays q, k and v out as three contiguous (B, h, T, d); each matmul kernel would else make its own.
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, L // self.heads).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        q, k, v = self.qkv(x).view(-1, T, 3, self.heads, L // self.heads).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
         if self.norm_q is not None and self.norm_k is not None:
             q, k = self.norm_q(q), self.norm_k(k)
         if rotation is not None:
             q, k = rotate(q, rotation), rotate(k, rotation)
-        return self.proj(attend(q, k, v))
+        return self.proj(attend(q, k, v).view(x.shape))
 
 
 class Mlp(nn.Module):
-    """Linear, exact GELU, linear; on every row alone."""
+    """Linear, GELU (exact, or by the tanh formula), linear; on every row alone."""
 
-    def __init__(self, width: int, ratio: int) -> None:
+    def __init__(self, width: int, ratio: int, *, gelu: Literal["none", "tanh"] = "none") -> None:
         super().__init__()
+        self.gelu = gelu
         self.widen = nn.Linear(width, ratio * width)
         self.narrow = nn.Linear(ratio * width, width)
 
     def forward(self, x: Tokens) -> Tokens:
         """Shape kept."""
-        return self.narrow(F.gelu(self.widen(x)))
+        return self.narrow(F.gelu(self.widen(x), approximate=self.gelu))
 
 
 class Depthwise(nn.Module):
@@ -178,18 +181,60 @@ class Block(nn.Module):
         return x + gate_m * self.mlp(self.norm_mlp(x) * (1 + scale_m) + shift_m)
 
 
-class TimeVector(nn.Module):
-    """Sinusoid of the number, then two layers: what modulates the blocks. Peebles & Xie 2023."""
+class ModulatedBlock(nn.Module):
+    """adaLN-Zero block: x += gate·f(norm(x)·(1 + scale) + shift), f attention, then MLP. Peebles & Xie 2023, Fig. 3.
 
-    def __init__(self, width: int) -> None:
+    The norms have no weights of their own. Rows of one image share one modulation, whatever windows they attend in:
+    it is computed once per image and broadcast.
+
+    Args:
+        width: L.
+        heads: h.
+        mlp_ratio: Hidden width of the MLP over L.
+        vector_width: D of the vector that modulates.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int, vector_width: int) -> None:
         super().__init__()
-        self.width = width
-        self.first = nn.Linear(width, width)
+        self.attention = Attention(width, heads, qkv_bias=True)
+        self.mlp = Mlp(width, mlp_ratio, gelu="tanh")
+        self.modulation = nn.Linear(vector_width, 6 * width)
+
+    def forward(self, x: Tokens, vector: Float[Tensor, "B D"], window: int | None = None) -> Tokens:
+        """Rows in, rows out.
+
+        Args:
+            x: (B, T, L).
+            vector: What modulates, one per image, after its SiLU.
+            window: Rows one after the other that attend to each other; all where None.
+        """
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(vector)[:, None].chunk(6, dim=-1)
+        x = x + gate_a * self.attention(modulated_norm(x, scale_a, shift_a), window=window)
+        return x + gate_m * self.mlp(modulated_norm(x, scale_m, shift_m))
+
+
+def modulated_norm(x: Tokens, scale: Float[Tensor, "B 1 D"], shift: Float[Tensor, "B 1 D"]) -> Tokens:
+    """LayerNorm without weights, times 1 + scale, plus shift. Peebles & Xie 2023, section 3.2."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+
+
+class TimeVector(nn.Module):
+    """Sinusoid of the number, then two layers: what modulates the blocks. Peebles & Xie 2023.
+
+    Args:
+        width: L, of the result.
+        num_waves: Numbers in the sinusoid, half of them cosines; L by default.
+    """
+
+    def __init__(self, width: int, num_waves: int | None = None) -> None:
+        super().__init__()
+        self.num_waves = num_waves or width
+        self.first = nn.Linear(self.num_waves, width)
         self.second = nn.Linear(width, width)
 
     def forward(self, number: Sigma) -> Float[Tensor, "B D"]:
         """(B,) → (B, L)."""
-        return self.second(F.silu(self.first(sinusoid(number, self.width))))
+        return self.second(F.silu(self.first(sinusoid(number, self.num_waves))))
 
 
 def initialize(module: nn.Module) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brickwork.backbone.base import Backbone
+from brickwork.backbone.base import Backbone, Frame
 from brickwork.codec.base import Codec
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.sampling.denoiser import Condition
@@ -109,16 +109,23 @@ class Model(nn.Module):
         part.precision, part.digest, part.training = self.precision, self.digest, self.training
         return part
 
-    def output(self, x: Image, number: Sigma, condition: Condition) -> Image:
-        """The network's raw output, fp32.
+    def outputs(self, x: Image, number: Sigma, condition: Condition, frame: Frame | None = None) -> list[Image]:
+        """The network's raw outputs, fp32: one, or one for each part that makes an image; the last is the model's.
 
         Args:
             x: The network's own input: the waist's x times ``process.input_scale(t)``, equally alpha x0 + sigma eps.
             number: ``process.number(t)``.
             condition: Labels and text.
+            frame: ``self.frame(t)``, where ``backbone.wants_frame``.
         """
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return self.backbone(x, number, condition).float()
+            return [output.float() for output in self.backbone.outputs(x, number, condition, frame)]
+
+    def frame(self, t: Sigma) -> Frame:
+        """What outputs at times t mean: x0 = skip·(the network's own input) + gain·output; of t's dtype."""
+        c = self.process.at(t)
+        skip = self.target.skip(c) * c.alpha / self.process.input_scale(t)
+        return Frame(skip=skip + 0 * t, gain=self.target.gain(c) + 0 * t)
 
     def forward(self, x: Image, sigma: Sigma, condition: Condition) -> Image:
         """D(x, sigma, condition), the estimate of x0.
@@ -131,7 +138,8 @@ class Model(nn.Module):
         t = self.process.t_of(sigma)
         c = self.process.at(t).expand(x.ndim)
         scale = self.process.input_scale(t)[:, None, None, None]
-        output = self.output(scale * x, self.process.number(t).float(), condition)
+        frame = self.frame(t) if self.backbone.wants_frame else None
+        output = self.outputs(scale * x, self.process.number(t).float(), condition, frame)[-1]
         return self.target.x0(output, c.alpha * x, c)
 
     def asarray(self, values: np.ndarray) -> Tensor:

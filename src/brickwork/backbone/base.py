@@ -54,9 +54,31 @@ class BackboneConfig(ABC):
         check_parts(n, self.num_parts)
         return self
 
+    @property
+    def multiple(self) -> int:
+        """Sides of an image must be multiples of this, in pixels."""
+        return 1
+
+    @property
+    def repeated_macs(self) -> int:
+        """MACs of one evaluation that the design's authors spend more, where ours spares a repetition; 0 for none."""
+        return 0
+
     @abstractmethod
     def build(self) -> Backbone:
         """A network with fresh weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What a backbone's input and output mean: x0 = skip·x + gain·output, one pair of numbers per image."""
+
+    skip: Sigma
+    gain: Sigma
+
+    def x0(self, output: Image, x: Image) -> Image:
+        """The clean image that an output stands for, given the backbone's own input x."""
+        return self.skip[:, None, None, None] * x + self.gain[:, None, None, None] * output
 
 
 class Backbone(nn.Module, ABC):
@@ -81,6 +103,15 @@ class Backbone(nn.Module, ABC):
         """
         check_parts(n, self.num_parts)
         return self
+
+    @property
+    def wants_frame(self) -> bool:
+        """Whether ``outputs`` must be told what outputs mean as images."""
+        return False
+
+    def outputs(self, x: Image, number: Sigma, condition: Condition, frame: Frame | None = None) -> list[Image]:
+        """The outputs of all parts that have one of their own, the whole network's last; see ``forward``."""
+        return [self(x, number, condition)]
 
     @abstractmethod
     def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:

@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from brickwork.backbone.base import BackboneConfig
+from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
 from brickwork.errors import UnknownNameError
 
 # The carrier of layout of our own presets: the position-free form that learned best at equal MACs (docs/log.md).
 CARRIER: dict[str, Any] = {"depthwise": True, "stem_layers": 2}
 
+# Bricks small enough for a CPU: narrow where tokens are many, wide where they are few.
+SMALL = (
+    Lego.Brick(window=4, patch=2, width=128, heads=2, depth=2),
+    Lego.Brick(window=16, patch=4, width=192, heads=3, depth=3),
+    Lego.Brick(window=0, patch=4, width=256, heads=4, depth=4),
+)
+
 # Literal: arXiv 2411.06119 read word by word (one 3x3 stem, no carrier of layout), at its widths and depths and at the
 # scale it leaves open; 32x32 colour, unconditional, as the counts are published for U-ViT of the same width and depth.
+# LEGO: arXiv 2310.06389 with the bricks of its released code; "-old" is behind the released 64-pixel files; C = 4 are
+# latents. The S sizes for 32 pixels in colour are missing there, and are ours.
 # Ours: the ones to recommend.
 PRESETS: dict[str, BackboneConfig] = {
     "stoic-12x512-s1":   Stoic.Config(depth=12,  width=512,  stride=1, size=32, channels=3),
@@ -32,13 +42,37 @@ PRESETS: dict[str, BackboneConfig] = {
     "stoic-64x1536-s2":  Stoic.Config(depth=64,  width=1536, stride=2, size=32, channels=3),
     "stoic-128x1536-s2": Stoic.Config(depth=128, width=1536, stride=2, size=32, channels=3),
 
+    "lego-s-pg-64":      Lego.Config.pg(384, (2, 4, 6), size=64, channels=3),
+    "lego-s-pr-64":      Lego.Config.pr(384, (6, 4, 2), size=64, channels=3),
+    "lego-s-u-32":       Lego.Config.u(384, (6, 4, 2, 4, 6), size=32, channels=4),
+    "lego-s-u-64":       Lego.Config.u(384, (6, 4, 2, 4, 6), size=64, channels=3),
+    "lego-l-pg-64":      Lego.Config.pg(1024, (6, 8, 12), size=64, channels=3, num_classes=1000),
+    "lego-l-pr-64":      Lego.Config.pr(1024, (12, 8, 6), size=64, channels=3, num_classes=1000),
+    "lego-l-pg-64-old":  Lego.Config.pg(1024, (6, 6, 12), size=64, channels=3, num_classes=1000),
+    "lego-l-pr-64-old":  Lego.Config.pr(1024, (12, 6, 6), size=64, channels=3, num_classes=1000),
+    "lego-l-pg-32":      Lego.Config.pg(1024, (4, 8, 12), size=32, channels=4, num_classes=1000),
+    "lego-l-pr-32":      Lego.Config.pr(1024, (12, 8, 4), size=32, channels=4, num_classes=1000),
+    "lego-l-u-32":       Lego.Config.u(1024, (12, 8, 6, 8, 12), size=32, channels=4, num_classes=1000),
+    "lego-l-u-64":       Lego.Config.u(1024, (12, 8, 6, 8, 12), size=64, channels=4, num_classes=1000),
+    "lego-xl-pg-32":     Lego.Config.pg(1152, (4, 12, 14), size=32, channels=4, num_classes=1000),
+    "lego-xl-pr-32":     Lego.Config.pr(1152, (14, 12, 4), size=32, channels=4, num_classes=1000),
+    "lego-xl-pg-64":     Lego.Config.pg(1152, (4, 12, 14), size=64, channels=4, num_classes=1000),
+    "lego-xl-pr-64":     Lego.Config.pr(1152, (14, 12, 4), size=64, channels=4, num_classes=1000),
+    "lego-xl-u-32":      Lego.Config.u(1152, (14, 10, 4, 10, 14), size=32, channels=4, num_classes=1000),
+    "lego-xl-u-64":      Lego.Config.u(1152, (14, 12, 4, 12, 14), size=64, channels=4, num_classes=1000),
+
+    "lego-s-pg-32":      Lego.Config.pg(384, (2, 4, 6), size=32, channels=3),
+    "lego-s-pr-32":      Lego.Config.pr(384, (6, 4, 2), size=32, channels=3),
+    "lego-small-pg":     Lego.Config(bricks=SMALL, vector_width=192, size=32, channels=3),
+    "lego-small-pr":     Lego.Config(bricks=SMALL[::-1], vector_width=192, size=32, channels=3),
+
     "stoic-digits":      Stoic.Config(depth=3,   width=96,   stride=1, size=8,  channels=1, num_classes=10, **CARRIER),
     "stoic-tiny":        Stoic.Config(depth=8,   width=192,  stride=4, size=28, channels=1, num_classes=10, **CARRIER),
     "stoic-small":       Stoic.Config(depth=8,   width=256,  stride=2, size=32, channels=3, num_classes=10, **CARRIER),
     "stoic-base":        Stoic.Config(depth=12,  width=512,  stride=4, size=64, channels=3, **CARRIER),
 }  # fmt: skip
 
-BACKBONES: dict[str, type[BackboneConfig]] = {"stoic": Stoic.Config}
+BACKBONES: dict[str, type[BackboneConfig]] = {"lego": Lego.Config, "stoic": Stoic.Config}
 
 
 def preset(name: str) -> BackboneConfig:

@@ -1,0 +1,430 @@
+"""LEGO bricks: a stack of bricks, each of which reads and writes the image at full resolution.
+
+Zheng, Wang, Yuan, Ning, He, You, Yang and Zhou: "Learning stackable and skippable LEGO bricks for efficient,
+reconfigurable, and variable-resolution diffusion modeling" (ICLR 2024, arXiv 2310.06389).
+
+Brick k sees the noisy image, two coordinate channels and the output of brick k-1; it cuts the canvas into windows of
+r x r pixels, embeds patches of l x l pixels of each, lets the (r/l)^2 tokens of a window attend to each other, and puts
+an image back together: F_k, an estimate like that of the whole model. So any first n bricks are a model.
+
+Tokens lie window by window in one flat sequence from the patch embedding to the last linear layer: only pixels are
+ever rearranged, never the much wider tokens. Letters: B batch, N windows, T tokens of a window, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import lcm
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from brickwork.backbone.base import Backbone, BackboneConfig, Condition, Frame, check_parts
+from brickwork.errors import ArgumentError, ConfigError
+from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
+from brickwork.shapes import Image, Label, Sigma, Tokens
+
+_PATCHES = {4: 2, 16: 8, 0: 2}  # released pairs of window and patch, in pixels
+NUM_WAVES = 256  # numbers in the sinusoid of time
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrickConfig:
+    """One brick; known to users as ``Lego.Brick``."""
+
+    window: int = 0
+    """Side r of the square that a brick treats as a whole, in pixels; 0 is the whole image."""
+    patch: int = 2
+    """Side l of the square that becomes one token, in pixels; divides the window."""
+    width: int = 384
+    """Width D of a token, in channels."""
+    heads: int = 6
+    """Attention heads; divide the width."""
+    depth: int = 6
+    """Number of blocks."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"window": 0, "patch": 1, "width": 1, "heads": 1, "depth": 1}.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"a brick's {name} {getattr(self, name)}: must be at least {least}")
+        if self.width % 4:
+            raise ConfigError(f"a brick's width {self.width}: must be a multiple of 4 (sinusoids of rows and columns)")
+        if self.width % self.heads:
+            near = [h for h in range(1, self.width + 1) if self.width % h == 0]
+            best = min(near, key=lambda h: abs(h - self.heads))
+            raise ConfigError(f"a brick's width {self.width} is not divisible by heads {self.heads}: take heads {best}")
+        if self.window % self.patch:
+            raise ConfigError(f"a brick's window {self.window} is not divisible by its patch {self.patch}")
+
+    def side(self, size: int) -> int:
+        """Side of a window in pixels, on an image of this size."""
+        return self.window or size
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegoConfig(BackboneConfig):
+    """A stack of bricks; known to users as ``Lego.Config``. The first brick runs first."""
+
+    bricks: tuple[BrickConfig, ...] = (BrickConfig(window=4, depth=2), BrickConfig(window=16, patch=8), BrickConfig())
+    """The bricks, first to last."""
+    vector_width: int = 384
+    """Width of the vector of time and class, which all bricks share."""
+    mlp_ratio: int = 4
+    """Hidden width of the MLPs over the width."""
+    previous: Literal["output", "denoised"] = "output"
+    """What a brick is told of the one before it: its raw output (as released) or the clean image that it stands for."""
+    detach: bool = False
+    """Stop gradients between bricks."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, a third more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.bricks:
+            raise ConfigError("bricks (): a model has at least one brick")
+        for name in ("vector_width", "mlp_ratio"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.previous not in ("output", "denoised"):
+            raise ConfigError(f"previous {self.previous!r}: must be one of output, denoised")
+        if self.text_length:
+            raise ConfigError(f"text_length {self.text_length}: LEGO bricks take no text; set it to 0")
+        for k, brick in enumerate(self.bricks, 1):
+            if self.size % brick.side(self.size):
+                raise ConfigError(
+                    f"size {self.size} is not divisible by window {brick.window} of brick {k}: take a size of whole "
+                    "windows, another window, or 0 for the whole image"
+                )
+            if self.size % brick.patch:
+                raise ConfigError(
+                    f"size {self.size} is not divisible by patch {brick.patch} of brick {k}: take a size of whole "
+                    "patches or another patch"
+                )
+
+    @classmethod
+    def pg(cls, width: int, depths: tuple[int, int, int], **image: int) -> LegoConfig:
+        """Progressive growth: windows of 4, of 16, then the whole image; depths in this order."""
+        return cls._stack(width, (4, 16, 0), depths, image)
+
+    @classmethod
+    def pr(cls, width: int, depths: tuple[int, int, int], **image: int) -> LegoConfig:
+        """Progressive refinement: the whole image, windows of 16, then of 4; depths in this order."""
+        return cls._stack(width, (0, 16, 4), depths, image)
+
+    @classmethod
+    def u(cls, width: int, depths: tuple[int, int, int, int, int], **image: int) -> LegoConfig:
+        """U: the whole image, windows of 16, of 4, of 16, and the whole image again; depths in this order."""
+        return cls._stack(width, (0, 16, 4, 16, 0), depths, image)
+
+    @classmethod
+    def _stack(cls, width: int, windows: Sequence[int], depths: Sequence[int], image: dict[str, int]) -> LegoConfig:
+        """Bricks of one width with the released patches and heads."""
+        if len(depths) != len(windows):
+            raise ConfigError(f"depths {tuple(depths)}: there are {len(windows)} bricks, give a depth for each")
+        heads = min(16, max(1, width // 64))  # 6 at width 384, 16 at 1024 and at 1152
+        bricks = tuple(
+            BrickConfig(window=window, patch=_PATCHES[window], width=width, heads=heads, depth=depth)
+            for window, depth in zip(windows, depths, strict=True)
+        )
+        return cls(bricks=bricks, vector_width=width, **image)
+
+    @property
+    def num_parts(self) -> int:
+        """Bricks."""
+        return len(self.bricks)
+
+    @property
+    def multiple(self) -> int:
+        """Sides of a canvas must be multiples of this, in pixels."""
+        return lcm(*(brick.window or brick.patch for brick in self.bricks))
+
+    @property
+    def repeated_macs(self) -> int:
+        """MACs more where each window computes its modulation anew, as the authors' code does."""
+        more = 0
+        for brick in self.bricks:
+            windows = (self.size // brick.side(self.size)) ** 2
+            more += (windows - 1) * (6 * brick.depth + 2) * self.vector_width * brick.width
+        return more
+
+    def first(self, n: int) -> LegoConfig:
+        """The config of the first n bricks alone."""
+        check_parts(n, self.num_parts)
+        return replace(self, bricks=self.bricks[:n])
+
+    def build(self) -> Lego:
+        """A network with fresh weights."""
+        return Lego(self)
+
+
+class LabelVector(nn.Module):
+    """A vector per class plus a bias; no class is the bias alone, a row of zeros times the weights."""
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_classes, width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, labels: Label) -> Float[Tensor, "B D"]:
+        """(B,) ints, -1 for no class → (B, D)."""
+        rows = F.embedding(labels.clamp(min=0), self.weight)
+        return torch.where((labels >= 0)[:, None], rows, torch.zeros_like(rows)) + self.bias
+
+
+class FinalLayer(nn.Module):
+    """Modulated norm, then a linear layer to the pixels of a patch."""
+
+    def __init__(self, width: int, patch: int, vector_width: int) -> None:
+        super().__init__()
+        self.modulation = nn.Linear(vector_width, 2 * width)
+        self.linear = nn.Linear(width, patch)
+
+    def forward(self, h: Tokens, vector: Float[Tensor, "B D"]) -> Tokens:
+        """Rows of D → rows of l·l·C."""
+        shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
+        return self.linear(modulated_norm(h, scale, shift))
+
+
+class Brick(nn.Module):
+    """One brick: an image of ``channels_in`` channels to one of ``config.channels``, at the same resolution."""
+
+    position: Tensor
+
+    def __init__(self, brick: BrickConfig, channels_in: int, config: LegoConfig) -> None:
+        super().__init__()
+        self.brick, self.channels = brick, config.channels
+        self.checkpointing = config.checkpointing
+        self.embed = nn.Linear(channels_in * brick.patch**2, brick.width)
+        side = brick.side(config.size) // brick.patch
+        self.trained_grid = side, side
+        self.register_buffer(
+            "position", window_positions(self.trained_grid, self.trained_grid, brick.width), persistent=False
+        )
+        self.blocks = nn.ModuleList(
+            ModulatedBlock(brick.width, brick.heads, config.mlp_ratio, config.vector_width) for _ in range(brick.depth)
+        )
+        self.final = FinalLayer(brick.width, brick.patch**2 * config.channels, config.vector_width)
+
+    def forward(self, x: Float[Tensor, "B Cin H W"], vector: Float[Tensor, "B D"]) -> Image:
+        """All windows of the canvas."""
+        patches = self.run(self.cut(x), vector, self.window_grid(x))
+        return self.join(patches, x)
+
+    def forward_some(
+        self, x: Float[Tensor, "B Cin H W"], vector: Float[Tensor, "B D"], chosen: Int[Tensor, " n"], *, rest: bool
+    ) -> Image:
+        """Some windows with gradients; the rest without, or as zeros.
+
+        Args:
+            x: The canvas.
+            vector: Of time and class.
+            chosen: Windows, counted image by image and row by row from 0 to B·N - 1.
+            rest: Whether to run the other windows too.
+        """
+        grid = self.window_grid(x)
+        windows = rearrange(self.cut(x), "b (n t) c -> (b n) t c", t=grid[0] * grid[1])
+        image = torch.arange(len(windows), device=x.device) // (len(windows) // len(x))
+        some = self.run(windows[chosen], vector[image[chosen]], grid)
+        out = some.new_zeros(len(windows), *some.shape[1:])
+        if rest:
+            with torch.no_grad():
+                left = torch.ones(len(windows), dtype=torch.bool, device=x.device).index_fill(0, chosen, False)
+                others = left.nonzero()[:, 0]
+                if len(others):
+                    out[others] = self.run(windows[others], vector[image[others]], grid)
+        return self.join(rearrange(out.index_copy(0, chosen, some), "(b n) t c -> b (n t) c", b=len(x)), x)
+
+    def num_windows(self, x: Tensor) -> int:
+        """N: windows of one canvas."""
+        (height, width), patch = self.window_grid(x), self.brick.patch
+        return x.shape[-2] * x.shape[-1] // (height * width * patch**2)
+
+    def window_grid(self, x: Tensor) -> Grid:
+        """Tokens of one window, as height and width. Of a brick that takes the whole image, those of this canvas."""
+        patch, (height, width) = self.brick.patch, x.shape[-2:]
+        return (self.brick.window or height) // patch, (self.brick.window or width) // patch
+
+    def cut(self, x: Float[Tensor, "B Cin H W"]) -> Float[Tensor, "B NT Cll"]:
+        """Pixels of every patch, window by window."""
+        (p, q), side = self.window_grid(x), self.brick.patch
+        return rearrange(x, "b c (m p i) (n q j) -> b (m n p q) (c i j)", p=p, q=q, i=side, j=side)
+
+    def join(self, patches: Float[Tensor, "B NT llC"], x: Tensor) -> Image:
+        """The canvas again."""
+        (p, q), side = self.window_grid(x), self.brick.patch
+        m = x.shape[-2] // (p * side)
+        return rearrange(patches, "b (m n p q) (i j c) -> b c (m p i) (n q j)", m=m, p=p, q=q, i=side, j=side)
+
+    def run(
+        self, patches: Float[Tensor, "B NT Cll"], vector: Float[Tensor, "B D"], grid: Grid
+    ) -> Float[Tensor, "B NT llC"]:
+        """Patches in, patches out; windows of ``grid`` tokens do not see each other."""
+        T, vector = grid[0] * grid[1], F.silu(vector)
+        h = self.embed(patches)
+        h = (h.unflatten(1, (-1, T)) + self.positions(grid).to(h.dtype)).flatten(1, 2)
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                h = checkpoint(block, h, vector, T, use_reentrant=False)
+            else:
+                h = block(h, vector, T)
+        return self.final(h, vector)
+
+    def positions(self, grid: Grid) -> Float[Tensor, "T D"]:
+        """The table of a window; for another canvas than the trained one, of places in between."""
+        if grid == self.trained_grid:
+            return self.position
+        return window_positions(grid, self.trained_grid, self.brick.width).to(self.position.device)
+
+
+@final
+class Lego(Backbone):
+    """The network of a config. Zheng et al. 2024, arXiv 2310.06389.
+
+    Details that the paper leaves to its code follow the released one: order of channels and embeddings, raw outputs as
+    what a brick is told of the one before, gradients through the whole stack, initialisation.
+    """
+
+    Config = LegoConfig
+    Brick = BrickConfig
+
+    def __init__(self, config: LegoConfig) -> None:
+        super().__init__()
+        self._config = c = config
+        self.time = TimeVector(c.vector_width, NUM_WAVES)
+        self.label = LabelVector(c.num_classes, c.vector_width) if c.num_classes else None
+        self.bricks = nn.ModuleList(
+            Brick(brick, c.channels + 2 + (c.channels if k else 0), c) for k, brick in enumerate(c.bricks)
+        )
+        _initialize(self)
+
+    @property
+    def config(self) -> LegoConfig:
+        """What the network was built from."""
+        return self._config
+
+    @property
+    def wants_frame(self) -> bool:
+        """Whether bricks are told the clean image that an output stands for."""
+        return self._config.previous == "denoised"
+
+    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+        """The last brick's output; see Backbone."""
+        return self.outputs(x, number, condition)[-1]
+
+    def outputs(
+        self,
+        x: Image,
+        number: Sigma,
+        condition: Condition,
+        frame: Frame | None = None,
+        chosen: Sequence[Tensor | None] = (),
+    ) -> list[Image]:
+        """F_1 ... F_K, the output of every brick.
+
+        Args:
+            x: Noisy image, scaled by the process; sides are multiples of ``config.multiple``.
+            number: ln(sigma) / 4 of EDM, or what the process gives.
+            condition: Labels.
+            frame: What outputs mean as images; needed where ``previous`` is "denoised".
+            chosen: For each brick the windows that get gradients, or None for all; see ``Brick.forward_some``. Bricks
+                that nothing follows run no others.
+
+        Raises:
+            ArgumentError: An image of other channels, or of a size that windows and patches do not divide.
+        """
+        self._check(x)
+        vector = self.vector(number, condition.labels)
+        canvas = torch.cat([x, coordinate_channels(x)], dim=1)
+        outputs: list[Image] = []
+        for k, brick in enumerate(self.bricks):
+            assert isinstance(brick, Brick)
+            told = torch.cat([self._told(outputs[-1], x, frame), canvas], dim=1) if outputs else canvas
+            windows = chosen[k] if chosen else None
+            if windows is None:
+                outputs.append(brick(told, vector))
+            else:
+                outputs.append(brick.forward_some(told, vector, windows, rest=k + 1 < len(self.bricks)))
+        return outputs
+
+    def vector(self, number: Sigma, labels: Label | None) -> Float[Tensor, "B D"]:
+        """What modulates every brick: time plus class."""
+        vector = self.time(number)
+        if self.label is None:
+            return vector
+        return vector + self.label(number.new_full((len(number),), -1).long() if labels is None else labels.long())
+
+    def first(self, n: int) -> Lego:
+        """The first n bricks, sharing their weights."""
+        if n == self.num_parts:
+            return self
+        smaller = Lego.__new__(Lego)
+        nn.Module.__init__(smaller)
+        smaller._config = self._config.first(n)
+        smaller.time, smaller.label, smaller.bricks = self.time, self.label, self.bricks[:n]
+        return smaller.train(self.training)
+
+    def _told(self, output: Image, x: Image, frame: Frame | None) -> Image:
+        """What a brick is told of the one before: F, or skip·x + gain·F."""
+        output = output.detach() if self._config.detach else output
+        if not self.wants_frame:
+            return output.to(x.dtype)
+        if frame is None:
+            raise ArgumentError(
+                "previous 'denoised' needs the frame of the noise process: call the model, not the backbone"
+            )
+        return frame.x0(output.to(x.dtype), x)
+
+    def _check(self, x: Image) -> None:
+        c, (_, channels, H, W) = self._config, x.shape
+        if channels != c.channels:
+            raise ArgumentError(f"image of {channels} channels: this model takes {c.channels}")
+        if H % c.multiple or W % c.multiple:
+            raise ArgumentError(f"image of {H}x{W} pixels: {c.multiple} must divide both; pad or resize it")
+
+
+def coordinate_channels(x: Image) -> Float[Tensor, "B 2 H W"]:
+    """Row and column of every pixel, from -1 to 1 over the canvas."""
+    B, _, H, W = x.shape
+    row = torch.linspace(-1, 1, H, device=x.device, dtype=x.dtype)[:, None].expand(H, W)
+    column = torch.linspace(-1, 1, W, device=x.device, dtype=x.dtype)[None].expand(H, W)
+    return torch.stack([row, column]).expand(B, 2, H, W)
+
+
+def window_positions(grid: Grid, trained: Grid, width: int) -> Float[Tensor, "T {width}"]:
+    """Fixed positions inside a window: half the width tells the column, half the row; sines, then cosines.
+
+    A grid other than the trained one is spread over the trained places. He et al. 2022 (MAE), appendix A.1.
+    """
+
+    def along(count: int, places: int) -> Float[Tensor, "{count} w"]:
+        place = ((torch.arange(count) + 0.5) * places / count - 0.5)[:, None]
+        angle = place * frequencies(width // 4)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+    (height, breadth), (rows, columns) = grid, trained
+    column = along(breadth, columns)[None].expand(height, -1, -1)
+    row = along(height, rows)[:, None].expand(-1, breadth, -1)
+    return torch.cat([column, row], dim=-1).flatten(0, 1)
+
+
+def _initialize(lego: Lego) -> None:
+    """Xavier-uniform weights; time and label normal of 0.02; modulations and last layers zero, so that every F is 0."""
+    for part in lego.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+    nn.init.normal_(lego.time.first.weight, std=0.02)
+    nn.init.normal_(lego.time.second.weight, std=0.02)
+    if lego.label is not None:
+        nn.init.normal_(lego.label.weight, std=0.02)
+    for part in lego.modules():
+        if isinstance(part, ModulatedBlock | FinalLayer):
+            nn.init.zeros_(part.modulation.weight)
+        if isinstance(part, FinalLayer):
+            nn.init.zeros_(part.linear.weight)
