@@ -18,7 +18,8 @@ class Condition:
     """What each image of a batch should show.
 
     Attributes:
-        labels: Class numbers, (B,) integers, -1 for no class; None for a model without classes.
+        labels: Class numbers, (B,) integers, -1 for no class; None for a model without classes. For a ``Canvas`` also
+            (B, rows, columns), the classes of regions.
         text: Embedded tokens, (B, M, E) floats, zeros for no text; None for a model without text.
     """
 
@@ -30,19 +31,22 @@ class Condition:
         labels = None if self.labels is None else self.labels * 0 - 1
         return Condition(labels=labels, text=None if self.text is None else self.text * 0)
 
-    def joined(self, other: Condition) -> Condition:
-        """Two batches as one, this one first."""
+    def joined(self, *others: Condition) -> Condition:
+        """Several batches as one, this one first."""
 
-        def both(a: Array | None, b: Array | None) -> Array | None:
-            return None if a is None else namespace(a).concatenate((a, b))
+        def all_of(*parts: Array | None) -> Array | None:
+            return None if parts[0] is None else namespace(parts[0]).concatenate(parts)
 
-        return Condition(labels=both(self.labels, other.labels), text=both(self.text, other.text))
+        return Condition(
+            labels=all_of(self.labels, *(other.labels for other in others)),
+            text=all_of(self.text, *(other.text for other in others)),
+        )
 
     def __len__(self) -> int:
         """The batch size; 0 where nothing can be asked for."""
         return next((len(part) for part in (self.labels, self.text) if part is not None), 0)
 
-    def __getitem__(self, rows: slice) -> Condition:
+    def __getitem__(self, rows: slice | list[int]) -> Condition:
         """Some rows of the batch."""
         labels = None if self.labels is None else self.labels[rows]
         return Condition(labels=labels, text=None if self.text is None else self.text[rows])
@@ -94,6 +98,19 @@ class Denoiser(Protocol):
         ...
 
 
+def multiple_of(denoise: Denoiser) -> int | None:
+    """What divides every height and width that a denoiser takes besides its own shape's; None where it takes no other.
+
+    It says so by an attribute ``multiple``, in pixels of x; a denoiser need not have one.
+    """
+    return getattr(denoise, "multiple", None)
+
+
+def takes_regions(denoise: Denoiser) -> bool:
+    """Whether labels may be (B, rows, columns); it says so by an attribute of this name, which it need not have."""
+    return getattr(denoise, "takes_regions", False)
+
+
 @final
 @dataclass(frozen=True)
 class Guided:
@@ -132,6 +149,16 @@ class Guided:
     def text_shape(self) -> tuple[int, int] | None:
         """Of what is guided."""
         return self.denoise.text_shape
+
+    @property
+    def multiple(self) -> int | None:
+        """Of what is guided."""
+        return multiple_of(self.denoise)
+
+    @property
+    def takes_regions(self) -> bool:
+        """As what is guided."""
+        return takes_regions(self.denoise)
 
     def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
         """The guided estimate of x0; see ``Denoiser``."""

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from brickwork.errors import ArgumentError
-from brickwork.sampling.denoiser import Condition, Denoiser, Guided
+from brickwork.sampling.denoiser import Condition, Denoiser, Guided, takes_regions
 from brickwork.sampling.gaussian import Seeds, as_seeds, normals
 from brickwork.sampling.grid import Grid, Karras
 from brickwork.sampling.namespace import Array, like, namespace
@@ -74,11 +74,16 @@ def noise_source(seeds: Seeds, x: Array) -> Noise:
     return noise
 
 
-def as_labels(labels: int | Sequence[int] | np.ndarray | None, count: int, num_classes: int) -> np.ndarray | None:
+def as_labels(
+    labels: int | Sequence[int] | np.ndarray | None, count: int, num_classes: int, *, regions: bool = False
+) -> np.ndarray | None:
     """Class numbers for count images, int64 (count,); None where the model has no classes.
 
     Args:
         labels: One number for all, or one for each; -1 or None ask for no class.
+        count: Images.
+        num_classes: Of the model.
+        regions: Take also a class per region, (rows, columns) for all or (count, rows, columns), and return the latter.
 
     Raises:
         ArgumentError: For a model without classes, a number out of range, or a wrong count.
@@ -88,7 +93,11 @@ def as_labels(labels: int | Sequence[int] | np.ndarray | None, count: int, num_c
     wanted = np.atleast_1d(np.asarray(labels))
     if num_classes == 0:
         raise ArgumentError(f"labels {_short(wanted)}: this model has no classes; leave the labels out")
-    if wanted.ndim != 1 or not np.issubdtype(wanted.dtype, np.integer):
+    if wanted.ndim == 2 and regions:
+        wanted = wanted[None]
+    if wanted.ndim > 1 and not regions:
+        raise ArgumentError(f"labels {_short(wanted)}: give one, or one per seed; classes of regions need a Canvas")
+    if wanted.ndim not in (1, 3) or not np.issubdtype(wanted.dtype, np.integer):
         raise ArgumentError(f"labels {_short(wanted)}: labels are whole numbers; give one, or one per seed")
     for label in wanted[(wanted < -1) | (wanted >= num_classes)][:1]:
         raise ArgumentError(
@@ -96,7 +105,7 @@ def as_labels(labels: int | Sequence[int] | np.ndarray | None, count: int, num_c
         )
     if len(wanted) not in (1, count):
         raise ArgumentError(f"{len(wanted)} labels for {count} seeds: give one label for all, or one for each seed")
-    return np.broadcast_to(wanted, (count,)).astype(np.int64)
+    return np.broadcast_to(wanted, (count, *wanted.shape[1:])).astype(np.int64)
 
 
 def as_text(text: np.ndarray | None, count: int, text_shape: tuple[int, int] | None) -> np.ndarray | None:
@@ -157,7 +166,7 @@ def sample_x0(
         raise ArgumentError(
             f"guidance interval {low} to {high}: its first level must be below its second; 0 inf is all"
         )
-    classes = as_labels(labels, len(keys), model.num_classes)
+    classes = as_labels(labels, len(keys), model.num_classes, regions=takes_regions(model))
     texts = as_text(text, len(keys), model.text_shape)
     if guidance != 1.0 and classes is None and texts is None:
         raise ArgumentError(f"guidance {guidance}: this model has neither classes nor text to follow; leave it at 1.0")
@@ -201,7 +210,8 @@ def sample(
     Args:
         model: Any denoiser.
         seeds: One per picture, 0 to 2**64 - 1.
-        labels: A class for all, or one per seed; -1 or None for no class.
+        labels: A class for all, or one per seed; -1 or None for no class. On a ``Canvas`` also classes of regions,
+            (rows, columns) for all or (N, rows, columns).
         text: Embedded text, (M, E) for all or (N, M, E).
         steps: Steps of the solver; the model is called ``solver.evaluations(steps)`` times per batch.
         solver: DpmSolverPP() unless told otherwise.

@@ -1,0 +1,370 @@
+"""Canvases of any height and width from a denoiser of fixed size: it sees windows, and their estimates are joined."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TypeAlias, final
+
+import numpy as np
+
+from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.sampling.denoiser import Condition, Denoiser, multiple_of
+from brickwork.sampling.gaussian import CANVAS, integers
+from brickwork.sampling.namespace import Array, like, namespace
+from brickwork.sampling.process import NoiseProcess
+
+Words: TypeAlias = tuple[int, int]
+"""For rows and columns: a 64-bit number that says how far the grid of windows is moved."""
+Part: TypeAlias = tuple[int, int, slice]
+"""Window i down and j across, for some images of the batch."""
+
+
+class Mode(ABC):
+    """How a canvas is cut into windows, along one axis at a time."""
+
+    @property
+    @abstractmethod
+    def moves(self) -> bool:
+        """Whether the windows lie elsewhere at every noise level."""
+
+    @abstractmethod
+    def side(self, length: int, trained: int, multiple: int | None) -> int:
+        """Side of the windows, in pixels, where one longer than the canvas makes the canvas longer.
+
+        Args:
+            length: Of the canvas.
+            trained: Side of the denoiser's own x.
+            multiple: What divides the other sides that the denoiser takes; None where it takes no other.
+        """
+
+    @abstractmethod
+    def starts(self, length: int, side: int, word: int = 0) -> list[int]:
+        """First pixels of the windows, from 0 up to length - side; together the windows cover the canvas.
+
+        Args:
+            length: Of the canvas, at least side.
+            side: Of a window.
+            word: How far the grid is moved, where it moves; any number from 0.
+        """
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Windows(Mode):
+    """Windows of the trained size on an even grid; those that would leave the canvas are moved inside.
+
+    Source: Bar-Tal et al., "MultiDiffusion", 2302.08113, Eq. 5, for joining windows that overlap.
+
+    Attributes:
+        overlap: Share of a window's side that the next one covers too, from 0 to below 1.
+        shift: Move the grid at every noise level, so that no border is at the same place twice.
+    """
+
+    overlap: float = 0.5
+    shift: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a grid that does not advance."""
+        if not 0 <= self.overlap < 1:
+            raise ArgumentError(
+                f"overlap {self.overlap}: the share must be 0 (none) or more, and below 1; 0.5 is usual"
+            )
+
+    @property
+    def moves(self) -> bool:
+        """Where the grid is shifted."""
+        return self.shift
+
+    def side(self, length: int, trained: int, multiple: int | None) -> int:
+        """As trained."""
+        return trained
+
+    def starts(self, length: int, side: int, word: int = 0) -> list[int]:
+        """Multiples of the stride, less the shift."""
+        stride = max(1, round(side * (1 - self.overlap)))
+        last, first = length - side, -(word % stride) if self.shift else 0
+        return sorted({min(max(k, 0), last) for k in range(first, last + stride, stride)})
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Whole(Mode):
+    """One window, the canvas itself, made larger to a multiple that the denoiser takes: attention sees all of it."""
+
+    @property
+    def moves(self) -> bool:
+        """There is nowhere else."""
+        return False
+
+    def side(self, length: int, trained: int, multiple: int | None) -> int:
+        """The next multiple.
+
+        Raises:
+            ArgumentError: The denoiser takes its own size alone.
+        """
+        if multiple is None:
+            raise ArgumentError(
+                "canvas mode 'whole': this model takes images of its own size alone; take one of "
+                f"{', '.join(name for name in MODES if name != 'whole')}"
+            )
+        return -(-length // multiple) * multiple
+
+    def starts(self, length: int, side: int, word: int = 0) -> list[int]:
+        """At 0."""
+        return [0]
+
+
+MODES: dict[str, Callable[..., Mode]] = {
+    "tile": partial(Windows, overlap=0.0, shift=False),
+    "overlap": partial(Windows, shift=False),
+    "shift": partial(Windows, overlap=0.0, shift=True),
+    "overlap+shift": partial(Windows, shift=True),
+    "whole": Whole,
+}
+"""Side by side; overlapping and averaged; side by side on a moving grid; both; no windows."""
+
+DEFAULT_MODE = "overlap"
+
+
+@final
+@dataclass(frozen=True)
+class _Axis:
+    """Rows or columns of a canvas.
+
+    Attributes:
+        wanted: Of the pictures.
+        side: Of a window.
+        mode: Where the windows lie.
+    """
+
+    wanted: int
+    side: int
+    mode: Mode
+
+    @property
+    def length(self) -> int:
+        """Of x."""
+        return max(self.wanted, self.side)
+
+    @property
+    def margin(self) -> int:
+        """Before the part of x that the pictures show."""
+        return (self.length - self.wanted) // 2
+
+    def starts(self, word: int = 0) -> list[int]:
+        """First pixels of the windows."""
+        return self.mode.starts(self.length, self.side, word)
+
+    def borders(self) -> list[int]:
+        """Pixels of the pictures where a window begins or has ended, the grid not moved."""
+        edges = {k - self.margin for start in self.starts() for k in (start, start + self.side)}
+        return sorted(k for k in edges if 0 < k < self.wanted)
+
+    def regions(self, starts: list[int], count: int) -> list[int]:
+        """Which of count equal parts of the canvas each window's centre lies in."""
+        return [min((2 * k + self.side) * count // (2 * self.length), count - 1) for k in starts]
+
+
+@final
+@dataclass(frozen=True)
+class Canvas:
+    """A denoiser of height x width pixels: at every call, the average of what one of fixed size sees in windows.
+
+    Each window is a picture of its own to the wrapped denoiser. Where windows overlap, their estimates of x0 are
+    averaged with weights that fall smoothly towards a window's border (a raised cosine, never 0), made to add up to 1
+    at every pixel. A canvas that is one window is the wrapped denoiser, bit for bit.
+
+    A shifted grid is moved by a pure function of sigma: with its 32 bits as float32 for seed, the first two
+    ``integers`` of stream CANVAS, modulo the stride, for rows and columns. So nothing is kept from call to call.
+
+    Labels may differ by region: (B, rows, columns) divides the canvas evenly, and a window is asked for the class of
+    the region that its centre lies in.
+
+    Wrap guidance around it, ``Guided(Canvas(denoise, ...), scale)``, and plans inside.
+
+    Attributes:
+        denoise: Sees windows of its own shape.
+        height: Of the pictures, in pixels of x; any from 1. Where it is below a window's, the canvas is a window high
+            and ``decode`` returns its middle.
+        width: Likewise.
+        mode: Where the windows lie; a name of MODES, or one with options of your own.
+        chunk: Windows evaluated at once, over all images of a batch; memory grows with it and not with the canvas.
+    """
+
+    denoise: Denoiser
+    height: int
+    width: int
+    mode: Mode | str = DEFAULT_MODE
+    chunk: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn on.
+
+        Raises:
+            ArgumentError: A side or chunk that is no whole number above 0, or a mode that the denoiser cannot do.
+            UnknownNameError: No such mode.
+        """
+        for name in ("height", "width", "chunk"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                unit = "windows" if name == "chunk" else "pixels"
+                raise ArgumentError(f"canvas {name} {value!r}: it must be a whole number of {unit}, at least 1")
+        if isinstance(self.mode, str) and self.mode not in MODES:
+            raise UnknownNameError("canvas mode", self.mode, MODES)
+        _ = self._axes  # what the mode refuses, it refuses now
+
+    @cached_property
+    def _axes(self) -> tuple[_Axis, _Axis]:
+        """Rows and columns."""
+        mode = MODES[self.mode]() if isinstance(self.mode, str) else self.mode
+        (_, high, wide), multiple = self.denoise.shape, multiple_of(self.denoise)
+        return (
+            _Axis(self.height, mode.side(self.height, high, multiple), mode),
+            _Axis(self.width, mode.side(self.width, wide, multiple), mode),
+        )
+
+    @property
+    def process(self) -> NoiseProcess:
+        """Of what sees the windows."""
+        return self.denoise.process
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one x: height and width, or a window's where that is larger."""
+        rows, columns = self._axes
+        return self.denoise.shape[0], rows.length, columns.length
+
+    @property
+    def num_classes(self) -> int:
+        """Of what sees the windows."""
+        return self.denoise.num_classes
+
+    @property
+    def text_shape(self) -> tuple[int, int] | None:
+        """Of what sees the windows."""
+        return self.denoise.text_shape
+
+    @property
+    def takes_regions(self) -> bool:
+        """Labels may be (B, rows, columns)."""
+        return True
+
+    def borders(self) -> tuple[list[int], list[int]]:
+        """Rows and columns of the pictures where a window begins or has ended, the grid not moved."""
+        rows, columns = self._axes
+        return rows.borders(), columns.borders()
+
+    def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
+        """The joined estimate of x0; see ``Denoiser``.
+
+        Raises:
+            ArgumentError: x is not of this canvas's shape, or there is a region without a window.
+        """
+        if tuple(x.shape[1:]) != self.shape:
+            raise ArgumentError(f"x of {tuple(x.shape[1:])}: this canvas takes {self.shape}; make x of its shape")
+        if not self._axes[0].mode.moves:
+            return self._joined(x, sigma, condition, (0, 0))
+        levels = np.asarray(sigma.tolist(), dtype=np.float32)
+        if len(np.unique(levels)) == 1:
+            return self._joined(x, sigma, condition, _words(levels[0]))
+        out = namespace(x).zeros_like(x)
+        for level in np.unique(levels):
+            rows = np.flatnonzero(levels == level).tolist()
+            out[rows] = self._joined(x[rows], sigma[rows], condition[rows], _words(level))
+        return out
+
+    def _joined(self, x: Array, sigma: Array, condition: Condition, words: Words) -> Array:
+        """The estimates of all windows, averaged; the grid moved by the words."""
+        xp, (rows, columns) = namespace(x), self._axes
+        tops, lefts = rows.starts(words[0]), columns.starts(words[1])
+        asked = self._conditions(condition, tops, lefts)
+        if len(tops) == len(lefts) == 1:
+            return self.denoise(x, sigma, asked(0, 0))
+        down = like(weights(tops, rows.length, rows.side), x)
+        across = like(weights(lefts, columns.length, columns.side), x)
+        out = xp.zeros_like(x)
+        for parts in _chunks(len(tops), len(lefts), len(x), self.chunk):
+            areas = [
+                (images, slice(None), slice(tops[i], tops[i] + rows.side), slice(lefts[j], lefts[j] + columns.side))
+                for i, j, images in parts
+            ]
+            first, *others = (asked(i, j)[images] for i, j, images in parts)
+            estimates = self.denoise(
+                xp.concatenate([x[area] for area in areas]),
+                xp.concatenate([sigma[images] for _, _, images in parts]),
+                first.joined(*others),
+            )
+            row = 0
+            for (i, j, images), area in zip(parts, areas, strict=True):
+                count = images.stop - images.start
+                out[area] += estimates[row : row + count] * (down[i][:, None] * across[j])
+                row += count
+        return out
+
+    def _conditions(self, condition: Condition, tops: list[int], lefts: list[int]) -> Callable[[int, int], Condition]:
+        """What the window i down and j across is asked to show: the class of the region where its centre lies.
+
+        Raises:
+            ArgumentError: There is a region that no window's centre lies in while the grid is not moved.
+        """
+        labels = condition.labels
+        if labels is None or labels.ndim == 1:
+            return lambda i, j: condition
+        (_, down, across), (rows, columns) = labels.shape, self._axes
+        for axis, count in ((rows, down), (columns, across)):
+            if len(set(axis.regions(axis.starts(), count))) < count:
+                raise ArgumentError(
+                    f"{down}x{across} regions: a canvas of {rows.length}x{columns.length} pixels has "
+                    f"{len(rows.starts())}x{len(columns.starts())} windows here, and some region holds no window's "
+                    "centre; give fewer regions or a larger canvas"
+                )
+        ups, sides = rows.regions(tops, down), columns.regions(lefts, across)
+        return lambda i, j: Condition(labels=labels[:, ups[i], sides[j]], text=condition.text)
+
+    def asarray(self, values: np.ndarray) -> Array:
+        """As what sees the windows makes them."""
+        return self.denoise.asarray(values)
+
+    def decode(self, x0: Array) -> np.ndarray:
+        """As what sees the windows decodes; of a canvas larger than height and width, the middle."""
+        pictures, (rows, columns) = self.denoise.decode(x0), self._axes
+        scale = pictures.shape[1] // rows.length  # pictures of latents are larger than x
+        top, left = rows.margin * scale, columns.margin * scale
+        return pictures[:, top : top + self.height * scale, left : left + self.width * scale]
+
+
+def weights(starts: list[int], length: int, side: int) -> np.ndarray:
+    """Share of each window in each of its pixels along one axis, float64 (len(starts), side).
+
+    A raised cosine over the window, 1 - cos(2 pi (k + 1/2) / side), divided by the sum over all windows.
+
+    Args:
+        starts: First pixels of windows that cover the canvas.
+        length: Of the canvas.
+        side: Of a window.
+    """
+    bump = 1 - np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
+    total = np.zeros(length)
+    for start in starts:
+        total[start : start + side] += bump
+    return np.stack([bump / total[start : start + side] for start in starts])
+
+
+def _words(level: np.float32) -> Words:
+    """How far the grid is moved at a noise level."""
+    down, across = integers(int(level.view(np.uint32)), 0, 2, stream=CANVAS)
+    return int(down), int(across)
+
+
+def _chunks(num_down: int, num_across: int, batch: int, chunk: int) -> Iterator[list[Part]]:
+    """All windows of all images, window by window, chunk by chunk."""
+    total = num_down * num_across * batch
+    for begin in range(0, total, chunk):
+        end, parts = min(begin + chunk, total), []
+        for window in range(begin // batch, (end - 1) // batch + 1):
+            images = slice(max(begin - window * batch, 0), min(end - window * batch, batch))
+            parts.append((*divmod(window, num_across), images))
+        yield parts
