@@ -75,6 +75,11 @@ class Model(nn.Module):
         return config.channels, config.size, config.size
 
     @property
+    def multiple(self) -> int | None:
+        """What divides the sides of every x that the model takes; None where it takes its own shape alone."""
+        return self.backbone.config.multiple
+
+    @property
     def num_classes(self) -> int:
         """Number of classes; 0 when the model takes no label."""
         return self.backbone.config.num_classes

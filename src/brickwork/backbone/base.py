@@ -55,9 +55,9 @@ class BackboneConfig(ABC):
         return self
 
     @property
-    def multiple(self) -> int:
-        """Sides of an image must be multiples of this, in pixels."""
-        return 1
+    def multiple(self) -> int | None:
+        """What divides the sides of every image that the network takes, in pixels; None where it takes ``size`` alone."""
+        return None
 
     @property
     def repeated_macs(self) -> int:

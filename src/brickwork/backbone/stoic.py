@@ -136,6 +136,12 @@ class StoicConfig(BackboneConfig):
             )
 
     @property
+    def multiple(self) -> int | None:
+        """The stride; None with a table that ties the network to its grid."""
+        tied = self.position == "learned" or self.decoder == "linear_tokens"
+        return None if tied else self.stride
+
+    @property
     def num_heads(self) -> int:
         """Heads as used."""
         if self.heads is not None:
