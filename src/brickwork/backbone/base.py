@@ -56,7 +56,7 @@ class BackboneConfig(ABC):
 
     @property
     def multiple(self) -> int | None:
-        """What divides the sides of every image that the network takes, in pixels; None where it takes ``size`` alone."""
+        """What divides the sides of all images that the network takes, in pixels; None where it takes ``size`` alone."""
         return None
 
     @property
