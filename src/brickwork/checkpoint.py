@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
 from types import NoneType, UnionType
@@ -61,7 +61,12 @@ def from_entry(registry: Mapping[str, type], entry: Any, kind: str) -> Any:
     known = get_type_hints(registry[name])
     if extra := sorted(set(values) - {f.name for f in fields(registry[name])}):
         raise CheckpointError(f"the header's {kind} {name!r} has unknown fields {', '.join(extra)}: upgrade brickwork")
-    values = {key: _tuples(value) for key, value in values.items()}
+    try:
+        values = {key: _configs(_tuples(value), known[key]) for key, value in values.items()}
+    except TypeError as error:
+        raise CheckpointError(
+            f"the header's {kind} {name!r} holds a part of another make ({error}): upgrade brickwork"
+        ) from error
     for key, value in values.items():
         if not _fits(value, known[key]):
             raise CheckpointError(
@@ -81,6 +86,18 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
+def _configs(value: Any, hint: Any) -> Any:
+    """JSON has objects where configs hold configs: a field of such a type, or a tuple of them."""
+    if get_origin(hint) is tuple and isinstance(value, tuple) and get_args(hint)[1:] == (...,):
+        return tuple(_configs(part, get_args(hint)[0]) for part in value)
+    if not (isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict)):
+        return value
+    known = get_type_hints(hint)
+    if not all(key in known and _fits(part, known[key]) for key, part in value.items()):
+        raise TypeError(_short(value))
+    return hint(**value)
+
+
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value from JSON is of a field's type; an int will do for a float, a bool for neither."""
     origin, inner = get_origin(hint), get_args(hint)
@@ -93,7 +110,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is hint if hint in (int, bool, str, NoneType) else True
+    return type(value) is hint if hint in (int, bool, str, NoneType) or is_dataclass(hint) else True
 
 
 def _name_of(hint: Any) -> str:

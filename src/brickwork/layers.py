@@ -29,8 +29,9 @@ def frequencies(count: int, period: float = PERIOD) -> Float[Tensor, " count"]:
 
 
 def sinusoid(number: Float[Tensor, "*S"], width: int, period: float = PERIOD) -> Float[Tensor, "*S {width}"]:
-    """Cosines, then sines, of number·frequency; always in float32, since 999 has three digits before the point."""
-    angle = number.float()[..., None] * frequencies(width // 2, period).to(number.device)
+    """Cosines, then sines, of number·frequency; in float32 or better, since 999 has three digits before the point."""
+    number = number.to(torch.promote_types(number.dtype, torch.float32))
+    angle = number[..., None] * frequencies(width // 2, period).to(number.device)
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
@@ -200,7 +201,7 @@ class ModulatedBlock(nn.Module):
         self.mlp = Mlp(width, mlp_ratio, gelu="tanh")
         self.modulation = nn.Linear(vector_width, 6 * width)
 
-    def forward(self, x: Tokens, vector: Float[Tensor, "B D"], window: int | None = None) -> Tokens:
+    def forward(self, x: Tokens, vector: Float[Tensor, "B V"], window: int | None = None) -> Tokens:
         """Rows in, rows out.
 
         Args:

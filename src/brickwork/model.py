@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -107,14 +108,32 @@ class Model(nn.Module):
             ArgumentError: n is not from 1 to ``num_parts``.
             ConfigError: The first n parts alone are no network.
         """
-        backbone = self.backbone.first(n)
-        if n == self.num_parts:
+        return self._with(self.backbone.first(n))
+
+    def keep(self, parts: Sequence[int]) -> Model:
+        """The model of some of the backbone's parts, counted from 0, as ``first`` makes it.
+
+        Raises:
+            ArgumentError: Not rising numbers of parts.
+            ConfigError: These parts alone are no network.
+        """
+        return self._with(self.backbone.keep(parts))
+
+    def _with(self, backbone: Backbone) -> Model:
+        if backbone is self.backbone:
             return self
         part = Model(backbone, self.process, self.target, self.codec, self.classes, self.facts)
         part.precision, part.digest, part.training = self.precision, self.digest, self.training
         return part
 
-    def outputs(self, x: Image, number: Sigma, condition: Condition, frame: Frame | None = None) -> list[Image]:
+    def outputs(
+        self,
+        x: Image,
+        number: Sigma,
+        condition: Condition,
+        frame: Frame | None = None,
+        chosen: Sequence[Tensor] = (),
+    ) -> list[Image]:
         """The network's raw outputs, fp32: one, or one for each part that makes an image; the last is the model's.
 
         Args:
@@ -122,9 +141,10 @@ class Model(nn.Module):
             number: ``process.number(t)``.
             condition: Labels and text.
             frame: ``self.frame(t)``, where ``backbone.wants_frame``.
+            chosen: See ``Backbone.outputs``.
         """
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return [output.float() for output in self.backbone.outputs(x, number, condition, frame)]
+            return [output.float() for output in self.backbone.outputs(x, number, condition, frame, chosen)]
 
     def frame(self, t: Sigma) -> Frame:
         """What outputs at times t mean: x0 = skip·(the network's own input) + gain·output; of t's dtype."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from brickwork.errors import ArgumentError, ConfigError
@@ -52,7 +55,36 @@ class BackboneConfig(ABC):
             ConfigError: The first n parts alone are no network.
         """
         check_parts(n, self.num_parts)
-        return self
+        return self.keep(range(n))
+
+    def keep(self, parts: Sequence[int]) -> BackboneConfig:
+        """The config of some parts alone, counted from 0.
+
+        Raises:
+            ArgumentError: Not rising numbers of parts.
+            ConfigError: These parts alone are no network.
+        """
+        if tuple(parts) == tuple(range(self.num_parts)):
+            return self
+        if not parts or any(a >= b for a, b in pairwise((-1, *parts, self.num_parts))):
+            raise ArgumentError(
+                f"parts {list(parts)} of {self.num_parts}: give rising numbers from 0 to {self.num_parts - 1}"
+            )
+        return self._kept(tuple(parts))
+
+    def _kept(self, parts: tuple[int, ...]) -> BackboneConfig:
+        """``keep`` for some, not all, parts that there are."""
+        raise ConfigError("a network of one part cannot be made smaller")
+
+    @property
+    def num_outputs(self) -> int:
+        """How many parts make an image of their own."""
+        return 1
+
+    @property
+    def num_windows(self) -> tuple[int, ...]:
+        """For each part, the windows of one image that it treats by themselves; nothing where there are none."""
+        return ()
 
     @property
     def multiple(self) -> int | None:
@@ -75,6 +107,10 @@ class Frame:
 
     skip: Sigma
     gain: Sigma
+
+    def to(self, device: torch.device) -> Frame:
+        """The same in float32 on a device."""
+        return Frame(skip=self.skip.to(device, torch.float32), gain=self.gain.to(device, torch.float32))
 
     def x0(self, output: Image, x: Image) -> Image:
         """The clean image that an output stands for, given the backbone's own input x."""
@@ -102,16 +138,53 @@ class Backbone(nn.Module, ABC):
             ConfigError: The first n parts alone are no network.
         """
         check_parts(n, self.num_parts)
-        return self
+        return self.keep(range(n))
+
+    def keep(self, parts: Sequence[int]) -> Backbone:
+        """The network of some parts, counted from 0, with the same weights, not copies; itself for all parts.
+
+        Raises:
+            ArgumentError: Not rising numbers of parts.
+            ConfigError: These parts alone are no network.
+        """
+        config = self.config.keep(parts)
+        return self if config is self.config else self._kept(config, tuple(parts))
+
+    def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Backbone:
+        """``keep`` for some, not all, parts; config is theirs."""
+        raise NotImplementedError  # no config of one part gets here
 
     @property
     def wants_frame(self) -> bool:
         """Whether ``outputs`` must be told what outputs mean as images."""
         return False
 
-    def outputs(self, x: Image, number: Sigma, condition: Condition, frame: Frame | None = None) -> list[Image]:
-        """The outputs of all parts that have one of their own, the whole network's last; see ``forward``."""
+    def outputs(
+        self,
+        x: Image,
+        number: Sigma,
+        condition: Condition,
+        frame: Frame | None = None,
+        chosen: Sequence[Tensor] = (),
+    ) -> list[Image]:
+        """The outputs of all parts that have one of their own, the whole network's last; see ``forward``.
+
+        Args:
+            x: Noisy image in the process's own space and scale.
+            number: The time as the process tells it to the network.
+            condition: Labels and text.
+            frame: What outputs mean as images; needed where ``wants_frame``.
+            chosen: For each part, which windows of the batch are worth gradients; nothing for all.
+        """
         return [self(x, number, condition)]
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """The modules that are worth compiling, each by itself."""
+        return [self]
+
+    def train_only(self, part: int) -> None:
+        """Let gradients reach one part alone, and with the first one what all parts share; -1 for everything."""
+        self.requires_grad_(True)
 
     @abstractmethod
     def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:

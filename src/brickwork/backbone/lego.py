@@ -25,7 +25,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Condition, Frame, check_parts
+from brickwork.backbone.base import Backbone, BackboneConfig, Condition, Frame
+from brickwork.backbone.stem import Patches
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
 from brickwork.shapes import Image, Label, Sigma, Tokens
@@ -140,6 +141,16 @@ class LegoConfig(BackboneConfig):
         return len(self.bricks)
 
     @property
+    def num_outputs(self) -> int:
+        """Every brick makes an image."""
+        return len(self.bricks)
+
+    @property
+    def num_windows(self) -> tuple[int, ...]:
+        """Windows of each brick in an image of ``size``."""
+        return tuple((self.size // brick.side(self.size)) ** 2 for brick in self.bricks)
+
+    @property
     def multiple(self) -> int:
         """Sides of a canvas must be multiples of this, in pixels."""
         return lcm(*(brick.window or brick.patch for brick in self.bricks))
@@ -147,16 +158,16 @@ class LegoConfig(BackboneConfig):
     @property
     def repeated_macs(self) -> int:
         """MACs more where each window computes its modulation anew, as the authors' code does."""
-        more = 0
-        for brick in self.bricks:
-            windows = (self.size // brick.side(self.size)) ** 2
-            more += (windows - 1) * (6 * brick.depth + 2) * self.vector_width * brick.width
-        return more
+        each = [(6 * brick.depth + 2) * self.vector_width * brick.width for brick in self.bricks]
+        return sum((windows - 1) * macs for windows, macs in zip(self.num_windows, each, strict=True))
 
-    def first(self, n: int) -> LegoConfig:
-        """The config of the first n bricks alone."""
-        check_parts(n, self.num_parts)
-        return replace(self, bricks=self.bricks[:n])
+    def _kept(self, parts: tuple[int, ...]) -> LegoConfig:
+        """The first bricks; each needs the one before it."""
+        if parts != tuple(range(len(parts))):
+            raise ConfigError(
+                f"bricks {list(parts)} alone: each needs the output of the one before; keep the first ones"
+            )
+        return replace(self, bricks=self.bricks[: len(parts)])
 
     def build(self) -> Lego:
         """A network with fresh weights."""
@@ -185,7 +196,7 @@ class FinalLayer(nn.Module):
         self.modulation = nn.Linear(vector_width, 2 * width)
         self.linear = nn.Linear(width, patch)
 
-    def forward(self, h: Tokens, vector: Float[Tensor, "B D"]) -> Tokens:
+    def forward(self, h: Tokens, vector: Float[Tensor, "B V"]) -> Patches:
         """Rows of D → rows of l·l·C."""
         shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
         return self.linear(modulated_norm(h, scale, shift))
@@ -239,11 +250,6 @@ class Brick(nn.Module):
                 if len(others):
                     out[others] = self.run(windows[others], vector[image[others]], grid)
         return self.join(rearrange(out.index_copy(0, chosen, some), "(b n) t c -> b (n t) c", b=len(x)), x)
-
-    def num_windows(self, x: Tensor) -> int:
-        """N: windows of one canvas."""
-        (height, width), patch = self.window_grid(x), self.brick.patch
-        return x.shape[-2] * x.shape[-1] // (height * width * patch**2)
 
     def window_grid(self, x: Tensor) -> Grid:
         """Tokens of one window, as height and width. Of a brick that takes the whole image, those of this canvas."""
@@ -323,7 +329,7 @@ class Lego(Backbone):
         number: Sigma,
         condition: Condition,
         frame: Frame | None = None,
-        chosen: Sequence[Tensor | None] = (),
+        chosen: Sequence[Tensor] = (),
     ) -> list[Image]:
         """F_1 ... F_K, the output of every brick.
 
@@ -332,8 +338,8 @@ class Lego(Backbone):
             number: ln(sigma) / 4 of EDM, or what the process gives.
             condition: Labels.
             frame: What outputs mean as images; needed where ``previous`` is "denoised".
-            chosen: For each brick the windows that get gradients, or None for all; see ``Brick.forward_some``. Bricks
-                that nothing follows run no others.
+            chosen: For each brick the windows that get gradients, see ``Brick.forward_some``; nothing for all. The
+                last brick runs no others.
 
         Raises:
             ArgumentError: An image of other channels, or of a size that windows and patches do not divide.
@@ -345,11 +351,10 @@ class Lego(Backbone):
         for k, brick in enumerate(self.bricks):
             assert isinstance(brick, Brick)
             told = torch.cat([self._told(outputs[-1], x, frame), canvas], dim=1) if outputs else canvas
-            windows = chosen[k] if chosen else None
-            if windows is None:
-                outputs.append(brick(told, vector))
+            if chosen:
+                outputs.append(brick.forward_some(told, vector, chosen[k], rest=k + 1 < len(self.bricks)))
             else:
-                outputs.append(brick.forward_some(told, vector, windows, rest=k + 1 < len(self.bricks)))
+                outputs.append(brick(told, vector))
         return outputs
 
     def vector(self, number: Sigma, labels: Label | None) -> Float[Tensor, "B D"]:
@@ -359,15 +364,28 @@ class Lego(Backbone):
             return vector
         return vector + self.label(number.new_full((len(number),), -1).long() if labels is None else labels.long())
 
-    def first(self, n: int) -> Lego:
-        """The first n bricks, sharing their weights."""
-        if n == self.num_parts:
-            return self
-        smaller = Lego.__new__(Lego)
-        nn.Module.__init__(smaller)
-        smaller._config = self._config.first(n)
-        smaller.time, smaller.label, smaller.bricks = self.time, self.label, self.bricks[:n]
-        return smaller.train(self.training)
+    def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Lego:
+        """The first bricks, and what tells them time and class."""
+        with torch.device("meta"):
+            part = config.build()
+        assert isinstance(part, Lego)
+        for name, child in self.named_children():
+            part.add_module(name, child)
+        part.bricks = self.bricks[: len(parts)]
+        part.training = part.bricks.training = self.training
+        return part
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """The blocks of all bricks."""
+        return [block for brick in self.bricks for block in brick.get_submodule("blocks").children()]
+
+    def train_only(self, part: int) -> None:
+        """Brick ``part``; time and class belong to the first."""
+        for k, brick in enumerate(self.bricks):
+            brick.requires_grad_(part in (k, -1))
+        self.time.requires_grad_(part <= 0)
+        if self.label is not None:
+            self.label.requires_grad_(part <= 0)
 
     def _told(self, output: Image, x: Image, frame: Frame | None) -> Image:
         """What a brick is told of the one before: F, or skip·x + gain·F."""

@@ -9,6 +9,7 @@ Rows: E extra ones (time, class, text), then T = H/S · W/S of the image, row by
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Condition, check_parts
+from brickwork.backbone.base import Backbone, BackboneConfig, Condition
 from brickwork.backbone.stem import (
     ClassRows,
     FixedPosition,
@@ -175,20 +176,14 @@ class StoicConfig(BackboneConfig):
         """The blocks."""
         return self.depth
 
-    def first(self, n: int) -> StoicConfig:
-        """The same at depth n; see BackboneConfig.
-
-        Raises:
-            ArgumentError: n is not from 1 to ``depth``.
-            ConfigError: Long skips, which lead past the first n blocks.
-        """
-        check_parts(n, self.depth)
-        if n < self.depth and self.long_skip != "none":
+    def _kept(self, parts: tuple[int, ...]) -> StoicConfig:
+        """Fewer blocks; long skips lead past the ones that are left out."""
+        if self.long_skip != "none":
             raise ConfigError(
-                f"the first {n} of {self.depth} blocks with long_skip {self.long_skip!r}: blocks are joined in pairs, "
+                f"{len(parts)} of {self.depth} blocks with long_skip {self.long_skip!r}: blocks are joined in pairs, "
                 "first with last, and a part of them is no network; train with long_skip 'none'"
             )
-        return replace(self, depth=n)
+        return replace(self, depth=len(parts))
 
     def build(self) -> Stoic:
         """A network with fresh weights."""
@@ -280,20 +275,24 @@ class Stoic(Backbone):
         image = unshuffle(self.decoder(h, grid), grid, self.config.stride)
         return image if self.final_conv is None else self.final_conv(image)
 
-    def first(self, n: int) -> Stoic:
-        """Stem, the first n blocks, and what follows the last one; see Backbone."""
-        config = self.config.first(n)
-        if n == self.num_parts:
-            return self
+    def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Stoic:
+        """Stem, some blocks, and what follows the last one."""
         with torch.device("meta"):
             part = config.build()
+        assert isinstance(part, Stoic)
         for name, child in self.named_children():
             part.add_module(name, child)
-        part.blocks = nn.ModuleList(self.blocks[: len(part.blocks)])
+        part.blocks = nn.ModuleList(
+            self.blocks[0 if self.config.share_weights else k] for k in parts[: len(part.blocks)]
+        )
         for name, table in self.named_buffers(recurse=False):
             part.register_buffer(name, table, persistent=False)
         part.training = part.blocks.training = self.training
         return part
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)
 
     def _grid(self, x: Image) -> Grid:
         S, C = self.config.stride, self.config.channels

@@ -17,7 +17,7 @@ import numpy as np
 from brickwork.errors import ArgumentError
 
 # Streams keep numbers of different purpose apart under the same seed: word 3 of the counter.
-SAMPLING, TRAINING, ORDER, TIME, AUGMENT, DROPOUT, MEASURE, CANVAS = range(8)
+SAMPLING, TRAINING, ORDER, TIME, AUGMENT, DROPOUT, MEASURE, CANVAS, WINDOWS, PARTS = range(10)
 
 Seeds: TypeAlias = Sequence[int] | range | np.ndarray
 Words: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

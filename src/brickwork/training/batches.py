@@ -15,11 +15,9 @@ from brickwork.data.order import flips, indices
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.gaussian import DROPOUT, TIME, TRAINING, integers, uniform
+from brickwork.training.parts import chosen_windows
 from brickwork.training.recipe import Recipe
-from brickwork.training.state import Counters
-
-STREAMS = 16
-"""How far a return to a saved state moves the streams of random numbers: past all that the gaussian module names."""
+from brickwork.training.state import STREAMS, Counters
 
 
 @final
@@ -35,12 +33,20 @@ class Batch:
     """Times, float64 (B,)."""
     condition: Condition
     """Labels, some hidden (-1)."""
+    windows: tuple[np.ndarray, ...] = ()
+    """For each brick the windows to look at, bool (B, N); nothing for all."""
 
     def parts(self, count: int) -> Iterator[Batch]:
         """The batch in equal parts."""
         size = len(self.t) // count
         for rows in (slice(i * size, (i + 1) * size) for i in range(count)):
-            yield Batch(x0=self.x0[rows], noise=self.noise[rows], t=self.t[rows], condition=self.condition[rows])
+            yield Batch(
+                x0=self.x0[rows],
+                noise=self.noise[rows],
+                t=self.t[rows],
+                condition=self.condition[rows],
+                windows=tuple(some[rows] for some in self.windows),
+            )
 
 
 def draw_batch(recipe: Recipe, data: Dataset, model: Model, counters: Counters) -> Batch:
@@ -62,8 +68,9 @@ def draw_batch(recipe: Recipe, data: Dataset, model: Model, counters: Counters) 
     generator.manual_seed(int(integers(recipe.seed, step, 1, stream=TRAINING + shift)[0] >> np.uint64(1)))
     noise = torch.randn(x0.shape, generator=generator, device=x0.device)
     t = recipe.times.draw(uniform(recipe.seed, step, recipe.batch, stream=TIME + shift), model.process)
+    windows = chosen_windows(recipe.parts, model.backbone.config.num_windows, recipe.batch, recipe.seed, step, shift)
     if model.num_classes == 0 or data.labels is None:
-        return Batch(x0=x0, noise=noise, t=t, condition=Condition())
+        return Batch(x0=x0, noise=noise, t=t, condition=Condition(), windows=windows)
     hidden = uniform(recipe.seed, step, recipe.batch, stream=DROPOUT + shift) < recipe.label_dropout
     labels = torch.from_numpy(np.where(hidden, -1, data.labels[rows])).to(x0.device, non_blocking=True)
-    return Batch(x0=x0, noise=noise, t=t, condition=Condition(labels=labels))
+    return Batch(x0=x0, noise=noise, t=t, condition=Condition(labels=labels), windows=windows)

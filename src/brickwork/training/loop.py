@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from brickwork.codec.base import Pixels
 from brickwork.data.dataset import Dataset
@@ -14,6 +13,7 @@ from brickwork.model import Model, choose_device
 from brickwork.training.batches import Batch, draw_batch
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.loss import denoising_loss
+from brickwork.training.parts import output_shares
 from brickwork.training.recipe import Recipe, fit_to_data
 from brickwork.training.run import Run
 from brickwork.training.state import TrainState
@@ -85,8 +85,12 @@ def train(
 def accumulate_gradient(state: TrainState, batch: Batch) -> torch.Tensor:
     """Gradient of the batch's mean loss, computed part by part; returns that loss, detached."""
     recipe, total = state.recipe, torch.zeros_like(state.loss_sum)
+    network = state.network()
+    shares = output_shares(recipe.parts, network.backbone.config.num_outputs)
     for part in batch.parts(recipe.accumulation):
-        losses = denoising_loss(state.model, part.x0, part.noise, part.t, part.condition, recipe.weighting)
+        losses = denoising_loss(
+            network, part.x0, part.noise, part.t, part.condition, recipe.weighting, shares, part.windows
+        )
         loss = losses.mean() / recipe.accumulation
         loss.backward()
         total += loss.detach()
@@ -111,14 +115,12 @@ def prepare(state: TrainState, batch: Batch) -> None:
     Raises:
         ConfigError: Compiling was asked for and does not work here.
     """
-    part = next(batch.parts(state.recipe.accumulation))
-    first = Batch(x0=part.x0, noise=part.noise, t=part.t, condition=part.condition)
+    first = next(batch.parts(state.recipe.accumulation))
     _try_out(state, first)
     if not state.recipe.compile:
         return
-    blocks = state.model.backbone.get_submodule("blocks") if hasattr(state.model.backbone, "blocks") else None
-    for block in blocks if isinstance(blocks, nn.ModuleList) else [state.model.backbone]:
-        block.compile()
+    for module in state.model.backbone.compilable():
+        module.compile()
     try:
         _try_out(state, first)
     except Exception as error:  # the compiler's errors are of many kinds
@@ -131,5 +133,5 @@ def prepare(state: TrainState, batch: Batch) -> None:
 
 def _try_out(state: TrainState, part: Batch) -> None:
     """One forward and backward pass that changes nothing."""
-    denoising_loss(state.model, part.x0, part.noise, part.t, part.condition, state.recipe.weighting).mean().backward()
+    accumulate_gradient(state, part)
     state.optimizer.zero_grad(set_to_none=True)

@@ -9,13 +9,16 @@ noise in the network's own scale, so nothing grows at the noisy end, where the w
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from brickwork.errors import ConfigError
 from brickwork.model import Model
@@ -103,7 +106,14 @@ def loss_coefficients(
 
 
 def denoising_loss(
-    model: Model, x0: Image, noise: Image, t: np.ndarray, condition: Condition, weighting: Weighting
+    model: Model,
+    x0: Image,
+    noise: Image,
+    t: np.ndarray,
+    condition: Condition,
+    weighting: Weighting,
+    shares: Sequence[float] = (),
+    windows: Sequence[np.ndarray] = (),
 ) -> Sigma:
     """The weighted squared error of the network's output against its target, mean over channels and pixels.
 
@@ -114,13 +124,31 @@ def denoising_loss(
         t: float64 (B,), times of the model's process.
         condition: Labels and text.
         weighting: How much each level counts.
+        shares: How much each part's own output counts; by default the model's counts 1 and the others nothing.
+        windows: For each part, which windows of each image are looked at, bool (B, N); by default all.
     """
     rows = torch.from_numpy(loss_coefficients(model.process, model.target, weighting, t).astype(np.float32))
     rows = rows.to(x0.device, non_blocking=True)
     input_x0, input_noise, target_x0, target_noise = rows[:4, :, None, None, None]
-    output = model.output(input_x0 * x0 + input_noise * noise, rows[4], condition)
-    error = output - (target_x0 * x0 + target_noise * noise)
-    return rows[5] * error.square().mean(dim=(1, 2, 3))
+    frame = model.frame(torch.from_numpy(t)).to(x0.device) if model.backbone.wants_frame else None
+    chosen = [torch.from_numpy(some.reshape(-1).nonzero()[0]).to(x0.device) for some in windows]
+    outputs = model.outputs(input_x0 * x0 + input_noise * noise, rows[4], condition, frame, chosen)
+    wanted = target_x0 * x0 + target_noise * noise
+    loss = torch.zeros_like(rows[5])
+    for k, share in enumerate(shares or [1.0], len(outputs) - len(shares or [1.0])):
+        if share:
+            error = (outputs[k] - wanted).square().mean(dim=1)
+            loss = loss + share * (seen(error, windows[k]) if windows else error).mean(dim=(1, 2))
+    return rows[5] * loss
+
+
+def seen(error: Tensor, windows: np.ndarray) -> Tensor:
+    """Errors (B, H, W) inside the chosen windows, bool (B, N); scaled so that their mean stays an estimate of all."""
+    (_, H, W), (_, N) = error.shape, windows.shape
+    side = math.isqrt(N)
+    mask = torch.from_numpy(windows.astype(np.float32) / max(windows.mean(), 1 / windows.size)).to(error.device)
+    mask = mask.view(-1, side, 1, side, 1).expand(-1, -1, H // side, -1, W // side)
+    return error * mask.reshape(error.shape)
 
 
 def _positive(name: str, value: float) -> None:

@@ -14,6 +14,7 @@ from brickwork.errors import ConfigError
 from brickwork.sampling.process import LinearFlow, NoiseProcess
 from brickwork.sampling.target import Target, Velocity
 from brickwork.training.loss import Plain, Weighting
+from brickwork.training.parts import PartsConfig, check_parts_config
 from brickwork.training.schedule import Schedule, budget_spent
 from brickwork.training.times import LogitNormal, TimeSampling
 
@@ -64,6 +65,8 @@ class Recipe:
     """Which noise levels training looks at."""
     weighting: Weighting = field(default_factory=Plain)
     """How much an error counts at each level."""
+    parts: PartsConfig = field(default_factory=PartsConfig)
+    """How the bricks or blocks of the network are trained."""
     data: OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     """How images are read."""
     conditional: bool = True
@@ -168,6 +171,7 @@ def fit_to_data(recipe: Recipe, data: Dataset) -> Recipe:
         raise ConfigError(f"images are {width}x{height}: training needs squares; set data.size or data.crop")
     num_classes = len(data.classes) if recipe.conditional and data.labels is not None else 0
     backbone = replace(recipe.backbone, size=height, channels=channels, num_classes=num_classes)
+    check_parts_config(recipe.parts, backbone)
     return replace(recipe, backbone=backbone)
 
 

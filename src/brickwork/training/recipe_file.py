@@ -17,6 +17,7 @@ from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.sampling.process import PROCESSES
 from brickwork.sampling.target import TARGETS
 from brickwork.training.loss import WEIGHTINGS
+from brickwork.training.parts import PartsConfig
 from brickwork.training.recipe import Recipe, Report
 from brickwork.training.times import TIMES
 
@@ -26,7 +27,7 @@ NAMED: dict[str, Mapping[str, type]] = {
     "times": TIMES,
     "weighting": WEIGHTINGS,
 }
-PLAIN: dict[str, type] = {"data": DataConfig, "report": Report}
+PLAIN: dict[str, type] = {"parts": PartsConfig, "data": DataConfig, "report": Report}
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -143,6 +144,10 @@ def _coerced(value: Any, hint: Any) -> Any:
             raise TypeError(f"it must be a list of {len(arguments)}")
         kinds = [arguments[0]] * len(value) if Ellipsis in arguments else arguments
         return tuple(_coerced(v, kind) for v, kind in zip(value, kinds, strict=True))
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise TypeError(f"it must be a table of {', '.join(item.name for item in fields(hint))}")
+        return hint(**_checked(hint, value, hint.__name__.removesuffix("Config").lower()))
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
@@ -179,5 +184,9 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, tuple):
+        if any(map(is_dataclass, value)):
+            return "[\n" + "".join(f"    {_text(v)},\n" for v in value) + "]"
         return f"[{', '.join(_text(v) for v in value)}]"
+    if is_dataclass(value):
+        return f"{{{', '.join(_lines(value))}}}"
     return repr(value)

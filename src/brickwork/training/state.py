@@ -17,11 +17,14 @@ from brickwork.checkpoint import read_tensors, write_tensors
 from brickwork.errors import CheckpointError
 from brickwork.model import Model
 from brickwork.training.ema import ema_rate, move_average
+from brickwork.training.parts import kept_parts, stage_of
 from brickwork.training.recipe import Recipe
 from brickwork.training.schedule import learning_rate
 
 STATE = "brickwork-state"
 FORMAT = 1
+STREAMS = 16
+"""How far a return to a saved state moves the streams of random numbers: past all that the gaussian module names."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -79,7 +82,8 @@ class TrainState:
     def lr(self) -> float:
         """The learning rate of the next step."""
         r = self.recipe
-        return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=self.spent)
+        _, spent = stage_of(r.parts, self.model.num_parts, self.spent)
+        return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=spent)
 
     @property
     def ema_rate(self) -> float:
@@ -88,6 +92,19 @@ class TrainState:
         return ema_rate(
             images_seen=self.counters.images_seen, batch=r.batch, half_life=r.ema_half_life, rampup=r.ema_rampup
         )
+
+    def network(self) -> Model:
+        """What the next step trains: the model, or some of its parts; other parameters get no gradient.
+
+        Only what the step needs is free to move: parameters without a gradient are left as they are by AdamW.
+        """
+        now, parts, num_parts = self.counters, self.recipe.parts, self.model.num_parts
+        stage, _ = stage_of(parts, num_parts, self.spent)
+        if stage >= 0:
+            self.model.backbone.train_only(stage)
+            return self.model.first(stage + 1)
+        kept = kept_parts(parts, num_parts, self.recipe.seed, now.step, STREAMS * now.rollbacks)
+        return self.model if len(kept) == num_parts else self.model.keep(kept)
 
     def update(self, loss: Tensor) -> None:
         """One step from the gradients at hand: clip, AdamW, average, count.
