@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BrickworkError": "brickwork.errors",
+    "Canvas": "brickwork.sampling.canvas",
     "Condition": "brickwork.sampling.denoiser",
     "Cosine": "brickwork.sampling.process",
     "DataConfig": "brickwork.data.config",
