@@ -11,7 +11,7 @@ Letters: B images, L windows of one image, r window and l patch in pixels, T = (
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -244,3 +244,33 @@ def randomize(network: nn.Module, seed: int) -> None:
         fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
         scale = fan_in**-0.5 if parameter.dim() > 1 else 0.1
         parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+
+
+def to_brickwork(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights under brickwork's names; position tables are left out, since ours are made when needed."""
+    renamed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if name.endswith("pos_embed"):
+            continue
+        if name.endswith("x_embedder.proj.weight"):
+            value = value.flatten(1)  # ours cuts patches out of pixels, and a convolution of stride l is a product
+        if name == "y_embedder.embedding_table.weight":
+            value = value.T  # ours looks rows up
+        for theirs, ours in NAMES.items():
+            name = name.replace(theirs, ours)
+        renamed[name] = value.clone()
+    return renamed
+
+
+NAMES = {
+    "t_embedder.mlp.0": "time.first",
+    "t_embedder.mlp.2": "time.second",
+    "y_embedder.embedding_table": "label",
+    "model.": "bricks.",
+    "x_embedder.proj": "embed",
+    "attn": "attention",
+    "mlp.fc1": "mlp.widen",
+    "mlp.fc2": "mlp.narrow",
+    "adaLN_modulation.1": "modulation",
+    "final_layer": "final",
+}
