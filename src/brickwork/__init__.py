@@ -38,6 +38,8 @@ _HOME = {
     "Model": "brickwork.model",
     "Pixels": "brickwork.codec.base",
     "Plain": "brickwork.training.loss",
+    "Plan": "brickwork.sampling.plan",
+    "Planned": "brickwork.sampling.plan",
     "Recipe": "brickwork.training.recipe",
     "Report": "brickwork.training.recipe",
     "Stoic": "brickwork.backbone.stoic",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,6 +28,7 @@ from torch.utils.flop_counter import flop_registry
 from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.layers import Attention
 from brickwork.sampling.denoiser import Condition
+from brickwork.sampling.plan import Plan
 
 # Where a module's path, numbers left out, is counted; the longest prefix wins, and other modules keep their own name.
 PARTS = {
@@ -172,6 +173,25 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
         score_bytes=counted.score_bytes,
         parts={name: Part(parameters=parameters[name], macs=macs[name], activation_bytes=made[name]) for name in order},
     )
+
+
+def plan_macs(
+    config: BackboneConfig, plan: Plan, calls: Iterable[tuple[float, int]], *, size: int | None = None
+) -> int:
+    """MACs of one sampled image whose every evaluation runs as many parts as a plan says.
+
+    Args:
+        config: The whole model's.
+        plan: ``Plan(counts=(config.num_parts,))`` leaves nothing out.
+        calls: Waist level and rows of each evaluation, as ``sampling.levels.evaluated_levels`` finds them.
+        size: Height and width of the image in pixels; by default the config's own.
+
+    Raises:
+        ConfigError: A size that the config cannot take, or first parts that are no network.
+        ArgumentError: A plan of more parts than the model's.
+    """
+    macs = {n: cost(config.first(n), size=size).macs for n in {*plan.counts}}
+    return sum(rows * macs[plan.parts_at(sigma)] for sigma, rows in calls)
 
 
 class _Watch(TorchDispatchMode):

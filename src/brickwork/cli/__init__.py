@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -48,7 +49,10 @@ def print_macs(
     size: int | None = None,
     steps: int = 50,
     solver: str = "dpm2m",
+    grid: str = "karras",
     guidance: float = 1.0,
+    guidance_interval: tuple[float, float] = (0.0, float("inf")),
+    plan: str | None = None,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Parameters, MACs and activation bytes of a preset or a model. 1 MAC = 2 FLOP.
@@ -58,29 +62,51 @@ def print_macs(
         size: Pixels on a side; that of the preset or model when left out.
         steps: Steps of the solver, for the cost of a whole image.
         solver: The solver, for the cost of a whole image.
+        grid: Noise levels, which say what a plan costs.
         guidance: Other than 1 doubles the evaluations.
+        guidance_interval: Only these noise levels are doubled.
+        plan: Parts that run by noise level, as in pg:0.3, and what that saves of a whole image.
         as_json: Print JSON.
     """
-    from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.checkpoint import BACKBONES, find_model, from_entry, read_header
-    from brickwork.counting import cost
+    from brickwork.backbone.presets import BACKBONES, PRESETS, preset
+    from brickwork.checkpoint import find_model, from_entry, read_header
+    from brickwork.cli.train import first_recipe
+    from brickwork.counting import cost, plan_macs
+    from brickwork.sampling.grid import GRIDS
+    from brickwork.sampling.levels import evaluated_levels
+    from brickwork.sampling.plan import parse_plan
+    from brickwork.sampling.process import PROCESSES
     from brickwork.sampling.solvers import SOLVERS
 
-    if steps < 1:
-        raise ArgumentError(f"steps {steps}: a sampler takes a whole number of steps, at least 1")
-    known = model in PRESETS or not find_model(model).exists()
-    config = preset(model) if known else from_entry(BACKBONES, read_header(model)["backbone"], "backbone")
-    result = cost(config, size=size)
-    evaluations = choose("solver", solver, SOLVERS).evaluations(steps)
-    image = result.macs_per_image(evaluations, guided=guidance != 1)
-    if as_json:
-        per_image = {"steps": steps, "solver": solver, "guidance": guidance, "evaluations": evaluations, "macs": image}
-        print(json.dumps(result.to_dict() | {"image": per_image}, indent=2))
+    if model in PRESETS or not find_model(model).exists():
+        config, process = preset(model), first_recipe(model).process
     else:
-        print(
-            f"{result}\none image: {evaluations} evaluations ({steps} steps of {solver}"
-            f"{', guided' if guidance != 1 else ''}), {image / 1e9:.4g} GMAC"
-        )
+        header = read_header(model)
+        config = from_entry(BACKBONES, header["backbone"], "backbone")
+        process = from_entry(PROCESSES, header["process"], "process")
+    calls = evaluated_levels(
+        process,
+        steps=steps,
+        solver=choose("solver", solver, SOLVERS),
+        grid=choose("grid", grid, GRIDS),
+        guidance=guidance,
+        guidance_interval=guidance_interval,
+    )
+    planned = None if plan is None else parse_plan(plan, config.num_parts)
+    result = cost(config, size=size)
+    macs = result.macs * sum(call.rows for call in calls)
+    image: dict[str, Any] = {"steps": steps, "solver": solver, "guidance": guidance}
+    image |= {"evaluations": len(calls), "macs": macs}
+    lines = [
+        f"one image: {len(calls)} evaluations ({steps} steps of {solver}{', guided' if guidance != 1 else ''}), "
+        f"{macs / 1e9:.4g} GMAC"
+    ]
+    if planned is not None:
+        less, times = plan_macs(config, planned, calls, size=size), Counter(planned.parts_at(c.sigma) for c in calls)
+        image["plan"] = {"plan": str(planned), "evaluations": dict(times), "macs": less, "saved": 1 - less / macs}
+        ran = ", ".join(f"{n} parts in {count}" for n, count in times.items())
+        lines.append(f"by plan {planned}: {ran}, {less / 1e9:.4g} GMAC, {1 - less / macs:.1%} saved")
+    print(json.dumps(result.to_dict() | {"image": image}, indent=2) if as_json else "\n".join([str(result), *lines]))
 
 
 def draw(
@@ -102,13 +128,15 @@ def draw(
     """
     from brickwork.sampling.loop import sample
     from brickwork.sampling.picture import save_png, sheet
+    from brickwork.sampling.plan import Planned
 
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
         raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
+    drawn_by = drawing.planned(denoiser)
     rows = [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
     wanted = [k for k in rows for _ in columns] or None
-    images = sample(denoiser, seeds=columns * max(len(rows), 1), labels=wanted, progress=True, **drawing.options())
+    images = sample(drawn_by, seeds=columns * max(len(rows), 1), labels=wanted, progress=True, **drawing.options())
     facts = {
         "model": str(model),
         "sha256": denoiser.digest,
@@ -118,6 +146,7 @@ def draw(
         "grid": drawing.grid,
         "guidance": drawing.guidance,
         "guidance_interval": [str(x) for x in drawing.guidance_interval],
+        "plan": str(drawn_by.plan) if isinstance(drawn_by, Planned) else None,
         "precision": drawing.precision,
     }
     names = [denoiser.classes[k] for k in rows] or None
@@ -175,7 +204,8 @@ def evaluate(
     """
     from brickwork.measure.evaluate import evaluate as measure
 
-    report = measure(drawing.open(model), reference, num_images=num_images, progress=True, **drawing.options())
+    drawn_by = drawing.planned(drawing.open(model))
+    report = measure(drawn_by, reference, num_images=num_images, progress=True, **drawing.options())
     print(report)
     if out is not None:
         report.save(out)

@@ -13,6 +13,7 @@ from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
     from brickwork.model import Model
+    from brickwork.sampling.plan import Planned
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
@@ -33,6 +34,8 @@ class Drawing:
     """Classifier-free guidance; 1 is off."""
     guidance_interval: tuple[float, float] = (0.0, float("inf"))
     """Guide only where the noise level lies in this interval."""
+    plan: str | None = None
+    """Parts of the model that run by noise level: pg:0.3, pr:0.4, or 3@5.84,2@0.31,1; all when left out."""
     batch_size: int = 64
     """Images drawn at once; never changes a picture."""
     precision: str = "fp32"
@@ -64,6 +67,12 @@ class Drawing:
         model = load(name, choose_device(self.device))
         model.precision = self.precision
         return model
+
+    def planned(self, model: Model) -> Model | Planned:
+        """What draws: the model under the plan asked, or the model."""
+        from brickwork.sampling.plan import Planned
+
+        return model if self.plan is None else Planned.of(model, self.plan)
 
 
 def parse_seeds(texts: Sequence[str]) -> list[int]:

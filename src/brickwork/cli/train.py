@@ -36,7 +36,7 @@ def train(words: Sequence[str]) -> int:
             f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
             f"stoic-small --data photos/ --out runs/a --minutes 30`; presets are {', '.join(PRESETS)}"
         )
-    start, code = _take_parts(_start(name), rest := words[1:]), 0
+    start, code = _take_parts(first_recipe(name), rest := words[1:]), 0
 
     def run(
         *,
@@ -106,7 +106,7 @@ def _held_out(data: str, recipe: Recipe, images: Dataset) -> Dataset | None:
     return heldout
 
 
-def _start(name: str) -> Recipe:
+def first_recipe(name: str) -> Recipe:
     """The recipe in a file, or the default one around a preset."""
     from brickwork.backbone.presets import preset
     from brickwork.training.recipe import Recipe

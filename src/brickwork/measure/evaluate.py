@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from brickwork.measure.reference import Reference
 from brickwork.sampling.grid import Grid, Karras
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import write_whole
+from brickwork.sampling.plan import Planned
 from brickwork.sampling.solvers import DpmSolverPP, Solver
 from brickwork.training.heldout import LevelLoss, Measurable, held_out_loss
 from brickwork.training.recipe_file import parse_recipe
@@ -110,7 +111,7 @@ class Report:
 
 
 def evaluate(
-    model: Measurable,
+    model: Measurable | Planned,
     reference: str | Path | Reference,
     *,
     num_images: int = 1000,
@@ -128,7 +129,8 @@ def evaluate(
     """Measure a model against real images.
 
     Args:
-        model: Any denoiser that can encode pictures.
+        model: Any denoiser that can encode pictures, or one of these under a plan: then the pictures are drawn by the
+            plan, and the loss is the full model's.
         reference: Path or name of the images, or a ``Reference`` to use for several models.
         num_images: Pictures to draw; they have seeds first_seed, first_seed + 1, ...
         first_seed: Of the first picture.
@@ -149,6 +151,7 @@ def evaluate(
     began = time.monotonic()
     if num_images < 2:
         raise ArgumentError(f"{num_images} pictures: a Fréchet distance needs at least 2, a useful one hundreds")
+    drawn_by, model = model, cast(Measurable, model.full) if isinstance(model, Planned) else model
     reference = fitting(model, reference, data, progress)
     places, notes = compare_classes(model, reference)
     notes += trained_on(model, reference)
@@ -168,9 +171,10 @@ def evaluate(
         "guidance": guidance,
         "guidance_interval": guidance_interval,
     }
+    planned = {"plan": str(drawn_by.plan)} if isinstance(drawn_by, Planned) else {}
     seeds = range(first_seed, first_seed + num_images)
     labels = proportional(class_shares(model, reference, places), num_images) if model.num_classes else None
-    pictures = sample(model, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **how)
+    pictures = sample(drawn_by, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **how)
     rows = features(pictures, progress=progress)
     distance = frechet(reference.statistics_of(rows), reference.statistics)
     if distance.rank_deficient:
@@ -189,7 +193,7 @@ def evaluate(
         distance=distance,
         real_distance=real,
         agreement=agreement(judge, rows, asked) if judge is not None and asked is not None else None,
-        settings=settings_of(model, seeds, how),
+        settings=settings_of(model, seeds, how | planned),
         held_out_sha256=reference.held_out.digest,
         seconds=time.monotonic() - began,
         notes=tuple(notes),
@@ -222,7 +226,7 @@ def settings_of(model: Measurable, seeds: range, how: dict[str, Any]) -> dict[st
     """How pictures are drawn, ready for JSON; what has no JSON form, as Python writes it."""
     settings: dict[str, Any] = {"num_images": len(seeds), "seeds": f"{seeds.start}-{seeds.stop - 1}"}
     for key, value in how.items():
-        settings[key] = value if isinstance(value, int | float) else repr(value)
+        settings[key] = value if isinstance(value, int | float | str) else repr(value)
     return settings | {"model_sha256": getattr(model, "digest", "")}
 
 
