@@ -16,6 +16,8 @@ from brickwork.sampling.grid import Grid, Karras
 from brickwork.sampling.namespace import Array, like, namespace
 from brickwork.sampling.solvers import Denoise, DpmSolverPP, Memory, Noise, Solver
 
+Labels: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
+"""A class for all pictures or one for each; on a canvas also (rows, columns) of regions, for all or for each."""
 OnStep: TypeAlias = Callable[[int, Array, Array], None]
 """Called after each step with its number (from 0), x at the new level, and the latest estimate of x0."""
 
@@ -74,9 +76,7 @@ def noise_source(seeds: Seeds, x: Array) -> Noise:
     return noise
 
 
-def as_labels(
-    labels: int | Sequence[int] | np.ndarray | None, count: int, num_classes: int, *, regions: bool = False
-) -> np.ndarray | None:
+def as_labels(labels: Labels | None, count: int, num_classes: int, *, regions: bool = False) -> np.ndarray | None:
     """Class numbers for count images, int64 (count,); None where the model has no classes.
 
     Args:
@@ -90,14 +90,17 @@ def as_labels(
     """
     if labels is None:
         return None if num_classes == 0 else np.full(count, -1, dtype=np.int64)
-    wanted = np.atleast_1d(np.asarray(labels))
+    try:
+        wanted = np.atleast_1d(np.asarray(labels))
+    except ValueError:
+        raise ArgumentError(f"labels {labels!r}: every row of regions must have as many as the first") from None
     if num_classes == 0:
         raise ArgumentError(f"labels {_short(wanted)}: this model has no classes; leave the labels out")
     if wanted.ndim == 2 and regions:
         wanted = wanted[None]
     if wanted.ndim > 1 and not regions:
         raise ArgumentError(f"labels {_short(wanted)}: give one, or one per seed; classes of regions need a Canvas")
-    if wanted.ndim not in (1, 3) or not np.issubdtype(wanted.dtype, np.integer):
+    if wanted.ndim not in (1, 3) or wanted.size == 0 or not np.issubdtype(wanted.dtype, np.integer):
         raise ArgumentError(f"labels {_short(wanted)}: labels are whole numbers; give one, or one per seed")
     for label in wanted[(wanted < -1) | (wanted >= num_classes)][:1]:
         raise ArgumentError(
@@ -138,7 +141,7 @@ def sample_x0(
     model: Denoiser,
     *,
     seeds: Seeds,
-    labels: int | Sequence[int] | np.ndarray | None = None,
+    labels: Labels | None = None,
     text: np.ndarray | None = None,
     steps: int = 50,
     solver: Solver | None = None,
@@ -194,7 +197,7 @@ def sample(
     model: Denoiser,
     *,
     seeds: Seeds,
-    labels: int | Sequence[int] | np.ndarray | None = None,
+    labels: Labels | None = None,
     text: np.ndarray | None = None,
     steps: int = 50,
     solver: Solver | None = None,
