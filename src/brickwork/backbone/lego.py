@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Condition, Frame
 from brickwork.backbone.stem import Patches
+from brickwork.backbone.stem import on_pixels
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
 from brickwork.shapes import Image, Label, Sigma, Tokens
@@ -272,7 +273,7 @@ class Brick(nn.Module):
     ) -> Float[Tensor, "B NT llC"]:
         """Patches in, patches out; windows of ``grid`` tokens do not see each other."""
         T, vector = grid[0] * grid[1], F.silu(vector)
-        h = self.embed(patches)
+        h = on_pixels(self.embed, patches)
         h = (h.unflatten(1, (-1, T)) + self.positions(grid).to(h.dtype)).flatten(1, 2)
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():

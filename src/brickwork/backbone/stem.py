@@ -51,19 +51,24 @@ class InitialConvolution(nn.Sequential):
         super().__init__(*parts)
 
     def forward(self, input: Image) -> Float[Tensor, "B D H2 W2"]:  # noqa: A002 - the name torch gives it
-        """The feature map; under autocast the first convolution stays in fp32.
-
-        A bf16 pixel near 1 has steps of 1/128: a fifth of the noise at level 0.05, which could then not be told.
-        """
-        device, (first, *rest) = input.device.type, self
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-            return super().forward(input)
-        with torch.autocast(device, enabled=False):
-            h = first(input.float())
-        h = h.to(torch.get_autocast_dtype(device))
+        """The feature map."""
+        first, *rest = self
+        h = on_pixels(first, input)
         for part in rest:
             h = part(h)
         return h
+
+
+def on_pixels(layer: nn.Module, pixels: Tensor) -> Tensor:
+    """A layer that reads pixels: under autocast it stays in fp32, and its result has autocast's dtype.
+
+    A bf16 pixel near 1 has steps of 1/128: a fifth of the noise at level 0.05, which could then not be told.
+    """
+    device = pixels.device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return layer(pixels)
+    with torch.autocast(device, enabled=False):
+        return layer(pixels.float()).to(torch.get_autocast_dtype(device))
 
 
 def coordinates(x: Image) -> Float[Tensor, "B C+2 H W"]:

@@ -109,13 +109,16 @@ def _held_out(data: str, recipe: Recipe, images: Dataset) -> Dataset | None:
 def first_recipe(name: str) -> Recipe:
     """The recipe in a file, or the default one around a preset."""
     from brickwork.backbone.presets import preset
-    from brickwork.training.recipe import Recipe
+    from brickwork.training.recipe import Recipe, published_parts
     from brickwork.training.recipe_file import load_recipe
     from brickwork.training.run import RECIPE_FILE
 
     if Path(name, RECIPE_FILE).is_file():  # a run folder
         return load_recipe(Path(name, RECIPE_FILE))
-    return load_recipe(name) if name.endswith(".toml") else Recipe(backbone=preset(name))
+    if name.endswith(".toml"):
+        return load_recipe(name)
+    backbone = preset(name)
+    return Recipe(backbone=backbone, **published_parts(backbone))
 
 
 def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:

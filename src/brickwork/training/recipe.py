@@ -9,14 +9,15 @@ from typing import Any, Literal
 from tyro.conf import OmitArgPrefixes
 
 from brickwork.backbone.base import BackboneConfig
+from brickwork.backbone.lego import Lego
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ConfigError
-from brickwork.sampling.process import LinearFlow, NoiseProcess
-from brickwork.sampling.target import Target, Velocity
-from brickwork.training.loss import Plain, Weighting
+from brickwork.sampling.process import Edm, LinearFlow, NoiseProcess
+from brickwork.sampling.target import EdmF, Target, Velocity
+from brickwork.training.loss import EdmWeight, Plain, Weighting
 from brickwork.training.parts import PartsConfig, check_parts_config
 from brickwork.training.schedule import Schedule, budget_spent
-from brickwork.training.times import LogitNormal, TimeSampling
+from brickwork.training.times import LogitNormal, LogNormal, TimeSampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,13 @@ class Recipe:
             images_seen=images_seen,
             seconds=seconds,
         )
+
+
+def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
+    """Process, target, times and weighting that a design was published with, where these are not the recipe's own."""
+    if isinstance(backbone, Lego.Config):
+        return {"process": Edm(), "target": EdmF(), "times": LogNormal(), "weighting": EdmWeight()}
+    return {}
 
 
 BUDGETS = ("steps", "images", "minutes")

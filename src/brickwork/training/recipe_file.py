@@ -18,7 +18,7 @@ from brickwork.sampling.process import PROCESSES
 from brickwork.sampling.target import TARGETS
 from brickwork.training.loss import WEIGHTINGS
 from brickwork.training.parts import PartsConfig
-from brickwork.training.recipe import Recipe, Report
+from brickwork.training.recipe import Recipe, Report, published_parts
 from brickwork.training.times import TIMES
 
 NAMED: dict[str, Mapping[str, type]] = {
@@ -53,7 +53,8 @@ def parse_recipe(text: str) -> Recipe:
         raise ConfigError(f"not a TOML file: {error}") from error
     if not isinstance(table.get("backbone"), dict):
         raise ConfigError('a recipe needs a table [backbone] with preset = "..." or kind = "..."')
-    values: dict[str, Any] = {"backbone": _backbone(dict(table.pop("backbone")))}
+    backbone = _backbone(dict(table.pop("backbone")))
+    values: dict[str, Any] = {"backbone": backbone, **published_parts(backbone)}
     for section, registry in NAMED.items():
         if section in table:
             values[section] = _named(section, registry, _table(section, table.pop(section)))
