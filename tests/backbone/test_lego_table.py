@@ -1,4 +1,4 @@
-"""Parameters and MACs of the published sizes: ours, and the authors' way, which computes the modulation in each window."""
+"""Parameters and MACs of the published sizes: ours, and theirs, who compute the modulation in each window."""
 
 import pytest
 import torch
