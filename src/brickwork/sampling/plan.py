@@ -16,7 +16,7 @@ from typing import Protocol, final
 import numpy as np
 
 from brickwork.errors import ArgumentError
-from brickwork.sampling.denoiser import Condition, Denoiser, multiple_of
+from brickwork.sampling.denoiser import Condition, Denoiser, multiple_of, takes_regions
 from brickwork.sampling.grid import Karras
 from brickwork.sampling.namespace import Array, namespace
 from brickwork.sampling.process import Edm, NoiseProcess
@@ -273,6 +273,11 @@ class Planned:
     def multiple(self) -> int | None:
         """Of the full model."""
         return multiple_of(self.full)
+
+    @property
+    def takes_regions(self) -> bool:
+        """As the full model."""
+        return takes_regions(self.full)
 
     def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
         """The estimate of x0 by as many parts as the plan says; see ``Denoiser``."""
