@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from brickwork.checkpoint import load
 from brickwork.cli import VERBS, main
 from brickwork.cli.arguments import choose, parse_seeds
+from brickwork.counting import cost
 from brickwork.data.opening import open_source
 from brickwork.errors import ArgumentError, UnknownNameError
-from brickwork.sampling.grid import GRIDS
+from brickwork.sampling.grid import GRIDS, Karras
 from brickwork.sampling.picture import read_facts
 from brickwork.sampling.solvers import SOLVERS, Ddim, DpmSolverPP
 from brickwork.training.run import Run
@@ -112,6 +114,37 @@ def test_macs_of_the_published_preset(capsys: pytest.CaptureFixture[str]) -> Non
     assert round(out["macs_without_attention"] / 1e9, 1) == 9.7
     assert out["size"] == 32
     assert out["image"]["macs"] == 2 * 19 * out["macs"]
+
+
+def test_macs_of_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    """Heun's five evaluations at the levels of the shipped digits; guided where 0.5 < sigma <= 50."""
+    words = [
+        "macs",
+        "digits",
+        "--steps",
+        "3",
+        "--solver",
+        "heun",
+        "--guidance",
+        "2",
+        "--guidance-interval",
+        "0.5",
+        "50",
+    ]
+    assert main([*words, "--plan", "3@1,2", "--json"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    model = load("digits")
+    first, second, third = (float(s) for s in Karras().positive(model.process, 3))
+    assert first > 50 >= second > 1 > third
+    macs = {n: cost(model.first(n).backbone.config).macs for n in (2, 3)}
+    assert out["image"]["macs"] == (1 + 2 + 2 + 1 + 1) * macs[3]
+    planned = out["image"]["plan"]
+    assert planned["plan"] == "3@1,2"
+    assert planned["evaluations"] == {"3": 3, "2": 2}
+    assert planned["macs"] == (1 + 2 + 2) * macs[3] + 2 * macs[2]
+    assert planned["saved"] == pytest.approx(1 - planned["macs"] / out["image"]["macs"])
+    assert main([*words, "--plan", "3@1,2"]) == 0
+    assert "by plan 3@1,2: 3 parts in 3, 2 parts in 2" in capsys.readouterr().out
 
 
 def test_train_leaves_a_whole_run_folder(run: Path) -> None:
@@ -208,6 +241,30 @@ def test_sample_draws_the_same_picture_again(run: Path, tmp_path: Path) -> None:
     assert np.array_equal(pixels(picture), pixels(tmp_path / "one" / "label1_seed2.png"))
 
 
+def test_sample_by_a_plan(tmp_path: Path) -> None:
+    words = ["sample", "digits", "--labels", "3", "--seeds", "0-1", "--steps", "5", "--guidance", "2"]
+    pictures = {}
+    for plan in (None, "pg:0", "3@1,2", "pg:1", "2"):
+        out = tmp_path / f"{plan}.png".replace(":", "")
+        assert main([*words, *(["--plan", plan] if plan else []), "--out", str(out)]) == 0
+        pictures[plan] = pixels(out)
+        assert read_facts(out)["plan"] == {"pg:0": "3", "pg:1": "2"}.get(str(plan), plan)
+    assert np.array_equal(pictures[None], pictures["pg:0"])
+    assert np.array_equal(pictures["pg:1"], pictures["2"])
+    assert not np.array_equal(pictures[None], pictures["2"])
+    assert not np.array_equal(pictures["3@1,2"], pictures["2"])
+
+
+def test_a_bad_plan_is_one_line(run: Path, line: Callable[..., str], tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "a.png"]
+    assert "this model is of 1 part" in line("sample", run, "--plan", "pg:0.3", *out)
+    assert "this model is of 1 part" in line("eval", run, "--reference", "digits", "--plan", "pg:0.3")
+    assert "plan '3@1': only the last count" in line("sample", "digits", "--plan", "3@1", *out)
+    assert "this model is of 3; take at most 3" in line("macs", "digits", "--plan", "4@1,2")
+    assert "0 (skip nothing) to 1 (always)" in line("macs", "stoic-tiny", "--plan", "pr:2")
+    assert not (tmp_path / "a.png").exists()
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_batch_size_never_changes_a_picture(run: Path, tmp_path: Path, batch_size: int) -> None:
     """Through the 8-bit rounding of the pictures; test_model has the float difference."""
@@ -232,7 +289,7 @@ def test_eval_writes_its_report(run: Path, images: Path, tmp_path: Path) -> None
     words = ["eval", str(run), "--reference", str(images), "--num-images", "8", "--steps", "2"]
     assert main([*words, "--out", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report
+    assert "plan" not in report["settings"]
 
 
 def test_seeds_and_ranges() -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from brickwork.backbone.presets import preset
 from brickwork.backbone.stoic import Stoic
-from brickwork.counting import cost
-from brickwork.errors import ConfigError
+from brickwork.counting import cost, plan_macs
+from brickwork.errors import ArgumentError, ConfigError
+from brickwork.sampling.plan import Plan
 
 
 def test_reference_preset() -> None:
@@ -41,6 +42,23 @@ def test_macs_of_a_sampled_image() -> None:
     counted = cost(Stoic.Config(size=8, width=32, depth=1))
     assert counted.macs_per_image(50) == 50 * counted.macs
     assert counted.macs_per_image(50, guided=True) == 100 * counted.macs
+
+
+def test_macs_of_a_plan_by_hand() -> None:
+    """T rows of width L: a block is 12 T L² + 2 T² L; what is around the blocks runs whatever the plan."""
+    T, L = 16, 32
+    config = Stoic.Config(size=4, width=L, depth=3, stride=1, channels=1, time="add", final_conv=False)
+    block, ends = 12 * T * L**2 + 2 * T**2 * L, T * L * 9 + T * L
+    calls = [(80.0, 1), (5.0, 2), (4.9, 2), (0.3, 2), (0.1, 1)]
+    plan = Plan(thresholds=(5.0, 0.2), counts=(3, 2, 1))
+    assert plan_macs(config, plan, calls) == 8 * ends + (3 + 2 * 3 + 2 * 2 + 2 * 2 + 1) * block
+    whole = Plan(counts=(3,))
+    assert plan_macs(config, whole, calls) == 8 * cost(config).macs == 8 * (ends + 3 * block)
+    assert plan_macs(config, whole, calls, size=8) == 8 * cost(config, size=8).macs
+    with pytest.raises(ArgumentError, match="take a whole number from 1 to 3"):
+        plan_macs(config, Plan(counts=(4,)), calls)
+    with pytest.raises(ConfigError, match="long_skip"):
+        plan_macs(dataclasses.replace(config, long_skip="add"), plan, calls)
 
 
 def test_activations_of_a_shallow_network_by_hand() -> None:

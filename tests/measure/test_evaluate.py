@@ -16,6 +16,7 @@ from brickwork.measure.distance import Statistics, frechet
 from brickwork.measure.evaluate import compare_classes, data_of, evaluate, proportional, trained_on
 from brickwork.measure.features import shipped_net
 from brickwork.measure.reference import Reference
+from brickwork.sampling.plan import Plan, Planned
 from brickwork.sampling.process import Edm, NoiseProcess
 from brickwork.sampling.solvers import Ddim
 from brickwork.training.recipe import Recipe
@@ -80,6 +81,18 @@ def test_real_images_of_the_class_asked(digits: Reference):
     assert report.real_distance is not None
     assert report.distance.value < 1.5 * report.real_distance.value
     assert not report.notes
+
+
+def test_a_plan_draws_and_the_loss_is_the_full_models(digits: Reference):
+    """One part draws the wrong class, two the right one: pictures are the plan's, loss and facts the full model's."""
+    full, wrong = Memory(digits.train, facts={"data": "other"}), Memory(digits.train, slip=1)
+    planned = Planned({1: wrong, 2: full}, Plan(counts=(1,)))
+    report, whole = (evaluate(m, digits, num_images=50, steps=1, num_loss_images=16) for m in (planned, full))
+    assert report.loss == whole.loss
+    assert report.agreement is not None
+    assert report.agreement.share <= 0.02
+    assert report.settings == whole.settings | {"plan": "1"}
+    assert "plan 1" in str(report)
 
 
 def test_agreement_is_one_where_the_classifier_is_right(digits: Reference):
