@@ -15,7 +15,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork
-from brickwork.cli.arguments import Drawing, ModelName, choose, parse_seeds
+from brickwork.cli.arguments import Drawing, ModelName, Surface, choose, parse_seeds
 from brickwork.cli.train import train
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
@@ -115,6 +115,7 @@ def draw(
     labels: tuple[str, ...] = (),
     seeds: tuple[str, ...] = ("0-7",),
     out: Path = Path("samples.png"),
+    surface: OmitArgPrefixes[Surface] = Surface(),
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
 ) -> None:
     """Draw pictures: a sheet when --out ends in .png, else a folder with the sheet and every picture.
@@ -124,8 +125,10 @@ def draw(
         labels: Classes by number or name, one row each; the first ten when left out.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
         out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
+        surface: On what.
         drawing: How.
     """
+    from brickwork.sampling.canvas import DEFAULT_MODE
     from brickwork.sampling.loop import sample
     from brickwork.sampling.picture import save_png, sheet
     from brickwork.sampling.plan import Planned
@@ -134,9 +137,16 @@ def draw(
         raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
     drawn_by = drawing.planned(denoiser)
+    canvas = surface.around(drawn_by)
+    regions = surface.classes(denoiser, canvas) if canvas else []
+    if regions and labels:
+        raise ArgumentError(f"labels {' '.join(labels)} with regions {surface.regions}: give one or the other")
     rows = [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
-    wanted = [k for k in rows for _ in columns] or None
-    images = sample(drawn_by, seeds=columns * max(len(rows), 1), labels=wanted, progress=True, **drawing.options())
+    rows = [] if regions else rows
+    wanted = [regions] if regions else [k for k in rows for _ in columns] or None
+    images = sample(
+        canvas or drawn_by, seeds=columns * max(len(rows), 1), labels=wanted, progress=True, **drawing.options()
+    )
     facts = {
         "model": str(model),
         "sha256": denoiser.digest,
@@ -149,8 +159,13 @@ def draw(
         "plan": str(drawn_by.plan) if isinstance(drawn_by, Planned) else None,
         "precision": drawing.precision,
     }
+    if canvas:
+        facts |= {"height": canvas.height, "width": canvas.width, "canvas": surface.canvas or DEFAULT_MODE}
+        facts |= {"regions": regions or None}
     names = [denoiser.classes[k] for k in rows] or None
-    scale = max(1, 48 // images.shape[1])
+    if regions:
+        names = ["\n".join(" ".join(denoiser.classes[k] for k in row) for row in regions)]
+    scale = max(1, 48 // max(images.shape[1:3]))
     picture = sheet(images, len(columns), scale=scale, row_captions=names, column_captions=[str(n) for n in columns])
     path = out if out.suffix.lower() == ".png" else out / "sheet.png"
     save_png(picture, path, facts | {"labels": rows, "seeds": columns})

@@ -13,11 +13,15 @@ from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
     from brickwork.model import Model
+    from brickwork.sampling.canvas import Canvas
+    from brickwork.sampling.denoiser import Denoiser
     from brickwork.sampling.plan import Planned
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
 MAX_SEEDS = 100_000
+MAX_PIXELS = 1 << 26
+"""Of one picture: 8192x8192."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,47 @@ class Drawing:
         from brickwork.sampling.plan import Planned
 
         return model if self.plan is None else Planned.of(model, self.plan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """What pictures are drawn on, where that is not the model's own square."""
+
+    height: int | None = None
+    """Height of the pictures in pixels, any from 1; the model's when left out."""
+    width: int | None = None
+    """Width of the pictures in pixels, any from 1; the model's when left out."""
+    canvas: str | None = None
+    """How the model's squares are joined: tile, overlap, overlap:overlap=0.75, shift, overlap+shift, or whole."""
+    regions: str | None = None
+    """Classes of equal parts of the picture, by number or name: 3,7,5 from left to right, 3,7/5,1 for two rows."""
+    chunk: int = 8
+    """Squares evaluated at once: memory against speed."""
+
+    def around(self, denoise: Denoiser) -> Canvas | None:
+        """A canvas drawn by a denoiser; None where none was asked for."""
+        from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
+
+        if self.height is self.width is self.canvas is self.regions is None:
+            return None
+        _, high, wide = denoise.shape
+        height, width = high if self.height is None else self.height, wide if self.width is None else self.width
+        mode = choose("canvas mode", self.canvas or DEFAULT_MODE, MODES)
+        canvas = Canvas(denoise, height, width, mode, self.chunk)
+        if height * width > MAX_PIXELS:
+            raise ArgumentError(f"canvas of {height}x{width} pixels: at most {MAX_PIXELS:,} of them; draw it in parts")
+        return canvas
+
+    def classes(self, model: Model, canvas: Canvas) -> list[list[int]]:
+        """The regions' class numbers, row by row; nothing where none were asked for."""
+        if self.regions is None:
+            return []
+        found = [[model.class_index(word.strip()) for word in row.split(",")] for row in self.regions.split("/")]
+        if len({len(row) for row in found}) > 1:
+            counts = ", ".join(str(len(row)) for row in found)
+            raise ArgumentError(f"regions {self.regions!r}: rows of {counts} classes; give every row as many")
+        canvas.check_regions(len(found), len(found[0]))
+        return found
 
 
 def parse_seeds(texts: Sequence[str]) -> list[int]:

@@ -252,6 +252,21 @@ class Canvas:
         """Labels may be (B, rows, columns)."""
         return True
 
+    def check_regions(self, down: int, across: int) -> None:
+        """Refuse regions of which some would have no window.
+
+        Raises:
+            ArgumentError: There is a region that no window's centre lies in while the grid is not moved.
+        """
+        rows, columns = self._axes
+        for axis, count in ((rows, down), (columns, across)):
+            if count < 1 or len(set(axis.regions(axis.starts(), count))) < count:
+                raise ArgumentError(
+                    f"{down}x{across} regions: a canvas of {rows.length}x{columns.length} pixels has "
+                    f"{len(rows.starts())}x{len(columns.starts())} windows here, and some region holds no window's "
+                    "centre; give fewer regions or a larger canvas"
+                )
+
     def borders(self) -> tuple[list[int], list[int]]:
         """Rows and columns of the pictures where a window begins or has ended, the grid not moved."""
         rows, columns = self._axes
@@ -305,22 +320,12 @@ class Canvas:
         return out
 
     def _conditions(self, condition: Condition, tops: list[int], lefts: list[int]) -> Callable[[int, int], Condition]:
-        """What the window i down and j across is asked to show: the class of the region where its centre lies.
-
-        Raises:
-            ArgumentError: There is a region that no window's centre lies in while the grid is not moved.
-        """
+        """What the window i down and j across is asked to show: the class of the region where its centre lies."""
         labels = condition.labels
         if labels is None or labels.ndim == 1:
             return lambda i, j: condition
         (_, down, across), (rows, columns) = labels.shape, self._axes
-        for axis, count in ((rows, down), (columns, across)):
-            if len(set(axis.regions(axis.starts(), count))) < count:
-                raise ArgumentError(
-                    f"{down}x{across} regions: a canvas of {rows.length}x{columns.length} pixels has "
-                    f"{len(rows.starts())}x{len(columns.starts())} windows here, and some region holds no window's "
-                    "centre; give fewer regions or a larger canvas"
-                )
+        self.check_regions(down, across)
         ups, sides = rows.regions(tops, down), columns.regions(lefts, across)
         return lambda i, j: Condition(labels=labels[:, ups[i], sides[j]], text=condition.text)
 
