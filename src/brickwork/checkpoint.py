@@ -184,7 +184,8 @@ def _open(path: Path) -> Any:
             start = file.read(2)
         if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise CheckpointError(
-                f"{path} is a pickle, and brickwork unpickles nothing: save its weights as safetensors"
+                f"{path} is a pickle, and brickwork unpickles nothing: `brickwork import` reads published networks, "
+                "else save its weights as safetensors"
             ) from error
         raise CheckpointError(f"{path} is no whole safetensors file ({error}): copy or train it again") from error
 

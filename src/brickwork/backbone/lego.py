@@ -110,17 +110,17 @@ class LegoConfig(BackboneConfig):
                 )
 
     @classmethod
-    def pg(cls, width: int, depths: tuple[int, int, int], **image: int) -> LegoConfig:
+    def pg(cls, width: int, depths: Sequence[int], **image: int) -> LegoConfig:
         """Progressive growth: windows of 4, of 16, then the whole image; depths in this order."""
         return cls._stack(width, (4, 16, 0), depths, image)
 
     @classmethod
-    def pr(cls, width: int, depths: tuple[int, int, int], **image: int) -> LegoConfig:
+    def pr(cls, width: int, depths: Sequence[int], **image: int) -> LegoConfig:
         """Progressive refinement: the whole image, windows of 16, then of 4; depths in this order."""
         return cls._stack(width, (0, 16, 4), depths, image)
 
     @classmethod
-    def u(cls, width: int, depths: tuple[int, int, int, int, int], **image: int) -> LegoConfig:
+    def u(cls, width: int, depths: Sequence[int], **image: int) -> LegoConfig:
         """U: the whole image, windows of 16, of 4, of 16, and the whole image again; depths in this order."""
         return cls._stack(width, (0, 16, 4, 16, 0), depths, image)
 

@@ -146,8 +146,12 @@ def seen(error: Tensor, windows: np.ndarray) -> Tensor:
     """Errors (B, H, W) inside the chosen windows, bool (B, N); scaled so that their mean stays an estimate of all."""
     (_, H, W), (_, N) = error.shape, windows.shape
     side = math.isqrt(N)
-    mask = torch.from_numpy(windows.astype(np.float32) / max(windows.mean(), 1 / windows.size)).to(error.device)
-    mask = mask.view(-1, side, 1, side, 1).expand(-1, -1, H // side, -1, W // side)
+    share = max(float(windows.mean()), 1 / windows.size)
+    mask = (
+        (torch.from_numpy(windows).to(error) / share)
+        .view(-1, side, 1, side, 1)
+        .expand(-1, -1, H // side, -1, W // side)
+    )
     return error * mask.reshape(error.shape)
 
 

@@ -81,7 +81,9 @@ def check_parts_config(config: PartsConfig, backbone: BackboneConfig) -> None:
                 f"parts.drop is {config.drop!r}: bricks have outputs of their own, and any first bricks are a model "
                 "without it; set it to 'none'"
             )
-        backbone.keep(range(min(2, backbone.num_parts - 1) or 1))  # says why a network cannot be cut
+        if backbone.num_parts == 1:
+            raise ConfigError(f"parts.drop is {config.drop!r}: this network is one block; set it to 'none'")
+        backbone.first(1)  # says why a network cannot be cut
 
 
 def stage_of(config: PartsConfig, num_parts: int, spent: float) -> tuple[int, float]:

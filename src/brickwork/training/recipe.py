@@ -186,10 +186,11 @@ def fit_to_data(recipe: Recipe, data: Dataset) -> Recipe:
 def differing_fields(old: Recipe, new: Recipe) -> list[str]:
     """Names of the result-changing fields in which two recipes differ, as "process.beta_max: 20.0 → 10.0".
 
-    The report never counts. Budgets do not count while the learning rate is constant: then a longer run begins with the
-    shorter one.
+    The report never counts. Budgets do not count where a longer run begins with the shorter one: while the learning
+    rate is constant and bricks are not trained one after the other.
     """
-    ignored = {"report", *(BUDGETS if old.schedule == new.schedule == "constant" else ())}
+    begins = all(r.schedule == "constant" and r.parts.supervision != "sequential" for r in (old, new))
+    ignored = {"report", *(BUDGETS if begins else ())}
     before, after = (dict(_leaves(recipe, ignored)) for recipe in (old, new))
     missing = "none"
     return [
