@@ -143,7 +143,7 @@ def draw(
         raise ArgumentError(f"labels {' '.join(labels)} with regions {surface.regions}: give one or the other")
     rows = [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
     rows = [] if regions else rows
-    wanted = [regions] if regions else [k for k in rows for _ in columns] or None
+    wanted = regions or [k for k in rows for _ in columns] or None
     images = sample(
         canvas or drawn_by, seeds=columns * max(len(rows), 1), labels=wanted, progress=True, **drawing.options()
     )
