@@ -51,6 +51,7 @@ _HOME = {
     "cost": "brickwork.counting",
     "evaluate": "brickwork.measure.evaluate",
     "from_pretrained": "brickwork.checkpoint",
+    "import_weights": "brickwork.foreign.formats",
     "load": "brickwork.checkpoint",
     "load_dataset": "brickwork.data.dataset",
     "load_heldout": "brickwork.data.dataset",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -227,6 +228,30 @@ def evaluate(
         print(f"report in {out}")
 
 
+def import_weights(file: Positional[Path], *, out: Path) -> None:
+    """Published weights of other projects as a model; nothing in their file is executed.
+
+    Args:
+        file: Weights as their authors published them: .pkl, .pth or .pt.
+        out: The model file to write, .safetensors.
+    """
+    from brickwork.backbone.presets import PRESETS
+    from brickwork.checkpoint import save
+    from brickwork.foreign.formats import import_weights as read
+
+    if out.exists() and file.exists() and out.samefile(file):
+        raise ArgumentError(f"out {out}: it is the file to import; name another one")
+    model = read(file)
+    config, (C, H, W) = model.backbone.config, model.shape
+    name = next((f" with the sizes of {name}" for name, known in PRESETS.items() if known == config), "")
+    print(f"{model.facts['design']}{name}: {config.num_parts} parts, {H}x{W}x{C}, {config.num_classes} classes")
+    save(model, out)
+    count = sum(weight.numel() for weight in model.parameters())
+    print(f"{count / 1e6:.4g} M parameters in {out} ({out.stat().st_size / 1e6:.4g} MB)")
+    guidance = " --guidance 1.5" if model.num_classes else ""
+    print(f"draw: brickwork sample {shlex.quote(str(out))} --solver heun --steps 18{guidance}")
+
+
 VERBS: dict[str, Callable[..., int | None]] = {
     "list": print_list,
     "macs": print_macs,
@@ -234,6 +259,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "sample": draw,
     "info": print_info,
     "eval": evaluate,
+    "import": import_weights,
 }
 
 

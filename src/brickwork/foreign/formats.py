@@ -1,0 +1,97 @@
+"""Networks of other projects as models of ours: one row a design, recognised by the names of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brickwork.backbone.base import Backbone
+from brickwork.checkpoint import file_digest
+from brickwork.codec.base import Pixels
+from brickwork.errors import BrickworkError, CheckpointError
+from brickwork.foreign import lego
+from brickwork.foreign.pickles import quote
+from brickwork.foreign.weights import Weights, read_weights
+from brickwork.model import Model
+from brickwork.sampling.process import NoiseProcess
+from brickwork.sampling.target import Target
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one project names its tensors.
+
+    Attributes:
+        source: The design and its paper, for a person.
+        recognises: Whether the names are those of this design.
+        convert: The backbone with the weights, what noised its images, and what it predicts. Raises BrickworkError
+            where a tensor is missing, left over or of another shape.
+    """
+
+    source: str
+    recognises: Callable[[Weights], bool]
+    convert: Callable[[Weights], tuple[Backbone, NoiseProcess, Target]]
+
+
+FORMATS: dict[str, Format] = {
+    "lego": Format("LEGO (Zheng et al. 2024, arXiv 2310.06389)", lego.recognises, lego.convert),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A published network in our form, apart from what its numbers mean as pictures.
+
+    Attributes:
+        format: Name of its row in ``FORMATS``.
+        facts: Where it came from, JSON-like.
+    """
+
+    format: str
+    backbone: Backbone
+    process: NoiseProcess
+    target: Target
+    facts: Mapping[str, Any]
+
+
+def read_network(path: str | Path) -> Network:
+    """The network in a file of published weights, whatever its images are: pixels, or latents of some autoencoder.
+
+    Nothing in the file is executed. Weights become float32, on the CPU.
+
+    Raises:
+        CheckpointError: No such file, not whole, of no known design, or with tensors that do not fit its design.
+    """
+    path = Path(path)
+    weights = read_weights(path)
+    name = next((name for name, row in FORMATS.items() if row.recognises(weights)), None)
+    if name is None:
+        example = quote(next(iter(weights.tensors)))
+        raise CheckpointError(
+            f"{path}: its tensors ({example}, ...) are of no network that is known; known are {', '.join(FORMATS)}"
+        )
+    try:
+        backbone, process, target = FORMATS[name].convert(weights)
+    except BrickworkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    facts = {"imported": path.name, "source_sha256": file_digest(path), "design": FORMATS[name].source}
+    return Network(name, backbone.eval().requires_grad_(False), process, target, facts)
+
+
+def import_weights(path: str | Path) -> Model:
+    """A published model of pixels: a denoiser, ready to draw or to save.
+
+    Raises:
+        CheckpointError: As ``read_network``; or the network draws latents.
+    """
+    network = read_network(path)
+    config = network.backbone.config
+    if config.channels not in (1, 3):
+        raise CheckpointError(
+            f"{path}: its network draws latents, {config.channels} channels of {config.size}x{config.size}, and no "
+            "codec turns them into pictures yet: brickwork.foreign.formats.read_network gives the network alone"
+        )
+    codec = Pixels(num_channels=config.channels)
+    return Model(network.backbone, network.process, network.target, codec, facts=dict(network.facts)).eval()

@@ -1,0 +1,208 @@
+"""The published LEGO networks as ours. Zheng et al. 2024, arXiv 2310.06389; github.com/JegZheng/LEGODiffusion.
+
+The three released files, LEGO-L-PG-64.pkl, LEGO-L-PR-64.pkl and LEGO-XL-U-256.pkl, are plain pickles of a table whose
+``ema`` is a module in EDM's wrapping: its network is under ``model``, and the bricks of that under ``model`` again. The
+names below are the keys of that code's state dict, got by running it; brick k is ``model.model.k``. What differs:
+
+- ``x_embedder.proj`` is a convolution with the stride of its kernel: ours is linear on (channel, row, column).
+- ``y_embedder.embedding_table`` is a linear layer on the one-hot label: ours is its transpose, a row a class.
+- ``pos_embed`` is a fixed table: ours is computed, and the file's must be equal to it.
+- ``map_augment`` takes augmentation labels in training; pictures are drawn without, so it is left out.
+
+Everything else is the same under another name. Sizes are read from shapes. The number of heads is in no shape: it is
+the attribute that the pickled attention has, and in a state dict, which has no attributes, that of the published width.
+"""
+
+from __future__ import annotations
+
+import re
+from math import isqrt
+
+import torch
+from torch import Tensor
+
+from brickwork.backbone.base import Backbone
+from brickwork.backbone.lego import Brick, BrickConfig, LegoConfig, window_positions
+from brickwork.errors import CheckpointError
+from brickwork.foreign.pickles import quote
+from brickwork.foreign.torchfile import Stored
+from brickwork.foreign.weights import Weights
+from brickwork.sampling.process import Edm, NoiseProcess
+from brickwork.sampling.target import EdmF, Target
+
+HEADS = {384: 6, 1024: 16, 1152: 16}
+"""Heads of the published widths S, L and XL."""
+
+_START = "model.0.x_embedder.proj.weight"
+_NAMES = {
+    r"time\.first": r"t_embedder.mlp.0",
+    r"time\.second": r"t_embedder.mlp.2",
+    r"label": r"y_embedder.embedding_table",
+    r"bricks\.(\d+)\.embed": r"model.\1.x_embedder.proj",
+    r"bricks\.(\d+)\.blocks\.(\d+)\.attention\.(qkv|proj)": r"model.\1.blocks.\2.attn.\3",
+    r"bricks\.(\d+)\.blocks\.(\d+)\.mlp\.widen": r"model.\1.blocks.\2.mlp.fc1",
+    r"bricks\.(\d+)\.blocks\.(\d+)\.mlp\.narrow": r"model.\1.blocks.\2.mlp.fc2",
+    r"bricks\.(\d+)\.blocks\.(\d+)\.modulation": r"model.\1.blocks.\2.adaLN_modulation.1",
+    r"bricks\.(\d+)\.final\.modulation": r"model.\1.final_layer.adaLN_modulation.1",
+    r"bricks\.(\d+)\.final\.linear": r"model.\1.final_layer.linear",
+}  # ours → theirs, without .weight and .bias
+
+
+def recognises(weights: Weights) -> bool:
+    """Whether there are bricks, each with an embedding of patches of its own, and a time embedding that they share."""
+    start = _prefix(weights)
+    return start is not None and f"{start}t_embedder.mlp.0.weight" in weights.tensors
+
+
+def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Target]:
+    """The network with every weight of the file; EDM's process and target, of the file's sigma_data or of 0.5.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over, or of a shape or kind that does not fit the others.
+        ConfigError: Sizes that no network can have.
+    """
+    prefix = _prefix(weights)
+    assert prefix is not None
+    source = _Source(weights, prefix)
+    config = _config(source)
+    with torch.device("meta"):
+        lego = config.build()
+    theirs = {ours: _theirs(ours) for ours in lego.state_dict()}
+    tables = {f"model.{k}.pos_embed" for k in range(config.num_parts)}
+    left_out = {"map_augment.weight", "map_augment.bias"}
+    if extra := sorted(set(source.names) - set(theirs.values()) - tables - left_out):
+        raise CheckpointError(
+            f"its tensor {quote(extra[0])} is none of a LEGO network's ({len(extra)} such): another design?"
+        )
+    lego.load_state_dict(
+        {ours: _adapt(source, ours, theirs[ours], meta.shape) for ours, meta in lego.state_dict().items()}, assign=True
+    )
+    for k, brick in enumerate(lego.bricks):
+        assert isinstance(brick, Brick)
+        brick.position = _position(source, k, brick)
+    sigma_data = weights.attributes.get(prefix.removesuffix("model.") + "sigma_data", 0.5)
+    if not isinstance(sigma_data, float):
+        raise CheckpointError(f"its sigma_data is {quote(sigma_data)}: it must be a number such as 0.5")
+    return lego, Edm(sigma_data=sigma_data), EdmF(sigma_data=sigma_data)
+
+
+def _prefix(weights: Weights) -> str | None:
+    """What stands before the names: "model." in EDM's wrapping, nothing for the bare network's state dict."""
+    return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
+
+
+def _theirs(ours: str) -> str:
+    """Their name of a weight of ours."""
+    stem, _, kind = ours.rpartition(".")
+    for pattern, name in _NAMES.items():
+        if match := re.fullmatch(pattern, stem):
+            return f"{match.expand(name)}.{kind}"
+    raise AssertionError(f"{ours} has no name in the published files")
+
+
+class _Source:
+    """The file's tensors and attributes, by names without the prefix."""
+
+    def __init__(self, weights: Weights, prefix: str) -> None:
+        self.weights, self.prefix = weights, prefix
+        self.names = [name.removeprefix(prefix) for name in weights.tensors if name.startswith(prefix)]
+        if outside := [name for name in weights.tensors if not name.startswith(prefix)]:
+            raise CheckpointError(f"its tensor {quote(outside[0])} is none of a LEGO network's: another design?")
+
+    def stored(self, name: str, axes: int) -> Stored:
+        """A tensor of so many axes, none of them empty, that holds real numbers."""
+        stored = self.weights.tensors.get(self.prefix + name)
+        if stored is None:
+            raise CheckpointError(f"it lacks {name}, which every LEGO network of its sizes has; download it again")
+        if len(stored.shape) != axes or not all(stored.shape) or not stored.dtype.is_floating_point:
+            raise CheckpointError(
+                f"its {name} is {stored.dtype} of shape {stored.shape}: it must be of {axes} axes and real numbers"
+            )
+        return stored
+
+    def whole(self, name: str) -> int | None:
+        """An attribute that is a whole number; None without."""
+        value = self.weights.attributes.get(self.prefix + name)
+        return value if type(value) is int else None
+
+    def count(self, start: str) -> int:
+        """How many children a list of modules has: the numbers that follow ``start`` in names."""
+        numbers = {m[1] for name in self.names if (m := re.match(rf"{re.escape(start)}(\d{{1,4}})\.", name))}
+        return next((n for n in range(len(numbers)) if str(n) not in numbers), len(numbers))
+
+
+def _config(source: _Source) -> LegoConfig:
+    """Sizes, from shapes; what they leave open, from attributes."""
+    bricks = [_brick(source, k) for k in range(source.count("model."))]
+    channels = source.stored(_START, 4).shape[1] - 2  # two coordinates
+    size = max(brick.window for brick in bricks)
+    labels = "y_embedder.embedding_table.weight"
+    hidden, width = source.stored("model.0.blocks.0.mlp.fc1.weight", 2).shape
+    return LegoConfig(
+        size=size,
+        channels=channels,
+        num_classes=source.stored(labels, 2).shape[1] if labels in source.names else 0,
+        bricks=tuple(
+            BrickConfig(
+                window=0 if brick.window == size else brick.window,
+                patch=brick.patch,
+                width=brick.width,
+                heads=brick.heads,
+                depth=brick.depth,
+            )
+            for brick in bricks
+        ),
+        vector_width=source.stored("t_embedder.mlp.0.weight", 2).shape[0],
+        mlp_ratio=hidden // width,
+    )
+
+
+def _brick(source: _Source, k: int) -> BrickConfig:
+    """One brick; its window from the number of places in its table."""
+    width, _, patch, _ = source.stored(f"model.{k}.x_embedder.proj.weight", 4).shape
+    places = source.stored(f"model.{k}.pos_embed", 3).shape[1]
+    if isqrt(places) ** 2 != places:
+        raise CheckpointError(f"its model.{k}.pos_embed has {places} places: windows are squares")
+    heads = source.whole(f"model.{k}.blocks.0.attn.num_heads") or HEADS.get(width)
+    if heads is None:
+        raise CheckpointError(
+            f"its brick {k} is {width} wide and nothing in it says its heads: give the pickled network rather than its "
+            f"state dict, whose heads are known for widths {', '.join(map(str, HEADS))} alone"
+        )
+    return BrickConfig(
+        window=isqrt(places) * patch,
+        patch=patch,
+        width=width,
+        heads=heads,
+        depth=max(1, source.count(f"model.{k}.blocks.")),
+    )
+
+
+def _adapt(source: _Source, ours: str, theirs: str, shape: torch.Size) -> Tensor:
+    """A weight in our layout, float32."""
+    axes = 4 if ours.endswith("embed.weight") else len(shape)
+    stored = source.stored(theirs, axes)
+    found = stored.shape
+    if axes == 4:
+        found = (found[0], found[1] * found[2] * found[3])
+    elif ours == "label.weight":
+        found = found[::-1]
+    if found != tuple(shape):
+        raise CheckpointError(
+            f"its {theirs} is of shape {stored.shape}: by its other sizes it must make {tuple(shape)}; another design?"
+        )
+    tensor = stored.read().float()
+    return tensor.T.contiguous() if ours == "label.weight" else tensor.reshape(shape)
+
+
+def _position(source: _Source, k: int, brick: Brick) -> Tensor:
+    """Our table of places, once the file's is found to be the same."""
+    width = brick.brick.width
+    stored = source.stored(f"model.{k}.pos_embed", 3)
+    table = window_positions(brick.trained_grid, brick.trained_grid, width)
+    if stored.shape != (1, *table.shape):
+        raise CheckpointError(f"its model.{k}.pos_embed is of shape {stored.shape}: it must be {(1, *table.shape)}")
+    # Rounded to float16 where the file is; angles of up to 32 tokens are good to 1e-5 in float32.
+    if not torch.allclose(stored.read().float()[0], table, rtol=0, atol=1e-3):
+        raise CheckpointError(f"its model.{k}.pos_embed is not the table of sines that was published: it was changed")
+    return table

@@ -1,0 +1,430 @@
+"""A pickle read as data: its opcodes are followed on a stack, and nothing that it names is imported, built or called.
+
+A class or function that a pickle names becomes a :class:`Global`, two strings; what it would make becomes a
+:class:`Record` of its arguments and state. Only the names in a caller's table of constructors, all of them functions of
+ours, make something else. Byte strings stay slices of the file.
+
+What the file can cost is bounded: by a budget of opcodes and text, and because nothing here recurses, keeps a dict key
+other than text and whole numbers, or prints what it read.
+
+Source of the opcodes: ``pickletools`` of the standard library, whose table gives their names and arguments.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from brickwork.errors import CheckpointError
+
+MAX_OPERATIONS = 2_000_000
+"""Opcodes of one file; the largest published networks have about a hundred thousand."""
+MAX_TEXT = 16 * 2**20
+"""Bytes of text and numbers of one file, all together."""
+MAX_LINE = 4096
+MAX_WHOLE = 16
+"""Bytes of the longest whole number."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """A class or function that a pickle names; never looked up."""
+
+    module: str
+    name: str
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class Record:
+    """What a pickle would have made by a call of ``kind``: kept as what it was told."""
+
+    kind: Any
+    args: Any
+    state: Any = None
+    items: dict[str | int, Any] = field(default_factory=dict)
+    entries: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Budget:
+    """What is left to spend on one file, over all pickles in it."""
+
+    operations: int = MAX_OPERATIONS
+    text: int = MAX_TEXT
+
+    def step(self) -> None:
+        """Take one opcode; raises CheckpointError where none is left."""
+        self.operations -= 1
+        if self.operations < 0:
+            raise CheckpointError(f"it has more than {MAX_OPERATIONS:,} opcodes: no network needs as many")
+
+    def read(self, text: int) -> None:
+        """Take so many bytes of text; raises CheckpointError where as many are not left."""
+        self.text -= text
+        if self.text < 0:
+            raise CheckpointError(f"it has more than {MAX_TEXT // 2**20} MiB of text: no network needs as much")
+
+
+Constructor = Callable[[tuple[Any, ...]], Any]
+"""Makes something of ours from the arguments that a pickle gives to a name."""
+Constructors = Mapping[tuple[str, str], Constructor]
+
+
+def quote(text: object) -> str:
+    """A word of the file for a message: on one line, printable and short."""
+    shown = repr(text) if isinstance(text, str | int | float) else f"a {type(text).__name__}"
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def fill(target: dict[str | int, Any], pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Set items. Keys other than text and whole numbers are left out: no weights are found under them."""
+    for key, value in pairs:
+        if type(key) is str or (type(key) is int and abs(key) < 2**63):
+            target[key] = value
+
+
+class Machine:
+    """Follows one pickle.
+
+    Args:
+        view: The bytes.
+        constructors: What to make under which (module, name); everything else becomes a Record.
+        persistent: What stands for a persistent id, or raises.
+        budget: What may be spent.
+    """
+
+    def __init__(
+        self, view: memoryview, constructors: Constructors, persistent: Callable[[Any], Any], budget: Budget
+    ) -> None:
+        self.view, self.constructors, self.persistent, self.budget = view, constructors, persistent, budget
+        self.at = 0
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, start: int) -> tuple[Any, int]:
+        """The object of the pickle that begins at ``start``, and where the bytes after it begin.
+
+        Raises:
+            CheckpointError: No pickle, not whole, or over the budget.
+        """
+        self.at = start
+        while True:
+            begin = self.at
+            op = _OPCODES.get(chr(self.take(1)[0]))
+            if op is None:
+                raise CheckpointError(
+                    f"byte {begin} is no opcode: it is no pickle, or a damaged one; download it again"
+                )
+            self.budget.step()
+            argument = self.argument(op)
+            if op.name == "STOP":
+                return self.pop(), self.at
+            if op.name in _VALUES:
+                try:
+                    self.push(_VALUES[op.name](argument))
+                except (ValueError, struct.error):
+                    raise CheckpointError(
+                        f"opcode {op.name} at byte {begin} has no valid argument: it is damaged; download it again"
+                    ) from None
+            else:
+                _ACTIONS[op.name](self, argument)
+
+    # ---- the file ---------------------------------------------------------------------------------------------------
+
+    def take(self, count: int) -> memoryview:
+        """The next bytes, uncopied."""
+        begin, self.at = self.at, self.at + count
+        if count < 0 or self.at > len(self.view):
+            raise CheckpointError(f"it is not whole: it ends within what began at byte {begin}; download it again")
+        return self.view[begin : self.at]
+
+    def line(self) -> memoryview:
+        """The bytes before the next newline."""
+        begin = self.at
+        length = bytes(self.view[begin : begin + MAX_LINE]).find(b"\n")
+        if length < 0:
+            raise CheckpointError(
+                f"the line at byte {begin} does not end: it is no pickle, or not whole; download it again"
+            )
+        self.at += length + 1
+        self.budget.read(length)
+        return self.view[begin : begin + length]
+
+    def argument(self, op: pickletools.OpcodeInfo) -> memoryview:
+        """An opcode's argument, as bytes; of two lines, the first."""
+        length = op.arg.n if op.arg else 0
+        if length == pickletools.UP_TO_NEWLINE:
+            return self.line()
+        if length < 0:
+            length = int.from_bytes(self.take(_LENGTHS[length]), "little")
+        if op.name not in _BYTES:
+            self.budget.read(length)
+        return self.take(length)
+
+    # ---- the stack --------------------------------------------------------------------------------------------------
+
+    def push(self, value: Any) -> None:
+        """Put a value on the stack, which marks exchange."""
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        """Take the top of the stack."""
+        if not self.stack:
+            raise CheckpointError(f"its stack is empty at byte {self.at}: it is damaged; download it again")
+        return self.stack.pop()
+
+    def top(self) -> Any:
+        """See the top of the stack."""
+        self.push(value := self.pop())
+        return value
+
+    def pop_mark(self) -> list[Any]:
+        """Take everything down to the last mark."""
+        if not self.marks:
+            raise CheckpointError(f"it lacks a mark at byte {self.at}: it is damaged; download it again")
+        items, self.stack = self.stack, self.marks.pop()
+        return items
+
+    def recall(self, index: int) -> None:
+        """Push what was remembered under a number."""
+        if index not in self.memo:
+            raise CheckpointError(f"it recalls what it never kept, at byte {self.at}: it is damaged; download it again")
+        self.push(self.memo[index])
+
+    # ---- making things ----------------------------------------------------------------------------------------------
+
+    def name(self, module: Any, name: Any) -> None:
+        """Push a Global of two texts."""
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise CheckpointError(
+                f"it names something by other than text, at byte {self.at}: it is damaged; download it again"
+            )
+        self.push(Global(module, name))
+
+    def make(self, kind: Any, args: Any) -> None:
+        """Push what one of our constructors makes of the arguments; a Record where there is none."""
+        named = isinstance(kind, Global) and isinstance(args, tuple)
+        constructor = self.constructors.get((kind.module, kind.name)) if named else None
+        self.push(Record(kind, args) if constructor is None else constructor(args))
+
+    def make_of_two(self, argument: memoryview) -> None:
+        """REDUCE, NEWOBJ: arguments on top of what is called with them."""
+        args = self.pop()
+        self.make(self.pop(), args)
+
+    def make_of_marked(self, argument: memoryview) -> None:
+        """OBJ: a class and its arguments since the mark."""
+        kind, *args = self.pop_mark() or [None]
+        self.make(kind, tuple(args))
+
+    def make_named(self, argument: memoryview) -> None:
+        """INST: the class in two lines, its arguments since the mark."""
+        self.name(_latin(argument), _latin(self.line()))
+        kind = self.pop()
+        self.make(kind, tuple(self.pop_mark()))
+
+    def make_with_keywords(self, argument: memoryview) -> None:
+        """NEWOBJ_EX: class, arguments, keyword arguments."""
+        keywords, args = self.pop(), self.pop()
+        self.push(Record(self.pop(), (args, keywords)))
+
+    def set_state(self, argument: memoryview) -> None:
+        """BUILD: a Record keeps its state; what is ours needs none."""
+        state, target = self.pop(), self.top()
+        if isinstance(target, Record):
+            target.state = state
+
+    def set_items(self, items: list[Any]) -> None:
+        """SETITEM, SETITEMS: keys and values in turn, into what is then on top."""
+        target = self.top()
+        target = target.items if isinstance(target, Record) else target
+        if not isinstance(target, dict) or len(items) % 2:
+            raise CheckpointError(
+                f"it sets items of what has none, at byte {self.at}: it is damaged; download it again"
+            )
+        fill(target, zip(items[::2], items[1::2], strict=True))
+
+    def extend(self, items: list[Any]) -> None:
+        """APPEND, APPENDS, ADDITEMS: into what is then on top."""
+        target = self.top()
+        target = target.entries if isinstance(target, Record) else target
+        if not isinstance(target, list):
+            raise CheckpointError(f"it appends to what is no list, at byte {self.at}: it is damaged; download it again")
+        target.extend(items)
+
+    def push_dict(self, argument: memoryview) -> None:
+        """DICT: keys and values since the mark."""
+        items = self.pop_mark()
+        self.push({})
+        self.set_items(items)
+
+    def mark(self, argument: memoryview) -> None:
+        """MARK: a stack on the stack."""
+        self.marks.append(self.stack)
+        self.stack = []
+
+    def drop(self, argument: memoryview) -> None:
+        """POP: a value, or a mark where there is none."""
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.pop_mark()
+
+    def drop_marked(self, argument: memoryview) -> None:
+        """POP_MARK: everything down to the last mark."""
+        self.pop_mark()
+
+    def push_tuple(self, count: int) -> None:
+        """TUPLE1, TUPLE2, TUPLE3."""
+        items = [self.pop() for _ in range(count)]
+        self.push(tuple(reversed(items)))
+
+    def keep(self, index: int) -> None:
+        """Remember the top of the stack under a number."""
+        self.memo[index] = self.top()
+
+    def named_by_stack(self, argument: memoryview) -> None:
+        """STACK_GLOBAL: module and name, two texts on the stack."""
+        name = self.pop()
+        self.name(self.pop(), name)
+
+    def check_protocol(self, argument: memoryview) -> None:
+        """PROTO: up to 5."""
+        if argument[0] > 5:
+            raise CheckpointError(
+                f"it is of pickle protocol {argument[0]}; protocols up to 5 are known: save it again with one of them"
+            )
+
+
+def _signed(argument: memoryview) -> int:
+    if len(argument) > MAX_WHOLE:
+        raise ValueError
+    return int.from_bytes(argument, "little", signed=True)
+
+
+def _unsigned(argument: memoryview) -> int:
+    return int.from_bytes(argument, "little")
+
+
+def _decimal(argument: memoryview) -> int | bool:
+    """Of the text protocol, where 00 and 01 are false and true, and an L may follow."""
+    text = _latin(argument)
+    if len(text) > 2 * MAX_WHOLE:
+        raise ValueError
+    return {"00": False, "01": True}[text] if text in ("00", "01") else int(text.rstrip("L"))
+
+
+def _latin(argument: memoryview) -> str:
+    return bytes(argument).decode("latin-1")
+
+
+def _utf8(argument: memoryview) -> str:
+    return bytes(argument).decode("utf-8", "surrogatepass")
+
+
+def _quoted(argument: memoryview) -> str:
+    """Text of Python 2 between quotes; escapes stay as they are written."""
+    text = bytes(argument)
+    if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
+        raise ValueError
+    return text[1:-1].decode("latin-1")
+
+
+def _index(argument: memoryview) -> int:
+    text = _latin(argument)
+    if not text.isdecimal() or len(text) > 10:
+        raise CheckpointError(
+            f"it keeps something under {quote(text)}, which is no number: it is damaged; download it again"
+        )
+    return int(text)
+
+
+def _forbidden(what: str) -> Callable[[Machine, memoryview], None]:
+    def act(machine: Machine, argument: memoryview) -> None:
+        raise CheckpointError(f"it uses {what}, at byte {machine.at}: nothing outside the file is read")
+
+    return act
+
+
+_OPCODES = {op.code: op for op in pickletools.opcodes}
+_LENGTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}  # bytes of an argument's length
+_BYTES = ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8")
+
+_VALUES: dict[str, Callable[[memoryview], Any]] = {
+    "NONE": lambda _: None,
+    "NEWTRUE": lambda _: True,
+    "NEWFALSE": lambda _: False,
+    "EMPTY_TUPLE": lambda _: (),
+    "EMPTY_LIST": lambda _: [],
+    "EMPTY_DICT": lambda _: {},
+    "EMPTY_SET": lambda _: [],  # sets are lists here, so that nothing is hashed
+    "INT": _decimal,
+    "LONG": _decimal,
+    "BININT": _signed,
+    "BININT1": _unsigned,
+    "BININT2": _unsigned,
+    "LONG1": _signed,
+    "LONG4": _signed,
+    "FLOAT": lambda argument: float(_latin(argument)),
+    "BINFLOAT": lambda argument: struct.unpack(">d", argument)[0],
+    "STRING": _quoted,
+    "BINSTRING": _latin,
+    "SHORT_BINSTRING": _latin,
+    "UNICODE": lambda argument: bytes(argument).decode("raw-unicode-escape"),
+    "SHORT_BINUNICODE": _utf8,
+    "BINUNICODE": _utf8,
+    "BINUNICODE8": _utf8,
+    **dict.fromkeys(_BYTES, lambda argument: argument),
+}
+
+_ACTIONS: dict[str, Callable[[Machine, memoryview], None]] = {
+    "PROTO": Machine.check_protocol,
+    "FRAME": lambda machine, _: None,
+    "MARK": Machine.mark,
+    "POP": Machine.drop,
+    "POP_MARK": Machine.drop_marked,
+    "DUP": lambda machine, _: machine.push(machine.top()),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_mark())),
+    "TUPLE1": lambda machine, _: machine.push_tuple(1),
+    "TUPLE2": lambda machine, _: machine.push_tuple(2),
+    "TUPLE3": lambda machine, _: machine.push_tuple(3),
+    "LIST": lambda machine, _: machine.push(machine.pop_mark()),
+    "FROZENSET": lambda machine, _: machine.push(machine.pop_mark()),
+    "DICT": Machine.push_dict,
+    "APPEND": lambda machine, _: machine.extend([machine.pop()]),
+    "APPENDS": lambda machine, _: machine.extend(machine.pop_mark()),
+    "ADDITEMS": lambda machine, _: machine.extend(machine.pop_mark()),
+    "SETITEM": lambda machine, _: machine.set_items([machine.pop(), machine.pop()][::-1]),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_mark()),
+    "PUT": lambda machine, argument: machine.keep(_index(argument)),
+    "BINPUT": lambda machine, argument: machine.keep(_unsigned(argument)),
+    "LONG_BINPUT": lambda machine, argument: machine.keep(_unsigned(argument)),
+    "MEMOIZE": lambda machine, _: machine.keep(len(machine.memo)),
+    "GET": lambda machine, argument: machine.recall(_index(argument)),
+    "BINGET": lambda machine, argument: machine.recall(_unsigned(argument)),
+    "LONG_BINGET": lambda machine, argument: machine.recall(_unsigned(argument)),
+    "GLOBAL": lambda machine, argument: machine.name(_latin(argument), _latin(machine.line())),
+    "STACK_GLOBAL": Machine.named_by_stack,
+    "REDUCE": Machine.make_of_two,
+    "NEWOBJ": Machine.make_of_two,
+    "NEWOBJ_EX": Machine.make_with_keywords,
+    "OBJ": Machine.make_of_marked,
+    "INST": Machine.make_named,
+    "BUILD": Machine.set_state,
+    "PERSID": lambda machine, argument: machine.push(machine.persistent(_latin(argument))),
+    "BINPERSID": lambda machine, _: machine.push(machine.persistent(machine.pop())),
+    "EXT1": _forbidden("the extension registry of Python"),
+    "EXT2": _forbidden("the extension registry of Python"),
+    "EXT4": _forbidden("the extension registry of Python"),
+    "NEXT_BUFFER": _forbidden("a buffer kept elsewhere"),
+    "READONLY_BUFFER": _forbidden("a buffer kept elsewhere"),
+}

@@ -1,0 +1,337 @@
+"""Files of torch tensors, read without torch's unpickler: both formats of torch.save, and plain pickles.
+
+The result is the tree of a pickle, with :class:`Stored` tensors in it, which are read from the file when asked for.
+
+- torch.save since 1.6: a zip file of ``data.pkl`` and the bytes of each storage, ``data/0``, ``data/1``, ...
+- torch.save before: one pickle after the other (a magic number, a version, facts of the machine, the object, the keys
+  of its storages), then for each key the number of elements and the bytes.
+- ``pickle.dump`` of modules: each storage is a byte string, itself a whole file of the second kind.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from brickwork.errors import CheckpointError
+from brickwork.foreign.archive import read_entries
+from brickwork.foreign.pickles import Budget, Constructor, Global, Machine, Record, fill, quote
+
+MAX_NESTING = 2
+"""Files within files; storages in a plain pickle are one deep."""
+MAX_AXES = 16
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_VERSION = 1001
+
+_DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, name)
+    for name in (
+        *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+        *("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool", "complex64", "complex128"),
+    )
+}
+_STORAGES: dict[str, torch.dtype] = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
+    "UntypedStorage": torch.uint8,
+}
+
+
+@dataclass(eq=False, repr=False)
+class Storage:
+    """Numbers of one dtype in the file; ``data`` is None until its place is known."""
+
+    dtype: torch.dtype
+    numel: int
+    data: memoryview | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """What the numbers take."""
+        return self.numel * self.dtype.itemsize
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Stored:
+    """A tensor in the file: a shape over a storage, which holds all of it.
+
+    Attributes:
+        offset: Of the first element, in elements of ``dtype``.
+        stride: From one element to the next along each axis.
+    """
+
+    storage: Storage
+    dtype: torch.dtype
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes once it is read."""
+        return _product(self.shape) * self.dtype.itemsize
+
+    def read(self) -> Tensor:
+        """A copy of its numbers alone, contiguous."""
+        if not self.num_bytes:
+            return torch.empty(self.shape, dtype=self.dtype)
+        size, data = self.dtype.itemsize, self.storage.data
+        assert data is not None
+        count = 1 + _reach(self.shape, self.stride)
+        # Copied before it is seen as numbers: in the file they may lie at any byte.
+        raw = torch.frombuffer(data, dtype=torch.uint8, count=count * size, offset=self.offset * size).clone()
+        return raw.view(self.dtype).as_strided(self.shape, self.stride).contiguous()
+
+
+def read_tree(path: str | Path) -> Any:
+    """What a file of torch's holds: dicts, lists, tuples, text, numbers, byte strings, Records and Stored tensors.
+
+    Nothing in the file is executed and nothing that it names is imported. The file is mapped, not loaded, and must not
+    change while tensors are read from it.
+
+    Raises:
+        CheckpointError: Missing, no such file, not whole, or asking for more than a network needs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no file {path}: give a file of published weights, as .pkl, .pth or .pt")
+    try:
+        with path.open("rb") as file:
+            # A private copy on write: torch wants memory that could be written to. Nothing is written.
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
+        raise CheckpointError(f"cannot read {path}: {reason}; download it again") from error
+    try:
+        if bytes(view[8:10]) == b'{"':
+            raise CheckpointError(
+                "it is a safetensors file, which needs no import: published weights come as .pkl, .pth or .pt"
+            )
+        return _parse(view, Budget(), 0)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _parse(view: memoryview, budget: Budget, nesting: int) -> Any:
+    """A whole file of any kind."""
+    constructors = {**_CONSTRUCTORS, ("torch.storage", "_load_from_bytes"): _nested(budget, nesting)}
+    if bytes(view[:4]) == b"PK\x03\x04":
+        return _read_zip(view, constructors, budget)
+    first, at = Machine(view, constructors, _no_reference, budget).run(0)
+    return _read_legacy(view, at, constructors, budget) if type(first) is int and first == _MAGIC else first
+
+
+def _read_zip(view: memoryview, constructors: dict[tuple[str, str], Constructor], budget: Budget) -> Any:
+    """torch.save since 1.6."""
+    entries = read_entries(view)
+    names = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(names) != 1:
+        raise CheckpointError(
+            f"it is a zip file with {len(names)} data.pkl: one of torch.save has one; unpack it and give what is in it"
+        )
+    prefix = names[0].removesuffix("data.pkl")
+    if bytes(entries.get(f"{prefix}byteorder", b"little")) != b"little":
+        raise CheckpointError("it was written on a big-endian machine: load and save it on a little-endian one")
+
+    def storage(reference: Any) -> Storage:
+        key, found = _storage_of(reference)
+        name = f"{prefix}data/{key}"
+        if name not in entries:
+            raise CheckpointError(f"it lacks the storage {quote(key)} that its tensors are in; download it again")
+        found.data = entries[name]
+        return _filled(found, key)
+
+    return Machine(entries[names[0]], constructors, storage, budget).run(0)[0]
+
+
+def _read_legacy(view: memoryview, at: int, constructors: dict[tuple[str, str], Constructor], budget: Budget) -> Any:
+    """torch.save before 1.6, after its magic number."""
+    storages: dict[str, Storage] = {}
+
+    def storage(reference: Any) -> Storage:
+        key, found = _storage_of(reference)
+        known = storages.setdefault(key, found)
+        if (known.dtype, known.numel) != (found.dtype, found.numel):
+            raise CheckpointError(
+                f"its storage {quote(key)} is said to be two things: it is damaged; download it again"
+            )
+        return known
+
+    def run() -> Any:
+        nonlocal at
+        result, at = Machine(view, constructors, storage, budget).run(at)
+        return result
+
+    if (version := run()) != _VERSION:
+        raise CheckpointError(
+            f"it is of torch's old format in version {quote(version)}; {_VERSION} is known: save it with newer torch"
+        )
+    facts = run()
+    if isinstance(facts, dict) and facts.get("little_endian") is False:
+        raise CheckpointError("it was written on a big-endian machine: load and save it on a little-endian one")
+    tree, keys = run(), run()
+    for key in keys if isinstance(keys, list) else []:
+        found = storages.get(key) if isinstance(key, str) else None
+        count = int.from_bytes(view[at : at + 8], "little")
+        if found is None or count != found.numel or found.data is not None:
+            raise CheckpointError(
+                f"its storage {quote(key)} is none that its tensors are in: it is damaged; download it again"
+            )
+        found.data = view[at + 8 : at + 8 + found.num_bytes]
+        at += 8 + found.num_bytes
+    for key, found in storages.items():
+        if found.data is None:
+            raise CheckpointError(f"it lacks the storage {quote(key)} that its tensors are in; download it again")
+        _filled(found, key)
+    return tree
+
+
+def _storage_of(reference: Any) -> tuple[str, Storage]:
+    """Key and storage of a persistent id; where the numbers lie is yet to be said."""
+    match reference:
+        case ("storage", Global(_, name), str(key), _, int(numel), *view) if name in _STORAGES and numel >= 0:
+            if any(part is not None for part in view):
+                raise CheckpointError(
+                    f"its storage {quote(key)} is a part of another, as of torch before 0.4: save it with newer torch"
+                )
+            return key, Storage(_STORAGES[name], numel)
+    raise CheckpointError("it refers to something outside that is no storage of numbers: only such are read")
+
+
+def _filled(storage: Storage, key: str) -> Storage:
+    if storage.data is None or len(storage.data) != storage.num_bytes:
+        raise CheckpointError(
+            f"its storage {quote(key)} is not of the {storage.num_bytes} bytes it should be; download it again"
+        )
+    return storage
+
+
+def _no_reference(reference: Any) -> Any:
+    raise CheckpointError("it refers to something outside itself: a plain pickle has all in it")
+
+
+# ---- what a pickle may make -----------------------------------------------------------------------------------------
+
+
+def _nested(budget: Budget, nesting: int) -> Constructor:
+    """A storage in a byte string that is a file of its own."""
+
+    def load(args: tuple[Any, ...]) -> Storage:
+        if not (len(args) == 1 and isinstance(args[0], memoryview)):
+            raise CheckpointError("a storage in it is no byte string: save it again with pickle protocol 3 or higher")
+        if nesting >= MAX_NESTING:
+            raise CheckpointError(f"it nests files in files more than {MAX_NESTING} deep: no network does")
+        storage = _parse(args[0], budget, nesting + 1)
+        if not isinstance(storage, Storage):
+            raise CheckpointError("a byte string in it holds no storage of numbers: it is damaged; download it again")
+        return storage
+
+    return load
+
+
+def _tensor(args: tuple[Any, ...]) -> Stored:
+    """torch._utils._rebuild_tensor and its second form: storage, offset, size, stride, and what training needs."""
+    match args:
+        case (Storage() as storage, int(offset), tuple() as shape, tuple() as stride, *_):
+            return _stored(storage, storage.dtype, offset, shape, stride)
+    raise CheckpointError(
+        "a tensor in it is not made of a storage, an offset, a size and a stride: it is damaged; download it again"
+    )
+
+
+def _tensor_of_dtype(args: tuple[Any, ...]) -> Stored:
+    """The third form, with the dtype beside an untyped storage."""
+    match args:
+        case (Storage() as storage, int(offset), tuple() as shape, tuple() as stride, _, _, Global("torch", name), *_):
+            if name in _DTYPES:
+                return _stored(storage, _DTYPES[name], offset, shape, stride)
+    raise CheckpointError("a tensor in it is of a dtype that is not known: save it as float32")
+
+
+def _stored(
+    storage: Storage, dtype: torch.dtype, offset: int, shape: tuple[Any, ...], stride: tuple[Any, ...]
+) -> Stored:
+    """A tensor, once it is known to lie within its storage, and to be no larger than it."""
+    numbers = (offset, *shape, *stride)
+    if len(shape) != len(stride) or len(shape) > MAX_AXES or not all(type(n) is int and n >= 0 for n in numbers):
+        raise CheckpointError(
+            "a tensor in it has a size, stride or offset that none can have: it is damaged; download it again"
+        )
+    numel, room = _product(shape), storage.num_bytes // dtype.itemsize
+    if numel and (numel > room or offset + _reach(shape, stride) >= room):
+        raise CheckpointError(
+            f"a tensor of size {quote(str(shape))} in it reaches beyond its storage of {room} numbers"
+        )
+    return Stored(storage, dtype, offset, shape, stride)
+
+
+def _parameter(args: tuple[Any, ...]) -> Any:
+    """A Parameter is its tensor."""
+    if not (args and isinstance(args[0], Stored)):
+        raise CheckpointError("a parameter in it is no tensor: it is damaged; download it again")
+    return args[0]
+
+
+def _typed(args: tuple[Any, ...]) -> Any:
+    """torch._tensor._rebuild_from_type_v2: a constructor, a class, the arguments, a state of attributes."""
+    match args:
+        case (Global(module, name), Global(), tuple() as inner, *_) if (module, name) in _TENSORS:
+            return _TENSORS[module, name](inner)
+    return Record(Global("torch._tensor", "_rebuild_from_type_v2"), args)
+
+
+def _dict(args: tuple[Any, ...]) -> dict[str | int, Any]:
+    """collections.OrderedDict, empty or of pairs."""
+    made: dict[str | int, Any] = {}
+    if args and isinstance(args[0], list):
+        fill(made, (tuple(pair) for pair in args[0] if isinstance(pair, list | tuple) and len(pair) == 2))
+    return made
+
+
+def _size(args: tuple[Any, ...]) -> Any:
+    """torch.Size is a tuple."""
+    return args[0] if len(args) == 1 and isinstance(args[0], tuple) else Record(Global("torch", "Size"), args)
+
+
+_TENSORS: dict[tuple[str, str], Callable[[tuple[Any, ...]], Any]] = {
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_dtype,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+}
+_CONSTRUCTORS: dict[tuple[str, str], Constructor] = {
+    **_TENSORS,
+    ("torch._tensor", "_rebuild_from_type_v2"): _typed,
+    ("torch", "Size"): _size,
+    ("collections", "OrderedDict"): _dict,
+}
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for n in shape:
+        product *= n
+    return product
+
+
+def _reach(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
+    """Elements from the first to the last, of a tensor that has any."""
+    return sum((n - 1) * s for n, s in zip(shape, stride, strict=True))

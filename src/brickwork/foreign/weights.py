@@ -1,0 +1,162 @@
+"""The tensors in a file of another project, by dotted names as in a state dict, with the simple attributes beside them.
+
+A module is known by what every torch module keeps: its parameters, buffers and modules by name. One of NVIDIA's
+"persistent" classes is pickled as a table of its source code, its class name and this state; the code is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from brickwork.errors import CheckpointError
+from brickwork.foreign.pickles import Global, Record, quote
+from brickwork.foreign.torchfile import Stored, read_tree
+
+PREFERRED = ("ema", "ema_model", "model_ema", "G_ema", "state_dict", "model", "net")
+"""Under which key a file of several things has its network: averaged weights before others."""
+MAX_NODES = 200_000
+MAX_DEPTH = 32
+MAX_NAME = 512
+
+Attribute = bool | int | float | str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Weights:
+    """One network's tensors, not yet read, and its simple attributes.
+
+    Attributes:
+        tensors: By name, "blocks.0.attn.qkv.weight".
+        attributes: Numbers and text that a module keeps, by name, "blocks.0.attn.num_heads"; none in a state dict.
+        key: Where in the file they were: "ema", or "" for the file itself.
+    """
+
+    tensors: dict[str, Stored] = field(default_factory=dict)
+    attributes: dict[str, Attribute] = field(default_factory=dict)
+    key: str = ""
+
+
+def read_weights(path: str | Path) -> Weights:
+    """The network in a file: a state dict, or modules, alone or under one of the ``PREFERRED`` keys.
+
+    Raises:
+        CheckpointError: No file of torch's, not whole, or without tensors.
+    """
+    tree = read_tree(path)
+    try:
+        chosen, key = _choose(tree)
+        weights = Weights(key=key)
+        _collect(chosen, weights)
+        if not weights.tensors:
+            raise CheckpointError("it holds no tensors by name: give a network or its state dict")
+        # What aliases could make of a small file: many tensors out of one storage.
+        room = 4 * Path(path).stat().st_size
+        if (total := sum(stored.num_bytes for stored in weights.tensors.values())) > room:
+            raise CheckpointError(
+                f"its tensors add up to {total / 1e6:.0f} MB, four times what it holds: no network repeats so much"
+            )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return weights
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The same as a plain state dict, in memory, in the dtypes of the file.
+
+    Raises:
+        CheckpointError: As ``read_weights``.
+    """
+    return {name: stored.read() for name, stored in read_weights(path).tensors.items()}
+
+
+def _choose(tree: Any) -> tuple[Any, str]:
+    """Step into tables of several things until there are tensors, or a module."""
+    keys: list[str] = []
+    while len(keys) < 4:
+        items = _items(tree)
+        if any(isinstance(value, Stored) for value in items.values()):
+            break
+        key = next((key for key in PREFERRED if isinstance(items.get(key), dict | Record)), None)
+        if key is None:
+            break
+        tree = items[key]
+        keys.append(key)
+    return tree, ".".join(keys)
+
+
+def _items(node: Any) -> Mapping[str | int, Any]:
+    """What a table holds; nothing for a module or anything else."""
+    if isinstance(node, Record):
+        return {} if _module_state(node) else node.items
+    return node if isinstance(node, dict) else {}
+
+
+def _module_state(record: Record) -> Mapping[Any, Any]:
+    """A module's own table, wherever its kind of pickling put it; empty for anything else."""
+    state = record.state
+    if isinstance(record.kind, Global) and record.kind.name == "_reconstruct_persistent_obj":
+        meta = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        state = meta.get("state") if isinstance(meta, dict) else None
+    return state if isinstance(state, dict) and isinstance(state.get("_modules"), dict) else {}
+
+
+def _collect(root: Any, weights: Weights) -> None:
+    """Walk modules and tables, in order; shared parts are walked again under each name, as in a state dict."""
+    waiting: list[Iterator[tuple[str, Any]]] = [iter([("", root)])]
+    nodes = 0
+    while waiting:
+        name, node = next(waiting[-1], (None, None))
+        if name is None:
+            waiting.pop()
+            continue
+        nodes += 1
+        if nodes > MAX_NODES or len(waiting) > MAX_DEPTH or len(name) > MAX_NAME:
+            raise CheckpointError(
+                f"it nests modules deeper than {MAX_DEPTH}, or has more than {MAX_NODES:,} parts, or names longer than "
+                f"{MAX_NAME} letters: no network does"
+            )
+        if isinstance(node, Stored):
+            weights.tensors[name] = node
+        elif isinstance(node, bool | int | float | str):
+            weights.attributes[name] = node
+        elif isinstance(node, dict | Record):
+            waiting.append(_parts(name, node))
+
+
+def _parts(name: str, node: dict[Any, Any] | Record) -> Iterator[tuple[str, Any]]:
+    """What is directly in a module or a table, by full name."""
+    state = _module_state(node) if isinstance(node, Record) else {}
+    tables: list[Mapping[Any, Any]] = [_items(node)]
+    if state:
+        plain = {
+            k: v for k, v in state.items() if isinstance(v, bool | int | float | str) and not str(k).startswith("_")
+        }
+        parameters, buffers, modules = (_table(state, k) for k in ("_parameters", "_buffers", "_modules"))
+        temporary = _names(state.get("_non_persistent_buffers_set"))
+        kept = {k: v for k, v in buffers.items() if k not in temporary}
+        tables = [plain, parameters, kept, modules]
+    prefix = f"{name}." if name else ""
+    for table in tables:
+        for key, value in table.items():
+            if len(str(key)) > MAX_NAME:
+                raise CheckpointError(
+                    f"it has a name of {len(str(key))} letters, {quote(key)}: no network has one longer than {MAX_NAME}"
+                )
+            yield prefix + str(key), value
+
+
+def _table(state: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
+    table = state.get(key)
+    return table if isinstance(table, dict) else {}
+
+
+def _names(pickled: Any) -> list[Any]:
+    """A set of names, which newer pickles have an opcode for and older ones a call."""
+    if isinstance(pickled, Record) and isinstance(pickled.args, tuple) and pickled.args:
+        pickled = pickled.args[0]
+    return pickled if isinstance(pickled, list) else []
