@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import lcm
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -25,11 +25,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Condition, Frame
+from brickwork.backbone.base import Backbone, BackboneConfig, Frame
 from brickwork.backbone.stem import Patches
 from brickwork.backbone.stem import on_pixels
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
+from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Label, Sigma, Tokens
 
 _PATCHES = {4: 2, 16: 8, 0: 2}  # released pairs of window and patch, in pixels
@@ -110,22 +111,22 @@ class LegoConfig(BackboneConfig):
                 )
 
     @classmethod
-    def pg(cls, width: int, depths: Sequence[int], **image: int) -> LegoConfig:
+    def pg(cls, width: int, depths: Sequence[int], **image: Any) -> LegoConfig:
         """Progressive growth: windows of 4, of 16, then the whole image; depths in this order."""
         return cls._stack(width, (4, 16, 0), depths, image)
 
     @classmethod
-    def pr(cls, width: int, depths: Sequence[int], **image: int) -> LegoConfig:
+    def pr(cls, width: int, depths: Sequence[int], **image: Any) -> LegoConfig:
         """Progressive refinement: the whole image, windows of 16, then of 4; depths in this order."""
         return cls._stack(width, (0, 16, 4), depths, image)
 
     @classmethod
-    def u(cls, width: int, depths: Sequence[int], **image: int) -> LegoConfig:
+    def u(cls, width: int, depths: Sequence[int], **image: Any) -> LegoConfig:
         """U: the whole image, windows of 16, of 4, of 16, and the whole image again; depths in this order."""
         return cls._stack(width, (0, 16, 4, 16, 0), depths, image)
 
     @classmethod
-    def _stack(cls, width: int, windows: Sequence[int], depths: Sequence[int], image: dict[str, int]) -> LegoConfig:
+    def _stack(cls, width: int, windows: Sequence[int], depths: Sequence[int], image: dict[str, Any]) -> LegoConfig:
         """Bricks of one width with the released patches and heads."""
         if len(depths) != len(windows):
             raise ConfigError(f"depths {tuple(depths)}: there are {len(windows)} bricks, give a depth for each")

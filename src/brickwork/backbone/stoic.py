@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Condition
+from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.backbone.stem import (
     ClassRows,
     FixedPosition,
@@ -33,6 +33,7 @@ from brickwork.backbone.stem import (
 )
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Block, Grid, Rotation, TimeVector, grid_rotation, initialize, sinusoid
+from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Label, Sigma, Text, Tokens
 
 
