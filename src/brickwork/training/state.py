@@ -63,6 +63,7 @@ class TrainState:
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         self.recipe = recipe
         self.counters = Counters()
+        self._smaller: dict[tuple[int, ...], Model] = {}  # of the parts of a step, sharing the model's weights
         self.parameters = list(self.model.parameters())
         self.averages = list(self.average.parameters())
         fused = model.device.type in ("cpu", "cuda", "mps")
@@ -102,9 +103,14 @@ class TrainState:
         stage, _ = stage_of(parts, num_parts, self.spent)
         if stage >= 0:
             self.model.backbone.train_only(stage)
-            return self.model.first(stage + 1)
-        kept = kept_parts(parts, num_parts, self.recipe.seed, now.step, STREAMS * now.rollbacks)
-        return self.model if len(kept) == num_parts else self.model.keep(kept)
+        kept = (
+            tuple(range(stage + 1))
+            if stage >= 0
+            else kept_parts(parts, num_parts, self.recipe.seed, now.step, STREAMS * now.rollbacks)
+        )
+        if kept not in self._smaller:
+            self._smaller[kept] = self.model.keep(kept)
+        return self._smaller[kept]
 
     def update(self, loss: Tensor) -> None:
         """One step from the gradients at hand: clip, AdamW, average, count.
