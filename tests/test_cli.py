@@ -20,6 +20,7 @@ from brickwork.cli.arguments import choose, parse_seeds
 from brickwork.counting import cost
 from brickwork.data.opening import open_source
 from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.sampling.canvas import DEFAULT_MODE
 from brickwork.sampling.grid import GRIDS, Karras
 from brickwork.sampling.picture import read_facts
 from brickwork.sampling.solvers import SOLVERS, Ddim, DpmSolverPP
@@ -274,6 +275,52 @@ def test_batch_size_never_changes_a_picture(run: Path, tmp_path: Path, batch_siz
     for seed in range(8):
         a, b = (pixels(tmp_path / str(s) / f"label0_seed{seed}.png").astype(int) for s in (8, batch_size))
         assert np.abs(a - b).max() <= 1
+
+
+def test_sample_on_any_canvas(run: Path, tmp_path: Path) -> None:
+    words = ["sample", str(run), "--steps", "2", "--seeds", "0-1", "--out"]
+    assert main([*words, str(tmp_path / "all"), "--height", "12", "--width", "27", "--labels", "dark"]) == 0
+    assert pixels(tmp_path / "all" / "label1_seed0.png").shape == (12, 27, 3)
+    facts = read_facts(tmp_path / "all" / "label1_seed0.png")
+    assert (facts["height"], facts["width"], facts["canvas"], facts["regions"]) == (12, 27, DEFAULT_MODE, None)
+    assert main([*words, str(tmp_path / "two"), "--width", "16", "--canvas", "tile", "--regions", "bright,1"]) == 0
+    assert sorted(p.name for p in (tmp_path / "two").iterdir()) == ["seed0.png", "seed1.png", "sheet.png"]
+    facts = read_facts(tmp_path / "two" / "seed1.png")
+    assert (facts["height"], facts["width"], facts["canvas"], facts["regions"]) == (8, 16, "tile", [[0, 1]])
+    assert facts["label"] is None
+    tiles = pixels(tmp_path / "two" / "sheet.png")
+    one = pixels(tmp_path / "two" / "seed0.png").repeat(3, axis=0).repeat(3, axis=1)
+    places = np.lib.stride_tricks.sliding_window_view(tiles, one.shape[:2], axis=(0, 1))
+    assert (places == one.transpose(2, 0, 1)).all(axis=(2, 3, 4)).sum() == 1  # not square, and in its place, once
+
+
+def test_the_model_s_own_size_is_no_canvas(run: Path, tmp_path: Path) -> None:
+    words = ["sample", str(run), "--steps", "2", "--seeds", "0", "--labels", "0"]
+    for name, more in (("a", []), ("b", ["--height", "8", "--canvas", "overlap+shift"])):
+        assert main([*words, "--out", str(tmp_path / f"{name}.png"), *more]) == 0
+    assert np.array_equal(pixels(tmp_path / "a.png"), pixels(tmp_path / "b.png"))
+    assert "canvas" not in read_facts(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--height", "0"], "canvas height 0"),
+        (["--width", "-5"], "canvas width -5"),
+        (["--height", "100000", "--width", "100000"], "at most 67,108,864"),
+        (["--width", "16", "--canvas", "overlaps"], "did you mean overlap"),
+        (["--canvas", "overlap:overlap=1"], "overlap 1.0"),
+        (["--canvas", "tile:overlap=0.5"], "no option 'overlap'"),
+        (["--width", "16", "--chunk", "0"], "chunk 0"),
+        (["--width", "16", "--regions", "0,7"], "2 classes"),
+        (["--width", "16", "--regions", "0,brihgt"], "bright"),
+        (["--width", "16", "--regions", "0,1/1"], "rows of 2, 1"),
+        (["--regions", "0,1"], "1x2 regions"),
+        (["--width", "16", "--regions", "0,1", "--labels", "0"], "one or the other"),
+    ],
+)
+def test_bad_canvases(line: Callable[..., str], run: Path, tmp_path: Path, more: list[str], says: str) -> None:
+    assert says in line("sample", run, "--out", tmp_path / "a.png", "--steps", "1", "--seeds", "0", *more)
 
 
 def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
