@@ -20,7 +20,7 @@ from typing import Any
 
 from brickwork.errors import CheckpointError
 
-MAX_OPERATIONS = 2_000_000
+MAX_OPERATIONS = 1_000_000
 """Opcodes of one file; the largest published networks have about a hundred thousand."""
 MAX_TEXT = 16 * 2**20
 """Bytes of text and numbers of one file, all together."""

@@ -120,9 +120,13 @@ def read_tree(path: str | Path) -> Any:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
         raise CheckpointError(f"cannot read {path}: {reason}; download it again") from error
     try:
-        if bytes(view[8:10]) == b'{"':
+        if bytes(view[5:10]) == b'\0\0\0{"':  # after the length of the header
             raise CheckpointError(
                 "it is a safetensors file, which needs no import: published weights come as .pkl, .pth or .pt"
+            )
+        if view[0] != 0x80 and bytes(view[:2]) != b"PK":
+            raise CheckpointError(
+                f"it begins with {bytes(view[:16])!r}, as no pickle and no zip file does: download the file itself"
             )
         return _parse(view, Budget(), 0)
     except CheckpointError as error:
@@ -165,7 +169,10 @@ def _read_legacy(view: memoryview, at: int, constructors: dict[tuple[str, str], 
     """torch.save before 1.6, after its magic number."""
     storages: dict[str, Storage] = {}
 
-    def storage(reference: Any) -> Storage:
+    def storage(reference: Any) -> Storage | Global:
+        match reference:
+            case ("module", Global() as kind, *_):  # of a pickled module: its class, and its source code
+                return kind
         key, found = _storage_of(reference)
         known = storages.setdefault(key, found)
         if (known.dtype, known.numel) != (found.dtype, found.numel):
