@@ -22,9 +22,10 @@ from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
 
 def print_list() -> None:
-    """Presets, solvers, grids, processes, targets, shipped models and extras."""
+    """Presets, solvers, grids, processes, targets, canvas modes, shipped models and extras."""
     from brickwork.backbone.presets import PRESETS
     from brickwork.checkpoint import SHIPPED
+    from brickwork.sampling.canvas import MODES
     from brickwork.sampling.grid import GRIDS
     from brickwork.sampling.process import PROCESSES
     from brickwork.sampling.solvers import SOLVERS
@@ -37,6 +38,7 @@ def print_list() -> None:
         ("grids", list(GRIDS)),
         ("processes", list(PROCESSES)),
         ("targets", list(TARGETS)),
+        ("canvases", list(MODES)),
     ]
     for title, names in rows:
         print(f"{title:<10} {'  '.join(names)}")
