@@ -238,6 +238,7 @@ def changed(path: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
         (lambda s: s.update({"model.model.0.x_embedder.proj.weight": torch.zeros(384, 2, 2, 2)}), "channels 0"),
         (lambda s: s.update({"model.model.0.x_embedder.proj.weight": torch.zeros(384, 5, 2, 3)}), "must make"),
         (lambda s: s.update({"model.model.0.x_embedder.proj.weight": torch.zeros(100, 5, 2, 2)}), "says its heads"),
+        (lambda s: s["model.model.0.final_layer.linear.bias"].fill_(torch.nan), "infinite or none"),
         (lambda s: s.pop("model.t_embedder.mlp.0.weight"), "of no network that is known; known are lego"),
     ],
 )

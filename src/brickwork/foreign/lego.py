@@ -81,8 +81,9 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Target]:
         assert isinstance(brick, Brick)
         brick.position = _position(source, k, brick)
     sigma_data = weights.attributes.get(prefix.removesuffix("model.") + "sigma_data", 0.5)
-    if not isinstance(sigma_data, float):
+    if type(sigma_data) not in (int, float):
         raise CheckpointError(f"its sigma_data is {quote(sigma_data)}: it must be a number such as 0.5")
+    sigma_data = float(sigma_data)
     return lego, Edm(sigma_data=sigma_data), EdmF(sigma_data=sigma_data)
 
 
@@ -192,6 +193,8 @@ def _adapt(source: _Source, ours: str, theirs: str, shape: torch.Size) -> Tensor
             f"its {theirs} is of shape {stored.shape}: by its other sizes it must make {tuple(shape)}; another design?"
         )
     tensor = stored.read().float()
+    if not tensor.isfinite().all():
+        raise CheckpointError(f"its {theirs} has numbers that are infinite or none: it cannot draw; get another file")
     return tensor.T.contiguous() if ours == "label.weight" else tensor.reshape(shape)
 
 

@@ -151,7 +151,7 @@ def _read_zip(view: memoryview, constructors: dict[tuple[str, str], Constructor]
             f"it is a zip file with {len(names)} data.pkl: one of torch.save has one; unpack it and give what is in it"
         )
     prefix = names[0].removesuffix("data.pkl")
-    if bytes(entries.get(f"{prefix}byteorder", b"little")) != b"little":
+    if bytes(entries.get(f"{prefix}byteorder", b"little")[:8]) != b"little":
         raise CheckpointError("it was written on a big-endian machine: load and save it on a little-endian one")
 
     def storage(reference: Any) -> Storage:
