@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from brickwork import attention
+from brickwork import attention, products
 from brickwork.attention import KERNELS, attend, kernel_choices, set_kernel_choices, use_kernel
 from brickwork.errors import UnknownNameError
 
@@ -95,30 +95,55 @@ def test_without_gradients_the_batch_does_not_choose(monkeypatch: pytest.MonkeyP
     assert train == ["cpu/float32/7x8/4/train", "cpu/float32/7x8/32/train"]
 
 
-def test_a_large_batch_is_cut_where_its_scores_would_be(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", [1, 3 * 7 * 7 * 4, 4 * 7 * 7 * 4, 2**22])
+def test_tiles_change_no_bit(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    """Without gradients the matrix form goes by a few heads at a time, here of six."""
     tensors = [tensor.detach() for tensor in qkv()]
+    whole = (tensors[0] * 8**-0.5 @ tensors[1].mT).softmax(-1) @ tensors[2]
+    monkeypatch.setattr(attention, "TILE_BYTES", limit)
+    assert torch.equal(attention.matmul(*tensors), whole)
+    assert torch.equal(attention.matmul(*qkv()), whole)  # with gradients
+
+
+def test_without_gradients_no_kernel_needs_the_whole_batch_of_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     largest = []
+    by_torch = torch.bmm
 
-    def matmul(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        largest.append(len(q))
-        return by_kernel(q, k, v)
+    def bmm(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+        largest.append(out.nbytes)
+        return by_torch(a, b, out=out)
 
-    by_kernel = attention.matmul
-    set_kernel_choices({"cpu/float32/7x8/3h/infer": "matmul"})
-    monkeypatch.setattr(attention, "matmul", matmul)
-    monkeypatch.setattr(attention, "MAX_SCORE_BYTES", 3 * 7 * 7 * 4)
-    assert torch.allclose(attend(*tensors).double(), by_hand(*tensors), atol=1e-6)
-    assert largest == [1, 1]
+    monkeypatch.setattr(attention, "TILE_BYTES", 4 * 7 * 7 * 4)
+    monkeypatch.setattr(torch, "bmm", bmm)
+    attention.matmul(*(torch.zeros(50, 3, 7, 7) for _ in range(3)))
+    assert max(largest) == 4 * 7 * 7 * 4
+
+
+def test_one_head_after_the_other_keeps_no_scores() -> None:
+    kept = []
+    q, k, v = (torch.zeros(2, 3, 50, 8, requires_grad=True) for _ in range(3))
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        attention.heads(q, k, v)
+    assert sum(kept) == 3 * q.nbytes
 
 
 def test_choices_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     attend(*qkv())
+    products.library("cpu", "float32")
     saved = kernel_choices()
+    assert len(saved) == 2
     set_kernel_choices({})
     assert kernel_choices() == {}
     set_kernel_choices(saved)
     monkeypatch.setattr(attention, "measure", None)  # a restored key is not measured again
+    monkeypatch.setattr(products, "measure", None)
     attend(*qkv())
+    products.library("cpu", "float32")
     assert kernel_choices() == saved
 
 
@@ -138,7 +163,14 @@ def test_every_candidate_is_timed() -> None:
 
 
 def test_long_sequences_never_hold_their_scores() -> None:
-    assert attention.candidates("float32", 64, 8, 4097) == ["fused"]
+    for device in ("cpu", "cuda"):
+        assert "matmul" not in attention.candidates(device, "float32", 64, 8, 4097)
+    assert attention.candidates("cuda", "float32", 64, 8, 4097) == ["fused"]
+
+
+def test_heads_one_by_one_are_for_long_sequences() -> None:
+    short, long = (attention.candidates("cpu", "bfloat16", 1, 1, rows) for rows in (64, 256))
+    assert set(long) - set(short) == {"heads"}
 
 
 def test_measuring_works_in_inference_mode() -> None:

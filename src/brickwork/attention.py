@@ -11,20 +11,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from brickwork import products
 from brickwork.errors import UnknownNameError
+from brickwork.products import product
 
 Heads = Float[Tensor, "B h T d"]
 Kernel = Callable[[Heads, Heads, Heads], Heads]
 
 NOMINAL_BATCH = 8  # inference is measured with this many images, whatever the batch is
 REPEATS = 3  # timed runs of each candidate; the fastest counts, since noise only ever adds
-MAX_SCORE_BYTES = 2**29  # the matmul form holds B·h·T² scores per block: beyond this it is not a candidate
+MAX_SCORE_BYTES = 2**29  # the matmul form holds B·h·T² scores for the backward pass: beyond this it is not a candidate
+TILE_BYTES = 2**22  # without gradients it holds this many at a time, which a processor's cache keeps
+MIN_LONG_ROWS = 128  # sequences worth one product per head
 
 
 def fused(q: Heads, k: Heads, v: Heads) -> Heads:
@@ -38,20 +43,90 @@ def fused_fp32(q: Heads, k: Heads, v: Heads) -> Heads:
 
 
 def matmul(q: Heads, k: Heads, v: Heads) -> Heads:
-    """Two matrix products around a softmax."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-    return scores.softmax(dim=-1) @ v
+    """Two matrix products around a softmax; without gradients in tiles of a few heads, in place."""
+    q = q * q.shape[-1] ** -0.5
+    if q.device.type == "meta" or (torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v))):
+        return _softmax_between(q, k, v)
+    if torch.compiler.is_compiling():  # which makes one loop of the softmax, and plans the memory
+        step = max(1, MAX_SCORE_BYTES // _score_bytes(q.dtype, 1, *q.shape[1:3]))
+        parts = zip(q.split(step), k.split(step), v.split(step), strict=True)
+        return torch.cat([_softmax_between(*part) for part in parts])
+    limit = TILE_BYTES if q.device.type == "cpu" else MAX_SCORE_BYTES
+    step = max(1, limit // _score_bytes(q.dtype, 1, 1, q.shape[2]))
+    return _in_tiles(step, q.flatten(0, 1), k.flatten(0, 1).mT, v.flatten(0, 1)).view(q.shape)
 
 
-KERNELS: dict[str, Kernel] = {"matmul": matmul, "fused": fused, "fused-fp32": fused_fp32}
+def _softmax_between(q: Heads, k: Heads, v: Heads) -> Heads:
+    return (q @ k.mT).softmax(dim=-1) @ v
+
+
+def _in_tiles(step: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    out, scores = torch.empty_like(v), q.new_empty(step if len(q) > step else len(q), q.shape[1], k.shape[2])
+    for start in range(0, len(q), step):
+        tile = slice(start, start + step)
+        scores = torch.bmm(q[tile], k[tile], out=scores[: len(q[tile])])
+        torch.bmm(torch.softmax(scores, dim=-1, out=scores), v[tile], out=out[tile])
+    return out
+
+
+def heads(q: Heads, k: Heads, v: Heads) -> Heads:
+    """One head after the other, by oneDNN; the backward pass computes the scores anew, so that none is kept."""
+    return _heads(q, k, v)
+
+
+@torch.library.custom_op("brickwork::heads", mutates_args=())
+def _heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    for q1, k1, v1, to in zip(*(t.flatten(0, 1) for t in (q, k, v, out)), strict=True):
+        to.copy_(product(_shares(q1, k1), v1.mT))
+    return out
+
+
+@torch.library.custom_op("brickwork::heads_backward", mutates_args=())
+def _heads_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+    """With P the softmax of S = q k^T / sqrt(d): dV = P^T dO, dS = P (dP - sum(P dP)), dP = dO V^T."""
+    to = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k, v)]
+    scale = q.shape[-1] ** -0.5
+    for grad1, q1, k1, v1, dq, dk, dv in zip(*(t.flatten(0, 1) for t in (grad, q, k, v, *to)), strict=True):
+        shares = _shares(q1, k1)
+        of_scores = torch.ops.aten._softmax_backward_data(product(grad1, v1), shares, -1, q.dtype)
+        dq.copy_(product(of_scores, k1.mT) * scale)
+        dk.copy_(product(q1.mT, of_scores.mT).mT * scale)  # transposed, since the scores then need not be
+        dv.copy_(product(grad1.mT, shares.mT).mT)
+    return to
+
+
+def _shares(q: Tensor, k: Tensor) -> Tensor:
+    scores = product(q * q.shape[-1] ** -0.5, k)
+    return torch.softmax(scores, dim=-1, out=scores)
+
+
+@_heads.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return torch.empty_like(q, memory_format=torch.contiguous_format)
+
+
+@_heads_backward.register_fake
+def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+    return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k, v)]
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+_heads.register_autograd(lambda ctx, grad: tuple(_heads_backward(grad, *ctx.saved_tensors)), setup_context=_keep)
+
+
+KERNELS: dict[str, Kernel] = {"matmul": matmul, "fused": fused, "fused-fp32": fused_fp32, "heads": heads}
 
 _choices: dict[str, str] = {}
 _forced: list[str] = []
 
 
 def kernel_choices() -> dict[str, str]:
-    """What has been measured so far in this process: key → kernel name; save it beside a training state."""
-    return dict(_choices)
+    """What has been measured so far in this process, products of linear layers too; save it beside a training state."""
+    return {**_choices, **products.choices()}
 
 
 def set_kernel_choices(choices: Mapping[str, str]) -> None:
@@ -60,19 +135,23 @@ def set_kernel_choices(choices: Mapping[str, str]) -> None:
     Raises:
         UnknownNameError: A kernel that this version does not have.
     """
-    for name in choices.values():
+    of_products = {key: name for key, name in choices.items() if key.endswith(products.SUFFIX)}
+    of_attention = {key: name for key, name in choices.items() if key not in of_products}
+    for name in of_attention.values():
         _check(name)
+    products.set_choices(of_products)
     _choices.clear()
-    _choices.update(choices)
+    _choices.update(of_attention)
 
 
 @contextmanager
 def use_kernel(name: str) -> Iterator[None]:
-    """Within the context every attention uses this kernel and nothing is measured."""
+    """Within the context every attention uses this kernel, linear layers are torch's, and nothing is measured."""
     _check(name)
     _forced.append(name)
     try:
-        yield
+        with products.use_library("torch"):
+            yield
     finally:
         _forced.pop()
 
@@ -89,11 +168,6 @@ def attend(q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
         training = torch.is_grad_enabled() and q.requires_grad
         B, h, T, d = q.shape
         name = _fastest(q.device.type, str(q.dtype).removeprefix("torch."), B, h, T, d, training)
-        if name == "matmul" and not training and _score_bytes(q.dtype, B, h, T) > MAX_SCORE_BYTES:
-            step = max(1, MAX_SCORE_BYTES // _score_bytes(q.dtype, 1, h, T))
-            with _no_autocast(q.device):
-                parts = zip(q.split(step), k.split(step), v.split(step), strict=True)
-                return torch.cat([_merged(matmul, *part) for part in parts])
     with _no_autocast(q.device):
         return _merged(KERNELS[name], q, k, v)
 
@@ -107,15 +181,22 @@ def kernel_key(device: str, dtype: str, B: int, h: int, T: int, d: int, training
     return f"{device}/{dtype}/{T}x{d}/{count}"
 
 
-def candidates(dtype: str, B: int, h: int, T: int) -> list[str]:
+def candidates(device: str, dtype: str, B: int, h: int, T: int) -> list[str]:
     """Kernels worth timing for such tensors."""
-    small = _score_bytes(getattr(torch, dtype), B, h, T) <= MAX_SCORE_BYTES
-    return [*(["matmul"] if small else []), "fused", *(["fused-fp32"] if dtype != "float32" else [])]
+    kind = getattr(torch, dtype)
+    small = _score_bytes(kind, B, h, T) <= MAX_SCORE_BYTES
+    long = T >= MIN_LONG_ROWS and products.is_available(device, kind)
+    return [
+        *(["matmul"] if small else []),
+        "fused",
+        *(["fused-fp32"] if dtype != "float32" else []),
+        *(["heads"] if long else []),
+    ]
 
 
 def measure(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> dict[str, float]:
     """Seconds of each candidate: forward, and backward where gradients are wanted; draws no random number."""
-    best = dict.fromkeys(candidates(dtype, B, h, T), float("inf"))
+    best = dict.fromkeys(candidates(device, dtype, B, h, T), float("inf"))
     # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
     with torch.inference_mode(False), torch.set_grad_enabled(training), _no_autocast(torch.device(device)), hooks:
