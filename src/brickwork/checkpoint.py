@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,7 +23,7 @@ from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.presets import BACKBONES
 from brickwork.codec.base import CODECS, Codec
 from brickwork.errors import BrickworkError, CheckpointError, MissingExtraError, OutputError, UnknownNameError
-from brickwork.model import Model
+from brickwork.model import Model, check_hosting
 from brickwork.sampling.process import PROCESSES, NoiseProcess
 from brickwork.sampling.target import TARGETS, Target
 
@@ -30,6 +31,10 @@ FORMAT = 1
 HEADER = "brickwork"
 MODEL_FILE = "model.safetensors"
 SHIPPED = ("digits",)
+GUEST = "guest"
+"""Key of a guest's header within its model's; with a dot it leads the names of its weights."""
+MAX_GUESTS = 16
+"""Guests, guests' guests and so on in one file."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Names of dtypes, as safetensors has them, that weights may be stored in; loading makes them what the model has."""
 
@@ -210,8 +215,8 @@ def file_digest(path: Path) -> str:
 
 
 def header_of(model: Model) -> dict[str, Any]:
-    """Everything about a model but its weights, JSON-like."""
-    return {
+    """Everything about a model but its weights, JSON-like; with a guest also the guest's."""
+    header = {
         "format": FORMAT,
         "backbone": to_entry(BACKBONES, model.backbone.config),
         "process": to_entry(PROCESSES, model.process),
@@ -220,6 +225,24 @@ def header_of(model: Model) -> dict[str, Any]:
         "classes": list(model.classes),
         "training": model.facts,
     }
+    return header if model.guest is None else header | {GUEST: header_of(model.guest)}
+
+
+def named_weights(model: Model) -> dict[str, Tensor]:
+    """A model's tensors as its file names them: the backbone's own names; "guest." leads those of a guest."""
+    return {_in_file(name): tensor for name, tensor in model.state_dict().items()}
+
+
+def _in_file(name: str) -> str:
+    """A module's name as files have it: "guest.backbone.stem.weight" → "guest.stem.weight"."""
+    return "".join(name.split("backbone.", 1))
+
+
+def fingerprint(model: Model) -> str:
+    """SHA-256 (hex) of what a model computes: its weights and what they mean, but not what it was trained on."""
+    meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in _chain(header_of(model))]
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in named_weights(model).items()}
+    return hashlib.sha256(to_bytes(tensors, {HEADER: json.dumps(meaning)})).hexdigest()
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -229,7 +252,7 @@ def save(model: Model, path: str | Path) -> None:
         OutputError: The place cannot be written; a previous file there is whole.
     """
     path = Path(path)
-    write_tensors(path, model.backbone.state_dict(), {HEADER: json.dumps(header_of(model))})
+    write_tensors(path, named_weights(model), {HEADER: json.dumps(header_of(model))})
     model.digest = file_digest(path)
 
 
@@ -265,17 +288,35 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} has a header that cannot be read ({error}): copy or train it again") from error
     try:
         header = _migrated(header)
-        config = _parts_of(header)[0]
-        _check_rest(header)
         with _open(path) as file:
-            _check_sizes(config, (file.get_slice(k).get_shape() for k in file.keys()))  # noqa: SIM118
+            shapes = [file.get_slice(k).get_shape() for k in file.keys()]  # noqa: SIM118
+        for part in _chain(header):
+            config = _parts_of(part)[0]
+            check_hosting(config, GUEST in part)
+            _check_rest(part)
+            _check_sizes(config, shapes)
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return header
 
 
-def _migrated(header: Any) -> dict[str, Any]:
-    """A header of any format, brought to the present one."""
+def configs_of(header: Mapping[str, Any]) -> tuple[BackboneConfig, ...]:
+    """The backbone's config in a header that :func:`read_header` read, then its guest's, and so on."""
+    return tuple(_parts_of(part)[0] for part in _chain(header))
+
+
+def _chain(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A header, that of its guest, that of the guest's guest, and so on."""
+    chain = [header]
+    while GUEST in chain[-1]:
+        chain.append(chain[-1][GUEST])
+        if len(chain) > MAX_GUESTS + 1:
+            raise CheckpointError(f"its header has more than {MAX_GUESTS} guests in each other: copy or train it again")
+    return chain
+
+
+def _migrated(header: Any, guests: int = MAX_GUESTS) -> dict[str, Any]:
+    """A header of any format, and those of the guests in it, brought to the present one."""
     if not isinstance(header, dict) or "format" not in header:
         raise CheckpointError("its header has no format: it is no model of brickwork; copy or train it again")
     version = header["format"]
@@ -288,7 +329,12 @@ def _migrated(header: Any) -> dict[str, Any]:
         raise CheckpointError(f"it is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
     for number in range(version, FORMAT):
         header = MIGRATIONS[number](header)
-    return header
+    if GUEST not in header or not guests:  # more than that are refused
+        return header
+    try:
+        return header | {GUEST: _migrated(header[GUEST], guests - 1)}
+    except CheckpointError as error:
+        raise CheckpointError(f"its guest: {error}") from error
 
 
 def _parts_of(header: Mapping[str, Any]) -> tuple[BackboneConfig, NoiseProcess, Target, Codec]:
@@ -321,11 +367,20 @@ def _check_sizes(config: BackboneConfig, shapes: Iterable[Sequence[int]]) -> Non
     """Refuse numbers far beyond the file's: building them, even without memory, might take for ever."""
     shapes = list(shapes)
     largest = max(4096, len(shapes), *(n for shape in shapes for n in shape))
-    for field, value in asdict(config).items():
-        if isinstance(value, int) and value > largest:
+    for field, value in _whole_numbers(asdict(config)):
+        if value > largest:
             raise CheckpointError(
                 f"its header says {field}={value} and no weight in the file is that large: copy or train it again"
             )
+
+
+def _whole_numbers(value: Any, field: str = "") -> Iterator[tuple[str, int]]:
+    """Every whole number in a config's fields, and in those of the configs that it holds, with its field's name."""
+    if isinstance(value, int):
+        yield field, value
+    elif isinstance(value, dict | list | tuple):
+        for key, inner in value.items() if isinstance(value, dict) else ((field, inner) for inner in value):
+            yield from _whole_numbers(inner, key)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
@@ -340,23 +395,30 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     path = find_model(path)
     header = read_header(path)
     try:
-        config, process, target, codec = _parts_of(header)
         with _open(path) as file:
             slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118
-            dtypes = _compare(config, {k: (v.get_dtype(), tuple(v.get_shape())) for k, v in slices.items()})
-        model = Model(config.build(), process, target, codec, tuple(header["classes"]), header["training"])
+            dtypes = _compare(header, {k: (v.get_dtype(), tuple(v.get_shape())) for k, v in slices.items()})
+        model = _build(header)
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     weights, _ = read_tensors(path)
-    model.backbone.load_state_dict({k: v.to(dtypes[k]) for k, v in weights.items()}, assign=True)
+    own_names = {_in_file(name): name for name in model.state_dict()}
+    model.load_state_dict({own_names[k]: v.to(dtypes[k]) for k, v in weights.items()}, assign=True)
     model.digest = file_digest(path)
     return model.to(device).eval().requires_grad_(False)
 
 
-def _compare(config: BackboneConfig, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, torch.dtype]:
+def _build(header: Mapping[str, Any]) -> Model:
+    """The model of a header, with fresh weights."""
+    config, process, target, codec = _parts_of(header)
+    guest = _build(header[GUEST]) if GUEST in header else None
+    return Model(config.build(), process, target, codec, tuple(header["classes"]), header["training"], guest)
+
+
+def _compare(header: Mapping[str, Any], found: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, torch.dtype]:
     """The dtype that each weight must have; refuses weights that are not those the header promises."""
     with torch.device("meta"):
-        wanted = config.build().state_dict()
+        wanted = named_weights(_build(header))
     for name in sorted(wanted.keys() | found.keys()):
         promised = tuple(wanted[name].shape) if name in wanted else "none"
         dtype, shape = found.get(name, ("", "none"))

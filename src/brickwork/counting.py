@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from brickwork.backbone.base import Backbone, BackboneConfig
+from brickwork.backbone.base import Backbone, BackboneConfig, Frame, check_parts
 from brickwork.layers import Attention
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.plan import Plan
@@ -65,7 +65,7 @@ class Cost:
 
     Attributes:
         size: Height and width counted for, in pixels.
-        parameters: Trainable numbers.
+        parameters: Trainable numbers; a guest's as well, which its host leaves as they are.
         parameters_with_tables: The same with fixed tables (position sinusoids, rotations).
         macs: Of one evaluation.
         macs_without_attention: The same without the two products of each attention.
@@ -76,7 +76,7 @@ class Cost:
         score_bytes: One block's rows² scores of all heads: a fused attention kernel holds none of them, the matrix form
             up to two copies at once.
         parts: Part name → Part; parameters and MACs add up to the totals. ``blocks`` is what blocks do themselves,
-            their residual additions, and ``other`` what the backbone does around its modules.
+            their residual additions, ``other`` what the backbone does around its modules, and ``guest`` all of a guest.
     """
 
     size: int
@@ -133,15 +133,16 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:,.3f}"
 
 
-def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
+def cost(config: BackboneConfig, *, size: int | None = None, guests: Sequence[BackboneConfig] = ()) -> Cost:
     """Count a backbone of this config without allocating its weights.
 
     Args:
         config: Also says channels, classes and text, which all count.
         size: Height and width of the image in pixels; by default the config's own.
+        guests: Of a model with a guest the guest's config, and its guest's in turn: ``model.configs[1:]``.
 
     Raises:
-        ConfigError: A size that the config cannot take.
+        ConfigError: A size that the config, or a guest's, cannot take.
     """
     config = config if size is None else dataclasses.replace(config, size=size)
     with torch.device("meta"):
@@ -149,10 +150,10 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
         inputs = _inputs(config)
     counted = _Watch(backbone)
     with torch.no_grad(), counted, _current_module(backbone, counted.path):
-        backbone(*inputs)
+        backbone.outputs(*inputs)
     kept = _Watch(backbone)
     with torch.enable_grad(), kept:
-        output = backbone(*inputs)
+        output = backbone.outputs(*inputs)[-1]
     training_bytes = kept.live_bytes  # while ``output`` still holds the graph
     del output
 
@@ -167,7 +168,7 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
         made[_part(path)] += count
     tables = sum(buffer.numel() for buffer in backbone.buffers())
     order = dict.fromkeys([*macs, *parameters, *made])
-    return Cost(
+    own = Cost(
         size=config.size,
         parameters=parameters.total(),
         parameters_with_tables=parameters.total() + tables,
@@ -179,10 +180,30 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
         score_bytes=counted.score_bytes,
         parts={name: Part(parameters=parameters[name], macs=macs[name], activation_bytes=made[name]) for name in order},
     )
+    return _joined(cost(guests[0], size=config.size, guests=guests[1:]), own) if guests else own
+
+
+def _joined(guest: Cost, own: Cost) -> Cost:
+    """A guest's cost and that of the backbone after it. The guest keeps nothing for a backward pass but its output."""
+    made = sum(part.activation_bytes for part in guest.parts.values())
+    part = Part(parameters=guest.parameters, macs=guest.macs, activation_bytes=made)
+    sums = ("parameters", "parameters_with_tables", "macs", "macs_without_attention", "published_macs")
+    most = ("activation_bytes", "score_bytes")
+    return dataclasses.replace(
+        own,
+        parts={"guest": part, **own.parts},
+        **{name: getattr(guest, name) + getattr(own, name) for name in sums},
+        **{name: max(getattr(guest, name), getattr(own, name)) for name in most},
+    )
 
 
 def plan_macs(
-    config: BackboneConfig, plan: Plan, calls: Iterable[tuple[float, int]], *, size: int | None = None
+    config: BackboneConfig,
+    plan: Plan,
+    calls: Iterable[tuple[float, int]],
+    *,
+    size: int | None = None,
+    guests: Sequence[BackboneConfig] = (),
 ) -> int:
     """MACs of one sampled image whose every evaluation runs as many parts as a plan says.
 
@@ -191,12 +212,22 @@ def plan_macs(
         plan: ``Plan(counts=(config.num_parts,))`` leaves nothing out.
         calls: Waist level and rows of each evaluation, as ``sampling.levels.evaluated_levels`` finds them.
         size: Height and width of the image in pixels; by default the config's own.
+        guests: As in ``cost``; the first part of a model with a guest is the guest.
 
     Raises:
         ConfigError: A size that the config cannot take, or first parts that are no network.
         ArgumentError: A plan of more parts than the model's.
     """
-    macs = {n: cost(config.first(n), size=size).macs for n in {*plan.counts}}
+
+    def first(n: int) -> Cost:
+        if not guests:
+            return cost(config.first(n), size=size)
+        check_parts(n, config.num_parts + 1)
+        if n == 1:
+            return cost(guests[0], size=size or config.size, guests=guests[1:])
+        return cost(config.first(n - 1), size=size, guests=guests)
+
+    macs = {n: first(n).macs for n in {*plan.counts}}
     return sum(rows * macs[plan.parts_at(sigma)] for sigma, rows in calls)
 
 
@@ -273,8 +304,11 @@ def _part(path: str) -> str:
     return ".".join(words[:2]) if words[:1] == ["blocks"] else (words[0] if words else "other")
 
 
-def _inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition]:
+def _inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition, Frame, tuple[Tensor, ...], Tensor | None]:
+    """What ``Backbone.outputs`` takes, for one image."""
     labels = torch.zeros(1, dtype=torch.long) if config.num_classes else None
     text = torch.zeros(1, config.text_length, config.text_width) if config.text_length else None
     x = torch.zeros(1, config.channels, config.size, config.size)
-    return x, torch.zeros(1), Condition(labels=labels, text=text)
+    frame = Frame(**dict.fromkeys(("skip", "gain", "level", "scale"), torch.ones(1)))
+    told = torch.zeros_like(x) if config.takes_guest else None
+    return x, torch.zeros(1), Condition(labels=labels, text=text), frame, (), told

@@ -1,15 +1,20 @@
-"""A trained thing: backbone + noise process + target + codec, and with that a denoiser at the waist."""
+"""A trained thing: backbone + noise process + target + codec, and with that a denoiser at the waist.
+
+A model can have a guest: another trained model that runs before the backbone's first part, which is told the guest's
+estimate in the backbone's own terms. So a trained network serves as a brick (LEGO: Zheng et al. 2024, 2310.06389).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brickwork.backbone.base import Backbone, Frame
+from brickwork.backbone.base import Backbone, BackboneConfig, Frame, check_kept, check_parts
 from brickwork.codec.base import Codec
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.sampling.denoiser import Condition
@@ -30,13 +35,16 @@ class Model(nn.Module):
         codec: What model space means as pictures.
         classes: Class names, as many as ``backbone.config.num_classes``; empty for names "0", "1", ...
         facts: What the model was trained on and how, JSON-like; kept in its file.
+        guest: A trained model that runs before the first part, where the backbone takes one. It is frozen in place, is
+            a part of the model that no gradient reaches, and follows the model's precision.
 
     Attributes:
         precision: "fp32", or "bf16" to run the backbone under autocast. The door stays fp32.
         digest: SHA-256 (hex) of the file it was loaded from or saved to, or "".
 
     Raises:
-        ConfigError: Codec and backbone differ in channels, or the number of class names is not that of the classes.
+        ConfigError: Codec and backbone differ in channels, the number of class names is not that of the classes, or
+            the guest is missing, not wanted, or of another model space, size or classes.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Model(nn.Module):
         codec: Codec,
         classes: tuple[str, ...] = (),
         facts: dict[str, Any] | None = None,
+        guest: Model | None = None,
     ) -> None:
         super().__init__()
         config = backbone.config
@@ -68,6 +77,10 @@ class Model(nn.Module):
         self.facts = facts or {}
         self.precision: Precision = "fp32"
         self.digest = ""
+        check_hosting(config, guest is not None)
+        if guest is not None:
+            _check_guest(guest, config, codec, self.classes)
+        self.guest = None if guest is None else guest.eval().requires_grad_(False)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -78,7 +91,15 @@ class Model(nn.Module):
     @property
     def multiple(self) -> int | None:
         """What divides the sides of every x that the model takes; None where it takes its own shape alone."""
-        return self.backbone.config.multiple
+        own = self.backbone.config.multiple
+        if self.guest is None or own is None:
+            return own
+        return None if self.guest.multiple is None else lcm(own, self.guest.multiple)
+
+    @property
+    def configs(self) -> tuple[BackboneConfig, ...]:
+        """The backbone's config, then that of its guest, that of the guest's guest, and so on."""
+        return self.backbone.config, *(self.guest.configs if self.guest is not None else ())
 
     @property
     def num_classes(self) -> int:
@@ -98,33 +119,56 @@ class Model(nn.Module):
 
     @property
     def num_parts(self) -> int:
-        """Of how many parts the backbone is made."""
-        return self.backbone.num_parts
+        """Of how many parts it is made: the guest, if there is one, and those of the backbone."""
+        return self.backbone.num_parts + (self.guest is not None)
 
     def first(self, n: int) -> Model:
-        """The model of the backbone's first n parts: the same weights, precision and digest; itself for all parts.
+        """The model of the first n parts: the same weights, precision and digest; itself for all parts.
+
+        The first part of a model with a guest is the guest itself.
 
         Raises:
             ArgumentError: n is not from 1 to ``num_parts``.
             ConfigError: The first n parts alone are no network.
         """
-        return self._with(self.backbone.first(n))
+        check_parts(n, self.num_parts)
+        return self.keep(range(n))
 
     def keep(self, parts: Sequence[int]) -> Model:
-        """The model of some of the backbone's parts, counted from 0, as ``first`` makes it.
+        """The model of some parts, counted from 0, as ``first`` makes it.
 
         Raises:
             ArgumentError: Not rising numbers of parts.
             ConfigError: These parts alone are no network.
         """
-        return self._with(self.backbone.keep(parts))
+        if self.guest is None:
+            return self._with(self.backbone.keep(parts))
+        check_kept(parts, self.num_parts)
+        if parts[0] != 0:
+            raise ConfigError(f"parts {list(parts)} alone: the first brick is told the guest's output; keep part 0")
+        if len(parts) == 1:
+            self.guest.precision = self.precision
+            return self.guest
+        return self._with(self.backbone.keep([part - 1 for part in parts[1:]]))
 
     def _with(self, backbone: Backbone) -> Model:
         if backbone is self.backbone:
             return self
-        part = Model(backbone, self.process, self.target, self.codec, self.classes, self.facts)
+        part = Model(backbone, self.process, self.target, self.codec, self.classes, self.facts, self.guest)
         part.precision, part.digest, part.training = self.precision, self.digest, self.training
         return part
+
+    def train(self, mode: bool = True) -> Model:
+        """Training or not; a guest never is."""
+        super().train(mode)
+        if self.guest is not None:
+            self.guest.eval()
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Model:
+        """Let gradients reach the weights or not; a guest's never."""
+        self.backbone.requires_grad_(requires_grad)
+        return self
 
     def outputs(
         self,
@@ -136,6 +180,8 @@ class Model(nn.Module):
     ) -> list[Image]:
         """The network's raw outputs, fp32: one, or one for each part that makes an image; the last is the model's.
 
+        A guest's is not among them.
+
         Args:
             x: The network's own input: the waist's x times ``process.input_scale(t)``, equally alpha x0 + sigma eps.
             number: ``process.number(t)``.
@@ -143,14 +189,25 @@ class Model(nn.Module):
             frame: ``self.frame(t)``, where ``backbone.wants_frame``.
             chosen: See ``Backbone.outputs``.
         """
+        told = None if self.guest is None else self._told(self.guest, x, condition, frame)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return [output.float() for output in self.backbone.outputs(x, number, condition, frame, chosen)]
+            return [output.float() for output in self.backbone.outputs(x, number, condition, frame, chosen, told)]
+
+    def _told(self, guest: Model, x: Image, condition: Condition, frame: Frame | None) -> Image:
+        """A guest's estimate as an output of this model; it is asked at the waist, by its own process."""
+        if frame is None:
+            raise ArgumentError("a guest is asked at its own noise level: give the frame of the times, model.frame(t)")
+        guest.precision = self.precision
+        with torch.no_grad():
+            x0 = guest(frame.waist(x), frame.level, condition if guest.num_classes else Condition())
+            return frame.output(x0, x)
 
     def frame(self, t: Sigma) -> Frame:
-        """What outputs at times t mean: x0 = skip·(the network's own input) + gain·output; of t's dtype."""
-        c = self.process.at(t)
-        skip = self.target.skip(c) * c.alpha / self.process.input_scale(t)
-        return Frame(skip=skip + 0 * t, gain=self.target.gain(c) + 0 * t)
+        """What inputs and outputs at times t mean: x0 = skip·(the network's own input) + gain·output; of t's dtype."""
+        c, scale = self.process.at(t), self.process.input_scale(t)
+        skip = self.target.skip(c) * c.alpha / scale
+        level, gain = self.process.level(t), self.target.gain(c)
+        return Frame(skip=skip + 0 * t, gain=gain + 0 * t, level=level + 0 * t, scale=scale + 0 * t)
 
     def forward(self, x: Image, sigma: Sigma, condition: Condition) -> Image:
         """D(x, sigma, condition), the estimate of x0.
@@ -196,6 +253,51 @@ class Model(nn.Module):
         known = ", ".join(f"{i} {c}" if c != str(i) else c for i, c in enumerate(self.classes[:20]))
         rule = f"its classes are {known}" if self.classes else "it has no classes; leave the label out"
         raise ArgumentError(f"label {name!r}: this model has {self.num_classes} classes; {rule}")
+
+
+def check_hosting(config: BackboneConfig, has_guest: bool) -> None:
+    """Refuse a guest for a backbone that takes none, and the lack of one for a backbone that does.
+
+    Raises:
+        ConfigError: With one line.
+    """
+    if config.takes_guest and not has_guest:
+        raise ConfigError(
+            "the first brick is told a guest's output: give a trained model as guest, or set backbone.guest = false"
+        )
+    if has_guest and not config.takes_guest:
+        raise ConfigError(
+            "a guest for a backbone that is not told its output: set backbone.guest = true, or leave the guest out"
+        )
+
+
+def _check_guest(guest: Model, config: BackboneConfig, codec: Codec, classes: tuple[str, ...]) -> None:
+    """Refuse a guest that cannot take what a model gets, or whose pictures mean something else."""
+    if guest.codec != codec:
+        raise ConfigError(
+            f"a guest of {guest.codec} in a model of {codec}: their pictures must mean the same; take another guest, "
+            "or prepare the data like the guest's"
+        )
+    if guest.text_shape is not None:
+        raise ConfigError("a guest that takes text: bricks are told none; take a guest without text")
+    if guest.num_classes and guest.classes != classes:
+        raise ConfigError(
+            f"a guest of {_names(guest.classes)} in a model of {_names(classes)}: a guest has the model's own classes, "
+            "in this order, or none; take another guest or the guest's data"
+        )
+    size, multiple = guest.backbone.config.size, guest.multiple
+    if size != config.size and (multiple is None or config.size % multiple):
+        sizes = "this alone" if multiple is None else f"multiples of {multiple}"
+        raise ConfigError(
+            f"a guest of {size}x{size} pixels in a model of {config.size}x{config.size}: it takes {sizes}; take "
+            "another guest, or images of its size (data.size)"
+        )
+
+
+def _names(classes: tuple[str, ...]) -> str:
+    """Classes for a message of one line."""
+    few = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
+    return f"{len(classes)} classes ({few})" if classes else "no classes"
 
 
 def choose_device(name: str) -> torch.device:

@@ -167,7 +167,8 @@ def test_the_denoised_image_as_what_a_brick_is_told() -> None:
     x, number, condition = inputs()
     with pytest.raises(ArgumentError, match="needs the frame"):
         lego(x, number, condition)
-    frame = Frame(skip=torch.tensor([0.5, 0.2, 1.0]), gain=torch.tensor([1.0, 2.0, 3.0]))
+    one = torch.ones(3)
+    frame = Frame(skip=torch.tensor([0.5, 0.2, 1.0]), gain=torch.tensor([1.0, 2.0, 3.0]), level=one, scale=one)
     told = []
     lego.bricks[1].register_forward_pre_hook(lambda _, given: told.append(given[0][:, :3]))
     first = lego.outputs(x, number, condition, frame)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import torch
@@ -66,10 +66,7 @@ class BackboneConfig(ABC):
         """
         if tuple(parts) == tuple(range(self.num_parts)):
             return self
-        if not parts or any(a >= b for a, b in pairwise((-1, *parts, self.num_parts))):
-            raise ArgumentError(
-                f"parts {list(parts)} of {self.num_parts}: give rising numbers from 0 to {self.num_parts - 1}"
-            )
+        check_kept(parts, self.num_parts)
         return self._kept(tuple(parts))
 
     def _kept(self, parts: tuple[int, ...]) -> BackboneConfig:
@@ -88,8 +85,26 @@ class BackboneConfig(ABC):
 
     @property
     def multiple(self) -> int | None:
-        """What divides the sides of all images that the network takes, in pixels; None where it takes ``size`` alone."""
+        """What divides the sides of all images that it takes, in pixels; None where it takes ``size`` alone."""
         return None
+
+    @property
+    def takes_guest(self) -> bool:
+        """Whether its first part is told the output of a guest, a trained model that runs before it."""
+        return False
+
+    def with_guest(self) -> BackboneConfig:
+        """The config of the same network with a guest before it.
+
+        Raises:
+            ConfigError: It takes none.
+        """
+        if self.takes_guest:
+            return self
+        raise ConfigError(
+            "a guest is the brick before the first of LEGO bricks: this backbone has none; take a LEGO backbone or "
+            "leave the guest out"
+        )
 
     @property
     def repeated_macs(self) -> int:
@@ -103,18 +118,31 @@ class BackboneConfig(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """What a backbone's input and output mean: x0 = skip·x + gain·output, one pair of numbers per image."""
+    """What a backbone's input x and output mean: x0 = skip·x + gain·output; one of each number per image.
+
+    At the waist x is scale times smaller, where the noise level is ``level``.
+    """
 
     skip: Sigma
     gain: Sigma
+    level: Sigma
+    scale: Sigma
 
     def to(self, device: torch.device) -> Frame:
         """The same in float32 on a device."""
-        return Frame(skip=self.skip.to(device, torch.float32), gain=self.gain.to(device, torch.float32))
+        return Frame(**{item.name: getattr(self, item.name).to(device, torch.float32) for item in fields(self)})
 
     def x0(self, output: Image, x: Image) -> Image:
         """The clean image that an output stands for, given the backbone's own input x."""
         return self.skip[:, None, None, None] * x + self.gain[:, None, None, None] * output
+
+    def output(self, x0: Image, x: Image) -> Image:
+        """The output that stands for a clean image, given the backbone's own input x."""
+        return (x0 - self.skip[:, None, None, None] * x) / self.gain[:, None, None, None]
+
+    def waist(self, x: Image) -> Image:
+        """The backbone's own input x as it is at the waist, x0 + level·noise."""
+        return x / self.scale[:, None, None, None]
 
 
 class Backbone(nn.Module, ABC):
@@ -166,6 +194,7 @@ class Backbone(nn.Module, ABC):
         condition: Condition,
         frame: Frame | None = None,
         chosen: Sequence[Tensor] = (),
+        told: Image | None = None,
     ) -> list[Image]:
         """The outputs of all parts that have one of their own, the whole network's last; see ``forward``.
 
@@ -175,6 +204,8 @@ class Backbone(nn.Module, ABC):
             condition: Labels and text.
             frame: What outputs mean as images; needed where ``wants_frame``.
             chosen: For each part, which windows of the batch are worth gradients; nothing for all.
+            told: What a guest before the first part puts out, as an output of this network; where
+                ``config.takes_guest``.
         """
         return [self(x, number, condition)]
 
@@ -206,6 +237,16 @@ def check_parts(n: int, num_parts: int) -> None:
     """
     if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= num_parts:
         raise ArgumentError(f"the first {n!r} of {num_parts} parts: take a whole number from 1 to {num_parts}")
+
+
+def check_kept(parts: Sequence[int], num_parts: int) -> None:
+    """Refuse what is no choice of a network's parts.
+
+    Raises:
+        ArgumentError: Not rising numbers from 0 to num_parts - 1, or none.
+    """
+    if not parts or any(a >= b for a, b in pairwise((-1, *parts, num_parts))):
+        raise ArgumentError(f"parts {list(parts)} of {num_parts}: give rising numbers from 0 to {num_parts - 1}")
 
 
 def rows_of_null(labels: Tensor, num_classes: int) -> Tensor:

@@ -26,8 +26,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Frame
-from brickwork.backbone.stem import Patches
-from brickwork.backbone.stem import on_pixels
+from brickwork.backbone.stem import Patches, on_pixels
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
 from brickwork.sampling.denoiser import Condition
@@ -82,6 +81,8 @@ class LegoConfig(BackboneConfig):
     """Hidden width of the MLPs over the width."""
     previous: Literal["output", "denoised"] = "output"
     """What a brick is told of the one before it: its raw output (as released) or the clean image that it stands for."""
+    guest: bool = False
+    """A trained model runs as the brick before the first, which is told its output; set where one is given."""
     detach: bool = False
     """Stop gradients between bricks."""
     checkpointing: bool = False
@@ -156,6 +157,15 @@ class LegoConfig(BackboneConfig):
     def multiple(self) -> int:
         """Sides of a canvas must be multiples of this, in pixels."""
         return lcm(*(brick.window or brick.patch for brick in self.bricks))
+
+    @property
+    def takes_guest(self) -> bool:
+        """Where ``guest`` is set."""
+        return self.guest
+
+    def with_guest(self) -> LegoConfig:
+        """The same bricks, the first of which is told a guest's output."""
+        return replace(self, guest=True)
 
     @property
     def repeated_macs(self) -> int:
@@ -307,7 +317,7 @@ class Lego(Backbone):
         self.time = TimeVector(c.vector_width, NUM_WAVES)
         self.label = LabelVector(c.num_classes, c.vector_width) if c.num_classes else None
         self.bricks = nn.ModuleList(
-            Brick(brick, c.channels + 2 + (c.channels if k else 0), c) for k, brick in enumerate(c.bricks)
+            Brick(brick, c.channels + 2 + (c.channels if k or c.guest else 0), c) for k, brick in enumerate(c.bricks)
         )
         _initialize(self)
 
@@ -318,8 +328,8 @@ class Lego(Backbone):
 
     @property
     def wants_frame(self) -> bool:
-        """Whether bricks are told the clean image that an output stands for."""
-        return self._config.previous == "denoised"
+        """Whether bricks are told the clean image that an output stands for, or the first one of a guest's."""
+        return self._config.previous == "denoised" or self._config.guest
 
     def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
         """The last brick's output; see Backbone."""
@@ -332,6 +342,7 @@ class Lego(Backbone):
         condition: Condition,
         frame: Frame | None = None,
         chosen: Sequence[Tensor] = (),
+        told: Image | None = None,
     ) -> list[Image]:
         """F_1 ... F_K, the output of every brick.
 
@@ -342,21 +353,25 @@ class Lego(Backbone):
             frame: What outputs mean as images; needed where ``previous`` is "denoised".
             chosen: For each brick the windows that get gradients, see ``Brick.forward_some``; nothing for all. The
                 last brick runs no others.
+            told: F_0, the guest's output in these terms; needed where ``config.guest``.
 
         Raises:
-            ArgumentError: An image of other channels, or of a size that windows and patches do not divide.
+            ArgumentError: An image of other channels, or of a size that windows and patches do not divide; a guest's
+                output that is missing or that no brick is told.
         """
         self._check(x)
+        self._check_told(told)
         vector = self.vector(number, condition.labels)
         canvas = torch.cat([x, coordinate_channels(x)], dim=1)
         outputs: list[Image] = []
         for k, brick in enumerate(self.bricks):
             assert isinstance(brick, Brick)
-            told = torch.cat([self._told(outputs[-1], x, frame), canvas], dim=1) if outputs else canvas
+            before = outputs[-1] if outputs else told
+            seen = canvas if before is None else torch.cat([self._told(before, x, frame), canvas], dim=1)
             if chosen:
-                outputs.append(brick.forward_some(told, vector, chosen[k], rest=k + 1 < len(self.bricks)))
+                outputs.append(brick.forward_some(seen, vector, chosen[k], rest=k + 1 < len(self.bricks)))
             else:
-                outputs.append(brick(told, vector))
+                outputs.append(brick(seen, vector))
         return outputs
 
     def vector(self, number: Sigma, labels: Label | None) -> Float[Tensor, "B D"]:
@@ -392,13 +407,19 @@ class Lego(Backbone):
     def _told(self, output: Image, x: Image, frame: Frame | None) -> Image:
         """What a brick is told of the one before: F, or skip·x + gain·F."""
         output = output.detach() if self._config.detach else output
-        if not self.wants_frame:
+        if self._config.previous == "output":
             return output.to(x.dtype)
         if frame is None:
             raise ArgumentError(
                 "previous 'denoised' needs the frame of the noise process: call the model, not the backbone"
             )
         return frame.x0(output.to(x.dtype), x)
+
+    def _check_told(self, told: Image | None) -> None:
+        if self._config.guest and told is None:
+            raise ArgumentError("the first brick is told a guest's output: call the model, which has the guest")
+        if told is not None and not self._config.guest:
+            raise ArgumentError("a guest's output, which the first brick is not told: set guest = true in its config")
 
     def _check(self, x: Image) -> None:
         c, (_, channels, H, W) = self._config, x.shape

@@ -71,8 +71,8 @@ def print_macs(
         plan: Parts that run by noise level, as in pg:0.3, and what that saves of a whole image.
         as_json: Print JSON.
     """
-    from brickwork.backbone.presets import BACKBONES, PRESETS, preset
-    from brickwork.checkpoint import find_model, from_entry, read_header
+    from brickwork.backbone.presets import PRESETS, preset
+    from brickwork.checkpoint import configs_of, find_model, from_entry, read_header
     from brickwork.cli.train import first_recipe
     from brickwork.counting import cost, plan_macs
     from brickwork.sampling.grid import GRIDS
@@ -82,10 +82,10 @@ def print_macs(
     from brickwork.sampling.solvers import SOLVERS
 
     if model in PRESETS or not find_model(model).exists():
-        config, process = preset(model), first_recipe(model).process
+        config, guests, process = preset(model), (), first_recipe(model).process
     else:
         header = read_header(model)
-        config = from_entry(BACKBONES, header["backbone"], "backbone")
+        config, *guests = configs_of(header)
         process = from_entry(PROCESSES, header["process"], "process")
     calls = evaluated_levels(
         process,
@@ -95,8 +95,8 @@ def print_macs(
         guidance=guidance,
         guidance_interval=guidance_interval,
     )
-    planned = None if plan is None else parse_plan(plan, config.num_parts)
-    result = cost(config, size=size)
+    planned = None if plan is None else parse_plan(plan, config.num_parts + bool(guests))
+    result = cost(config, size=size, guests=guests)
     macs = result.macs * sum(call.rows for call in calls)
     image: dict[str, Any] = {"steps": steps, "solver": solver, "guidance": guidance}
     image |= {"evaluations": len(calls), "macs": macs}
@@ -105,7 +105,8 @@ def print_macs(
         f"{macs / 1e9:.4g} GMAC"
     ]
     if planned is not None:
-        less, times = plan_macs(config, planned, calls, size=size), Counter(planned.parts_at(c.sigma) for c in calls)
+        less = plan_macs(config, planned, calls, size=size, guests=guests)
+        times = Counter(planned.parts_at(c.sigma) for c in calls)
         image["plan"] = {"plan": str(planned), "evaluations": dict(times), "macs": less, "saved": 1 - less / macs}
         ran = ", ".join(f"{n} parts in {count}" for n, count in times.items())
         lines.append(f"by plan {planned}: {ran}, {less / 1e9:.4g} GMAC, {1 - less / macs:.1%} saved")
@@ -196,11 +197,21 @@ def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(nam
     path = find_model(model)
     print(f"file       {path} ({path.stat().st_size / 1e6:.2f} MB)\nsha256     {file_digest(path)}")
     for part in ("backbone", "process", "target", "codec"):
-        name, values = header[part]
-        print(f"{part:<10} {name}: " + ", ".join(f"{k}={v}" for k, v in values.items()))
+        print(f"{part:<10} {_entry(header[part])}")
     print(f"classes    {', '.join(header['classes']) or 'none'}")
+    guest = header.get("guest")
+    while guest:
+        print(f"guest      {_entry(guest['backbone'])}")
+        print(f"           process {_entry(guest['process'])}; target {_entry(guest['target'])}")
+        guest = guest.get("guest")
     for key, value in header["training"].items():
         print(f"{key:<10} {str(value).strip().replace(chr(10), chr(10) + ' ' * 11)}")
+
+
+def _entry(entry: Sequence[Any]) -> str:
+    """A config in a header, for a person."""
+    name, values = entry
+    return f"{name}: " + ", ".join(f"{k}={v}" for k, v in values.items())
 
 
 def evaluate(

@@ -43,6 +43,7 @@ def train(words: Sequence[str]) -> int:
         data: Annotated[str, arg(metavar="DATA")],
         out: Path,
         init: str | None = None,
+        guest: str | None = None,
         device: str = "auto",
         dry_run: bool = False,
         recipe: Annotated[Recipe, arg(name="")] = start,
@@ -53,26 +54,31 @@ def train(words: Sequence[str]) -> int:
             data: Images: folder, zip, npz, IDX, hf:owner/name or "digits".
             out: The run folder.
             init: A model to start from; what does not fit is resized or left fresh, and listed.
+            guest: A trained model as the brick before the first of LEGO bricks; it stays as it is, in the new model.
             device: auto, cpu, cuda or mps.
             dry_run: Print the resolved recipe and its cost, and stop.
             recipe: Everything that changes the result.
         """
         from brickwork.checkpoint import load
         from brickwork.data.dataset import load_dataset
+        from brickwork.training.loop import known_guest
         from brickwork.training.loop import train as run_training
         from brickwork.training.recipe import fit_to_data, require_budget
         from brickwork.training.recipe_file import to_toml
 
         require_budget(recipe)
         images = load_dataset(data, recipe.data, progress=True)  # logs what it skips
+        old, before = (load(name) if name else None for name in (init, guest))
         if dry_run:
             from brickwork.counting import cost
 
-            fitted = fit_to_data(recipe, images)
-            print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{cost(fitted.backbone)}")
+            before = before or known_guest(recipe, out, old)
+            fitted = fit_to_data(recipe, images, guest=before is not None)
+            counted = cost(fitted.backbone, guests=before.configs if before else ())
+            print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{counted}")
             return
         heldout = _held_out(data, recipe, images)
-        model = run_training(recipe, images, out, heldout, device=device, init=load(init) if init else None)
+        model = run_training(recipe, images, out, heldout, device=device, init=old, guest=before)
         state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
         print(f"{state}: model, recipe, log, curve and samples are in {out}")
         nonlocal code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -10,12 +11,13 @@ from brickwork.codec.base import Pixels
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.model import Model, choose_device
+from brickwork.sampling.process import NoiseProcess
 from brickwork.training.batches import Batch, draw_batch
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.loss import denoising_loss
 from brickwork.training.parts import output_shares
 from brickwork.training.recipe import Recipe, fit_to_data
-from brickwork.training.run import Run
+from brickwork.training.run import Run, saved_guest
 from brickwork.training.state import TrainState
 from brickwork.training.transfer import transfer
 
@@ -28,6 +30,7 @@ def train(
     *,
     device: str = "auto",
     init: Model | None = None,
+    guest: Model | None = None,
     resume: bool = True,
     progress: bool = True,
 ) -> Model:
@@ -43,25 +46,35 @@ def train(
         out: The run folder.
         heldout: Images never trained on, for the held-out loss.
         device: "auto", "cpu", "cuda" or "mps".
-        init: A model whose weights are the start, as far as they fit.
+        init: A model whose weights are the start, as far as they fit; of LEGO bricks, the bricks'.
+        guest: A trained model that serves as the brick before the first of LEGO bricks and stays as it is: a copy of
+            it becomes part of the model. A recipe with ``backbone.guest`` set finds it in ``out`` or in init.
         resume: Go on with a run that ``out`` holds; else such a folder is refused.
         progress: Show a bar and messages on standard error.
 
     Raises:
-        ConfigError: The recipe cannot be trained on this data, or differs from the run in ``out``.
+        ConfigError: The recipe cannot be trained on this data, or differs from the run in ``out``; or the guest does
+            not go with them.
         OutputError: ``out`` cannot be written or is full; the last saved files are whole.
         TrainingError: The loss is not finite again and again.
     """
-    recipe = fit_to_data(recipe, data)
+    if guest is None:
+        guest = known_guest(recipe, Path(out), init)
+    recipe = fit_to_data(recipe, data, guest=guest is not None)
     if heldout is not None and (heldout.shape != data.shape or heldout.classes != data.classes):
         raise ConfigError(
             f"held-out images of {heldout.shape} and {len(heldout.classes)} classes beside training images of "
             f"{data.shape} and {len(data.classes)}: prepare both alike (data.size, data.channels)"
         )
-    model = build_model(recipe, data).to(choose_device(device))
+    model = build_model(recipe, data, guest).to(choose_device(device))
     notes = [f"init: {transfer(init, model)}"] if init is not None else []
     if init is not None and (init.process, init.target) != (recipe.process, recipe.target):
         notes.append(f"init learned {init.target} of {init.process}: its weights must learn the recipe's own anew")
+    if guest is not None and not _within(recipe.process, guest.process):
+        notes.append(
+            f"the guest learned noise levels {_levels(guest.process)} and is asked at {_levels(recipe.process)}: "
+            "beyond its own it guesses"
+        )
     state = TrainState(model, recipe)
     run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
     for note in notes:
@@ -97,14 +110,30 @@ def accumulate_gradient(state: TrainState, batch: Batch) -> torch.Tensor:
     return total
 
 
-def build_model(recipe: Recipe, data: Dataset) -> Model:
-    """A fresh model on the CPU; its weights depend on the recipe's seed alone."""
+def known_guest(recipe: Recipe, out: Path, init: Model | None) -> Model | None:
+    """The guest of a recipe that wants one and is given none: that of the run in ``out``, else that of ``init``."""
+    if not recipe.backbone.takes_guest:
+        return None
+    saved = saved_guest(out)
+    return saved if saved is not None or init is None else init.guest
+
+
+def _within(process: NoiseProcess, other: NoiseProcess) -> bool:
+    return other.sigma_min <= process.sigma_min and process.sigma_max <= other.sigma_max
+
+
+def _levels(process: NoiseProcess) -> str:
+    return f"{process.sigma_min:.3g} to {process.sigma_max:.3g}"
+
+
+def build_model(recipe: Recipe, data: Dataset, guest: Model | None = None) -> Model:
+    """A fresh model on the CPU, with a copy of the guest; its own weights depend on the recipe's seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone = recipe.backbone.build()
     codec = Pixels(num_channels=recipe.backbone.channels)
     classes = tuple(data.classes) if recipe.backbone.num_classes else ()
-    model = Model(backbone, recipe.process, recipe.target, codec, classes)
+    model = Model(backbone, recipe.process, recipe.target, codec, classes, guest=copy.deepcopy(guest))
     model.precision = recipe.precision
     return model
 

@@ -162,11 +162,17 @@ def require_budget(recipe: Recipe) -> None:
         raise ConfigError("no budget: set steps, images or minutes above 0")
 
 
-def fit_to_data(recipe: Recipe, data: Dataset) -> Recipe:
+def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False) -> Recipe:
     """The recipe with the backbone made for these images: size, channels, number of classes; checked to be trainable.
 
+    Args:
+        recipe: As the user has it.
+        data: Training images.
+        guest: Whether a trained model serves as the brick before the backbone's first.
+
     Raises:
-        ConfigError: No budget is set, images are not square, or text is asked for that the data has no embedding of.
+        ConfigError: No budget is set, images are not square, text is asked for that the data has no embedding of, or
+            the backbone takes no guest.
     """
     require_budget(recipe)
     if recipe.backbone.text_length:
@@ -179,6 +185,7 @@ def fit_to_data(recipe: Recipe, data: Dataset) -> Recipe:
         raise ConfigError(f"images are {width}x{height}: training needs squares; set data.size or data.crop")
     num_classes = len(data.classes) if recipe.conditional and data.labels is not None else 0
     backbone = replace(recipe.backbone, size=height, channels=channels, num_classes=num_classes)
+    backbone = backbone.with_guest() if guest else backbone
     check_parts_config(recipe.parts, backbone)
     return replace(recipe, backbone=backbone)
 

@@ -19,9 +19,10 @@ import torch
 from tqdm import tqdm
 
 import brickwork
-from brickwork.checkpoint import MODEL_FILE, remove_leftovers, save
+from brickwork.checkpoint import MODEL_FILE, fingerprint, load, remove_leftovers, save
 from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, TrainingError
+from brickwork.model import Model
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import save_png, sheet, write_whole
 from brickwork.training.curve import draw_curve
@@ -39,6 +40,13 @@ MAX_FAILURES = 3
 """Returns to the same saved state before a run gives up."""
 
 
+def saved_guest(out: Path) -> Model | None:
+    """The guest of the run that a folder holds; None where it holds none to go on with, or one without a guest."""
+    if not ((out / STATE_FILE).exists() and (out / MODEL_FILE).exists()):
+        return None
+    return load(out / MODEL_FILE).guest
+
+
 @final
 class Run:
     """A training run and its folder.
@@ -53,7 +61,8 @@ class Run:
         progress: Show a bar and messages.
 
     Raises:
-        ConfigError: The saved run has another recipe or other data, or the folder holds a model without its run.
+        ConfigError: The saved run has another recipe, other data or another guest, or the folder holds a model without
+            its run.
         CheckpointError: The saved state is broken.
         OutputError: The folder cannot be written.
     """
@@ -72,6 +81,7 @@ class Run:
         self.recipe, self.state, self.data, self.heldout, self.out = recipe, state, data, heldout, out
         self.progress = progress
         self.failures = 0
+        self._guest = fingerprint(state.model.guest) if state.model.guest is not None else ""
         self.resumed = (out / STATE_FILE).exists()
         if self.resumed:
             self._resume(resume)
@@ -133,7 +143,7 @@ class Run:
         Raises:
             OutputError: The place cannot be written; the previous files are whole.
         """
-        record = {"recipe": to_toml(self.recipe), "data": self.data.digest, **self._place()}
+        record = {"recipe": to_toml(self.recipe), "data": self.data.digest, "guest": self._guest, **self._place()}
         self.state.save(self.out / STATE_FILE, record)
         self.state.average.facts = self._facts()
         save(self.state.average, self.out / MODEL_FILE)
@@ -204,6 +214,11 @@ class Run:
             )
         if header["data"] != self.data.digest:
             raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
+        if header.get("guest", "") != self._guest:
+            raise ConfigError(
+                f"{self.out} holds a run with another guest: give the same model as guest, or none with the run's own "
+                f"{RECIPE_FILE}, or choose another out folder"
+            )
         self.state.restore(tensors, header)
         self.say(f"resuming {self.out} at step {self.state.counters.step}")
         for name, value in self._place().items():

@@ -49,23 +49,23 @@ class TrainState:
     """A model in training, its moving average, its optimizer and its counters.
 
     Args:
-        model: Where training starts, on its device.
+        model: Where training starts, on its device. A guest in it stays as it is and is no part of the state.
         recipe: How it is trained.
 
     Attributes:
-        average: The model that is kept: same network, averaged weights.
+        average: The model that is kept: same network, averaged weights; the same guest.
         loss_sum: Loss summed over the steps since the last line of the log, on the device; so is norm_sum, of the
             gradient. A sum that is not finite tells that some step was not, without a wait for the device each step.
     """
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
         self.model = model.train().requires_grad_(True)
-        self.average = copy.deepcopy(model).eval().requires_grad_(False)
+        self.average = copy.deepcopy(model, {id(model.guest): model.guest}).eval().requires_grad_(False)
         self.recipe = recipe
         self.counters = Counters()
         self._smaller: dict[tuple[int, ...], Model] = {}  # of the parts of a step, sharing the model's weights
-        self.parameters = list(self.model.parameters())
-        self.averages = list(self.average.parameters())
+        self.parameters = list(self.model.backbone.parameters())
+        self.averages = list(self.average.backbone.parameters())
         fused = model.device.type in ("cpu", "cuda", "mps")
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=fused
@@ -83,7 +83,7 @@ class TrainState:
     def lr(self) -> float:
         """The learning rate of the next step."""
         r = self.recipe
-        _, spent = stage_of(r.parts, self.model.num_parts, self.spent)
+        _, spent = stage_of(r.parts, self.model.backbone.num_parts, self.spent)
         return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=spent)
 
     @property
@@ -99,7 +99,7 @@ class TrainState:
 
         Only what the step needs is free to move: parameters without a gradient are left as they are by AdamW.
         """
-        now, parts, num_parts = self.counters, self.recipe.parts, self.model.num_parts
+        now, parts, num_parts = self.counters, self.recipe.parts, self.model.backbone.num_parts
         stage, _ = stage_of(parts, num_parts, self.spent)
         if stage >= 0:
             self.model.backbone.train_only(stage)
@@ -109,7 +109,8 @@ class TrainState:
             else kept_parts(parts, num_parts, self.recipe.seed, now.step, STREAMS * now.rollbacks)
         )
         if kept not in self._smaller:
-            self._smaller[kept] = self.model.keep(kept)
+            before = self.model.num_parts - num_parts  # a guest, which runs in every step
+            self._smaller[kept] = self.model.keep([*range(before), *(before + part for part in kept)])
         return self._smaller[kept]
 
     def update(self, loss: Tensor) -> None:
@@ -174,8 +175,12 @@ class TrainState:
         set_kernel_choices(header["kernels"])
 
     def _weights(self) -> dict[str, Tensor]:
-        named = {f"model.{name}": tensor for name, tensor in self.model.state_dict(keep_vars=True).items()}
-        named |= {f"average.{name}": tensor for name, tensor in self.average.state_dict(keep_vars=True).items()}
+        models = {"model": self.model, "average": self.average}
+        named = {
+            f"{which}.backbone.{name}": tensor
+            for which, model in models.items()
+            for name, tensor in model.backbone.state_dict(keep_vars=True).items()
+        }
         return named | {"loss_sum": self.loss_sum, "norm_sum": self.norm_sum}
 
     def _tensors(self) -> dict[str, Tensor]:
