@@ -6,7 +6,6 @@ Letters: B batch, T rows (tokens) of a sequence, L width, h heads, d width of on
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.attention import attend
+from brickwork.products import Gelu, Linear
 from brickwork.shapes import Sigma, Tokens
 
 PERIOD = 10_000.0  # longest wavelength of the time and position sinusoids, over 2 pi; Vaswani et al. 2017, section 3.5
@@ -90,8 +90,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int, *, qk_norm: bool = False, qkv_bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = Linear(width, width)
         self.norm_q = HeadNorm(width // heads) if qk_norm else None
         self.norm_k = HeadNorm(width // heads) if qk_norm else None
 
@@ -110,15 +110,14 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Linear, GELU (exact, or by the tanh formula), linear; on every row alone."""
 
-    def __init__(self, width: int, ratio: int, *, gelu: Literal["none", "tanh"] = "none") -> None:
+    def __init__(self, width: int, ratio: int, *, gelu: Gelu = "none") -> None:
         super().__init__()
-        self.gelu = gelu
-        self.widen = nn.Linear(width, ratio * width)
-        self.narrow = nn.Linear(ratio * width, width)
+        self.widen = Linear(width, ratio * width, gelu=gelu)
+        self.narrow = Linear(ratio * width, width)
 
     def forward(self, x: Tokens) -> Tokens:
         """Shape kept."""
-        return self.narrow(F.gelu(self.widen(x), approximate=self.gelu))
+        return self.narrow(self.widen(x))
 
 
 class Depthwise(nn.Module):
@@ -164,7 +163,7 @@ class Block(nn.Module):
         self.attention = Attention(width, heads, qk_norm=qk_norm)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = Mlp(width, mlp_ratio)
-        self.modulation = nn.Linear(width, 6 * width) if modulated else None
+        self.modulation = Linear(width, 6 * width) if modulated else None
 
     def forward(
         self, x: Tokens, grid: Grid, rotation: Rotation | None = None, modulator: Float[Tensor, "B D"] | None = None
@@ -193,30 +192,35 @@ class ModulatedBlock(nn.Module):
         heads: h.
         mlp_ratio: Hidden width of the MLP over L.
         vector_width: D of the vector that modulates.
+        depthwise: A zero-padded depthwise 3x3 convolution over each window in front of the attention.
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: int, vector_width: int) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: int, vector_width: int, *, depthwise: bool = False) -> None:
         super().__init__()
+        self.depthwise = Depthwise(width) if depthwise else None
         self.attention = Attention(width, heads, qkv_bias=True)
         self.mlp = Mlp(width, mlp_ratio, gelu="tanh")
-        self.modulation = nn.Linear(vector_width, 6 * width)
+        self.modulation = Linear(vector_width, 6 * width)
 
-    def forward(self, x: Tokens, vector: Float[Tensor, "B V"], window: int | None = None) -> Tokens:
+    def forward(self, x: Tokens, vector: Float[Tensor, "B V"], grid: Grid) -> Tokens:
         """Rows in, rows out.
 
         Args:
-            x: (B, T, L).
+            x: (B, T, L), window after window.
             vector: What modulates, one per image, after its SiLU.
-            window: Rows one after the other that attend to each other; all where None.
+            grid: Rows of one window, as height and width; they attend to each other.
         """
+        window = grid[0] * grid[1]
+        if self.depthwise is not None:
+            x = self.depthwise(x.reshape(-1, window, x.shape[2]), grid).view(x.shape)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.modulation(vector)[:, None].chunk(6, dim=-1)
-        x = x + gate_a * self.attention(modulated_norm(x, scale_a, shift_a), window=window)
-        return x + gate_m * self.mlp(modulated_norm(x, scale_m, shift_m))
+        x = torch.addcmul(x, gate_a, self.attention(modulated_norm(x, scale_a, shift_a), window=window))
+        return torch.addcmul(x, gate_m, self.mlp(modulated_norm(x, scale_m, shift_m)))
 
 
 def modulated_norm(x: Tokens, scale: Float[Tensor, "B 1 D"], shift: Float[Tensor, "B 1 D"]) -> Tokens:
     """LayerNorm without weights, times 1 + scale, plus shift. Peebles & Xie 2023, section 3.2."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
 class TimeVector(nn.Module):
@@ -230,8 +234,8 @@ class TimeVector(nn.Module):
     def __init__(self, width: int, num_waves: int | None = None) -> None:
         super().__init__()
         self.num_waves = num_waves or width
-        self.first = nn.Linear(self.num_waves, width)
-        self.second = nn.Linear(width, width)
+        self.first = Linear(self.num_waves, width)
+        self.second = Linear(width, width)
 
     def forward(self, number: Sigma) -> Float[Tensor, "B D"]:
         """(B,) → (B, L)."""

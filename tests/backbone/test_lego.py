@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -193,6 +193,25 @@ def test_checkpointing_changes_nothing() -> None:
         lego(*inputs()).square().sum().backward()
         gradients.append([p.grad for p in lego.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_depthwise_convolution_stays_inside_its_window() -> None:
+    """A change in one window of 4 pixels reaches no other; and the convolution is felt inside it."""
+    deep = [replace(SMALL, depthwise=True, depth=2)]
+    lego = network(bricks=tuple(deep))
+    x, number, condition = inputs()
+    other = x.clone()
+    other[:, :, 4:8, 8:12] += 1
+    changed = (lego(x, number, condition) != lego(other, number, condition)).any(dim=1)
+    inside = torch.zeros(16, 16, dtype=torch.bool)
+    inside[4:8, 8:12] = True
+    assert not (changed & ~inside).any()
+    assert changed[:, 4:8, 8:12].all()
+    plain, whole = cost(Lego.Config(**BASE, bricks=(SMALL,))), cost(Lego.Config(**BASE, bricks=(deep[0],)))
+    once = cost(Lego.Config(**BASE, bricks=(replace(SMALL, depthwise=True),)))
+    assert once.parameters - plain.parameters == 10 * 16
+    assert once.macs - plain.macs == 64 * 9 * 16
+    assert whole.parameters > once.parameters
 
 
 def test_bf16_is_close() -> None:

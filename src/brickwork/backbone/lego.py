@@ -29,6 +29,7 @@ from brickwork.backbone.base import Backbone, BackboneConfig, Frame
 from brickwork.backbone.stem import Patches, on_pixels
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
+from brickwork.products import Linear
 from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Label, Sigma, Tokens
 
@@ -50,6 +51,8 @@ class BrickConfig:
     """Attention heads; divide the width."""
     depth: int = 6
     """Number of blocks."""
+    depthwise: bool = False
+    """A zero-padded depthwise 3x3 convolution over a window's tokens in every block; not in the published design."""
 
     def __post_init__(self) -> None:
         for name, least in {"window": 0, "patch": 1, "width": 1, "heads": 1, "depth": 1}.items():
@@ -205,8 +208,8 @@ class FinalLayer(nn.Module):
 
     def __init__(self, width: int, patch: int, vector_width: int) -> None:
         super().__init__()
-        self.modulation = nn.Linear(vector_width, 2 * width)
-        self.linear = nn.Linear(width, patch)
+        self.modulation = Linear(vector_width, 2 * width)
+        self.linear = Linear(width, patch)
 
     def forward(self, h: Tokens, vector: Float[Tensor, "B V"]) -> Patches:
         """Rows of D → rows of l·l·C."""
@@ -230,7 +233,8 @@ class Brick(nn.Module):
             "position", window_positions(self.trained_grid, self.trained_grid, brick.width), persistent=False
         )
         self.blocks = nn.ModuleList(
-            ModulatedBlock(brick.width, brick.heads, config.mlp_ratio, config.vector_width) for _ in range(brick.depth)
+            ModulatedBlock(brick.width, brick.heads, config.mlp_ratio, config.vector_width, depthwise=brick.depthwise)
+            for _ in range(brick.depth)
         )
         self.final = FinalLayer(brick.width, brick.patch**2 * config.channels, config.vector_width)
 
@@ -288,9 +292,9 @@ class Brick(nn.Module):
         h = (h.unflatten(1, (-1, T)) + self.positions(grid).to(h.dtype)).flatten(1, 2)
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                h = checkpoint(block, h, vector, T, use_reentrant=False)
+                h = checkpoint(block, h, vector, grid, use_reentrant=False)
             else:
-                h = block(h, vector, T)
+                h = block(h, vector, grid)
         return self.final(h, vector)
 
     def positions(self, grid: Grid) -> Float[Tensor, "T D"]:
