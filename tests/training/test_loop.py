@@ -333,6 +333,10 @@ def test_repeated_nans_stop_with_advice(
 def test_init_starts_from_a_model(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
     first = run(make_recipe(ema_half_life=0.0), data, tmp_path / "a")
     model = run(make_recipe(lr=0.0), data, tmp_path / "b", init=first)
+    assert model.facts["init_sha256"] == first.digest == load(tmp_path / "b").facts["init_sha256"]
+    longer = run(make_recipe(lr=0.0, schedule="constant", steps=8), data, tmp_path / "c", init=first)
+    again = run(make_recipe(lr=0.0, schedule="constant", steps=9), data, tmp_path / "c")
+    assert longer.facts["init_sha256"] == again.facts["init_sha256"]  # also where it is resumed without
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, first.state_dict()[name]), name
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from brickwork.checkpoint import fingerprint
 from brickwork.codec.base import Pixels
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
@@ -76,7 +77,8 @@ def train(
             "beyond its own it guesses"
         )
     state = TrainState(model, recipe)
-    run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
+    digest = "" if init is None else init.digest or fingerprint(init)
+    run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress, init=digest)
     for note in notes:
         run.say(note)
     try:

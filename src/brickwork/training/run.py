@@ -59,6 +59,7 @@ class Run:
         out: The folder.
         resume: Go on from a saved state; else a folder that holds one is refused.
         progress: Show a bar and messages.
+        init: Digest of the model whose weights were the start; a resumed run keeps what it began with.
 
     Raises:
         ConfigError: The saved run has another recipe, other data or another guest, or the folder holds a model without
@@ -77,9 +78,10 @@ class Run:
         *,
         resume: bool,
         progress: bool,
+        init: str = "",
     ) -> None:
         self.recipe, self.state, self.data, self.heldout, self.out = recipe, state, data, heldout, out
-        self.progress = progress
+        self.progress, self.init = progress, init
         self.failures = 0
         self._guest = fingerprint(state.model.guest) if state.model.guest is not None else ""
         self.resumed = (out / STATE_FILE).exists()
@@ -143,7 +145,8 @@ class Run:
         Raises:
             OutputError: The place cannot be written; the previous files are whole.
         """
-        record = {"recipe": to_toml(self.recipe), "data": self.data.digest, "guest": self._guest, **self._place()}
+        record = {"recipe": to_toml(self.recipe), "data": self.data.digest, "guest": self._guest, "init": self.init}
+        record |= self._place()
         self.state.save(self.out / STATE_FILE, record)
         self.state.average.facts = self._facts()
         save(self.state.average, self.out / MODEL_FILE)
@@ -214,6 +217,7 @@ class Run:
             )
         if header["data"] != self.data.digest:
             raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
+        self.init = header.get("init", "")
         if header.get("guest", "") != self._guest:
             raise ConfigError(
                 f"{self.out} holds a run with another guest: give the same model as guest, or none with the run's own "
@@ -296,6 +300,7 @@ class Run:
             "torch": torch.__version__,
             "brickwork": brickwork.__version__,
             "recipe": to_toml(self.recipe),
+            **({"init_sha256": self.init} if self.init else {}),
         }
 
     def _advice(self, step: int) -> str:
