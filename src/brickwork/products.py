@@ -22,6 +22,7 @@ from brickwork.errors import UnknownNameError
 Gelu = Literal["none", "tanh"]
 
 LIBRARIES = ("torch", "onednn")
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 MARGIN = 1.25  # oneDNN must be so much faster: where the two are alike, the choice shall not be a matter of luck
 REPEATS = 5  # timed runs of each; the fastest counts
 ENOUGH_ROWS = 4  # products of fewer rows than this take other paths in float32, which round otherwise
@@ -115,8 +116,7 @@ def product(a: Float[Tensor, "M K"], b: Float[Tensor, "N K"]) -> Float[Tensor, "
 
 def is_available(device: str, dtype: torch.dtype) -> bool:
     """Whether oneDNN has such products at all; torch builds for some processors come without."""
-    known = device == "cpu" and dtype in (torch.float32, torch.bfloat16)
-    return known and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return HAS_ONEDNN and device == "cpu" and dtype in (torch.float32, torch.bfloat16)
 
 
 @torch.compiler.assume_constant_result
