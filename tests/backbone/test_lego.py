@@ -146,12 +146,12 @@ def test_chosen_windows_get_gradients_and_the_rest_the_same_numbers() -> None:
     assert torch.allclose(full[1], some[1], atol=1e-5)
     assert torch.allclose(full[2][1], some[2][1], atol=1e-5)
     assert not some[2][0].any()  # nothing follows the last brick: what is not looked at is not run
-    held = [torch.autograd.grad(some[0].sum(), lego.bricks[0].parameters(), retain_graph=True)]
+    held = [torch.autograd.grad(some[0].sum(), list(lego.bricks[0].parameters()), retain_graph=True)]
     by_hand = lego.outputs(x, number, condition)[0]
     mask = torch.zeros(48)
     mask[chosen[0]] = 1
     mask = mask.view(3, 1, 4, 1, 4, 1).expand(-1, 3, -1, 4, -1, 4).reshape(3, 3, 16, 16)
-    held.append(torch.autograd.grad((by_hand * mask).sum(), lego.bricks[0].parameters()))
+    held.append(torch.autograd.grad((by_hand * mask).sum(), list(lego.bricks[0].parameters())))
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*held, strict=True))
 
 
@@ -223,7 +223,7 @@ def test_bf16_is_close() -> None:
 
 
 def test_cost_by_hand() -> None:
-    config = Lego.Config(**BASE | {"bricks": (SMALL, IMAGE)})
+    config = Lego.Config(**BASE, bricks=(SMALL, IMAGE))
     result, macs, params, repeated = cost(config), 0, 0, 0
     D, L = 32, 3
     for k, (tokens, span, width, patch, windows) in enumerate([(64, 4, 16, 2, 16), (16, 16, 32, 4, 1)]):

@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_the_last_save_whole(
 ) -> None:
     recipe = make_recipe(report={"save_every": 2})
     run(recipe, data, tmp_path / "whole")
-    save_file, calls = checkpoint.save_file, []
+    save_file, calls = checkpoint.save_file, []  # pyright: ignore[reportPrivateImportUsage]
 
     def full(tensors: Any, path: str, metadata: Any) -> None:
         calls.append(path)
