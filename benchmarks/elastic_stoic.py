@@ -3,7 +3,7 @@
 Two elastic runs, with blocks left out as a prefix or each by itself, against three runs of fixed depth: all of them the
 same images, order, noise and number of images seen. Then quality and time at full, three-quarter and half depth.
 
-    python benchmarks/elastic_stoic.py --data ../shared/data/fashion_mnist --out runs/elastic --images 80000
+    python benchmarks/elastic_stoic.py --data ../shared/data/fashion_mnist --out runs/elastic --images 60000
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", default="stoic-tiny")
     parser.add_argument("--size", type=int, default=28)
-    parser.add_argument("--images", type=int, default=80_000)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--drops", nargs="+", default=["prefix", "each"])
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--guidance", type=float, default=2.0)
@@ -61,14 +63,14 @@ def main() -> None:
     depth = backbone.depth
     depths = (depth, round(0.75 * depth), depth // 2)
     runs = {f"fixed {d}": (replace(backbone, depth=d), PartsConfig()) for d in depths}
-    runs["prefix"] = backbone, PartsConfig(drop="prefix", drop_share=0.5, drop_least=0.5)
-    runs["each"] = backbone, PartsConfig(drop="each", drop_share=0.25)
+    shares = {"prefix": 0.5, "each": 0.25}
+    runs |= {drop: (backbone, PartsConfig(drop=drop, drop_share=shares[drop])) for drop in arguments.drops}
     models = {name: trained(name, *run, arguments) for name, run in runs.items()}
 
     cases: list[tuple[str, int, tuple[int, ...], Model]] = []
     for d in depths:
         cases.append(("fixed", d, tuple(range(d)), models[f"fixed {d}"]))
-        for name in ("prefix", "each"):
+        for name in arguments.drops:
             cases.append((name, d, tuple(range(d)), models[name].first(d)))
             if d < depth:
                 cases.append((name, d, evenly(depth, d), models[name].keep(evenly(depth, d))))
@@ -112,6 +114,7 @@ def trained(name: str, backbone: Stoic.Config, parts: PartsConfig, arguments: ar
         parts=parts,
         times=LogitNormal(stratified=True),
         data=DataConfig(size=arguments.size),
+        batch=arguments.batch,
         images=arguments.images,
         lr=arguments.lr,
         ema_half_life=20_000,
@@ -146,6 +149,7 @@ def draw(rows: list[dict[str, Any]]) -> np.ndarray:
         return [
             Line(points=sorted((row["depth"], row[key]) for row in shown if row["training"] == name), colour=colour)
             for name, colour in COLOURS.items()
+            if any(row["training"] == name for row in shown)
         ]
 
     title = "{} (black fixed depth, blue prefix, orange each)"

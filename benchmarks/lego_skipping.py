@@ -114,7 +114,7 @@ def draw(rows: list[dict[str, Any]]) -> np.ndarray:
 
     return np.concatenate(
         [
-            panel(lines("distance"), title="Fréchet distance (blue PG, orange PR)", axis="t_break", log_x=False),
+            panel(lines("distance"), title="Frechet distance (blue PG, orange PR)", axis="t_break", log_x=False),
             panel(lines("milliseconds"), title="milliseconds per picture", axis="t_break", log_x=False),
             panel(lines("saved_ratio"), title="time saved / MACs saved", axis="t_break", log_x=False),
         ],
