@@ -136,7 +136,7 @@ def test_no_compiler_is_said(
     def broken(*inputs: Any) -> Tensor:
         raise RuntimeError("no g++ here")
 
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: setattr(self, "_compiled_call_impl", broken))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", broken))
     with pytest.raises(ConfigError, match=r"no g\+\+ here.*set compile = false"):
         run(make_recipe(compile=True), data, tmp_path)
 
