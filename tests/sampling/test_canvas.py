@@ -108,13 +108,14 @@ def test_windows_cover_and_weights_sum_to_one(overlap: float, shift: bool, lengt
 def test_where_the_windows_lie() -> None:
     assert Windows(overlap=0.0).starts(96, 32) == [0, 32, 64]
     assert Windows(overlap=0.0).starts(80, 32) == [0, 32, 48]
-    assert Windows().starts(80, 32) == [0, 16, 32, 48]
+    assert Windows().starts(80, 32) == [0, 19, 38, 48]
+    assert Windows(overlap=0.5).starts(80, 32) == [0, 16, 32, 48]
     assert Windows(overlap=0.75).starts(56, 32) == [0, 8, 16, 24]
     moving = MODES["shift"]()
     assert moving.starts(96, 32, 0) == [0, 32, 64]
     assert moving.starts(96, 32, 5 + 32) == [0, 27, 59, 64]
     assert moving.starts(32, 32, 5) == [0]
-    assert MODES["overlap+shift"]().starts(64, 32, 5 + 16) == [0, 11, 27, 32]
+    assert MODES["overlap+shift"](overlap=0.5).starts(64, 32, 5 + 16) == [0, 11, 27, 32]
     assert Whole().starts(96, 96) == [0]
     assert Whole().side(33, 32, 4) == 36
 
@@ -146,7 +147,7 @@ def test_a_denoiser_of_pixels_does_not_see_the_windows(kind: str, mode: str, hei
 
 
 def test_overlapping_estimates_are_averaged() -> None:
-    canvas = Canvas(Ramp(), SIDE, 12)
+    canvas = Canvas(Ramp(), SIDE, 12, Windows(overlap=0.5))
     x, sigma, _ = noise(canvas)
     got = canvas(x * 0, sigma, Condition())
     bump = 1 - np.cos(2 * np.pi * (np.arange(8) + 0.5) / 8)
@@ -335,7 +336,7 @@ def test_one_region_is_one_label() -> None:
 
 
 def test_regions_blend_where_windows_overlap() -> None:
-    canvas = Canvas(PerPixel(), SIDE, 32)
+    canvas = Canvas(PerPixel(), SIDE, 32, Windows(overlap=0.5))
     x, sigma, _ = noise(canvas, batch=1)
     seen = canvas(x * 0, at(sigma, 1e3), Condition(labels=np.array([[[0, 9]]])))[0, 0, 0]
     # Windows start at 0, 4, ..., 24; the four from 12 on have their centres in the right half.

@@ -88,7 +88,7 @@ class Surface:
     width: int | None = None
     """Width of the pictures in pixels, any from 1; the model's when left out."""
     canvas: str | None = None
-    """How the model's squares are joined: tile, overlap, overlap:overlap=0.75, shift, overlap+shift, or whole."""
+    """How the model's squares are joined: tile, overlap, overlap:overlap=0.6, shift, overlap+shift, or whole."""
     regions: str | None = None
     """Classes of equal parts of the picture, by number or name: 3,7,5 from left to right, 3,7/5,1 for two rows."""
     chunk: int = 8
