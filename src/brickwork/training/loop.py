@@ -151,9 +151,7 @@ def prepare(state: TrainState, batch: Batch) -> None:
     if not state.recipe.compile:
         return
     for module in state.model.backbone.compilable():
-        module.compile(
-            dynamic=False
-        )  # a recipe has one shape; other windows get graphs of their own
+        module.compile(dynamic=False)  # one shape all along; bricks of other windows get graphs of their own
     try:
         _try_out(state, first)
     except Exception as error:  # the compiler's errors are of many kinds
