@@ -27,7 +27,7 @@ from brickwork.backbone.presets import PRESETS
 from brickwork.checkpoint import load
 from brickwork.codec.base import Pixels
 from brickwork.model import Model, choose_device
-from brickwork.sampling.canvas import Canvas
+from brickwork.sampling.canvas import DEFAULT_MODE, Canvas
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.loop import sample_x0
 from brickwork.sampling.process import Edm
@@ -101,7 +101,7 @@ def main() -> None:
     """32 rows, 32 to 4096 columns."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", help="run, file, or preset of 32x32 (with fresh weights)")
-    parser.add_argument("--mode", default="overlap")
+    parser.add_argument("--mode", default=DEFAULT_MODE)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--chunk", type=int, default=8)
     parser.add_argument("--guidance", type=float, default=1.0)
