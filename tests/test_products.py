@@ -86,6 +86,24 @@ def test_a_row_does_not_know_its_company(name: str, dtype: torch.dtype) -> None:
             assert torch.equal(linear(x[:count]), whole[:count]), count
 
 
+def test_rows_with_gaps_are_closed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN takes them, by a reference kernel that is a thousand times slower."""
+    seen: list[Tensor] = []
+
+    def pointwise(a: Tensor, b: Tensor, *_: object) -> Tensor:
+        seen.extend((a, b))
+        return a @ b.T
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", pointwise)
+    wide = rows(40).requires_grad_()
+    gapped, transposed = wide[:, 4:36], wide[:, :40].T
+    for a, b in ((gapped, gapped), (gapped, transposed[:, :32].T[:, :32]), (transposed, transposed)):
+        out = product(a, b)
+        assert torch.allclose(out, a @ b.T, atol=1e-5)
+        out.sum().backward()
+    assert all(t.is_contiguous() or t.mT.is_contiguous() for t in seen)
+
+
 def test_it_is_a_linear_layer_with_the_names_of_one() -> None:
     linear, plain = layer(), nn.Linear(48, 64)
     plain.load_state_dict(linear.state_dict())

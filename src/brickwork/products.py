@@ -176,6 +176,8 @@ def _onednn(a: Tensor, b: Tensor, bias: Tensor | None, gelu: str) -> Tensor:
     """gelu(a b^T + bias), the GELU left out where it is "": the operator that torch's own compiler puts in graphs."""
     if torch.compiler.is_compiling():
         return _in_a_graph(a, b, bias, gelu)
+    # It takes rows with gaps too, by a reference kernel that is a thousand times slower.
+    a, b = (t if t.is_contiguous() or t.mT.is_contiguous() else t.contiguous() for t in (a, b))
     if gelu:
         return torch.ops.mkldnn._linear_pointwise(a, b, bias, "gelu", [], gelu)
     return torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
