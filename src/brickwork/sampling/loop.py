@@ -66,12 +66,13 @@ def bind_condition(denoiser: Denoiser, condition: Condition) -> Denoise:
 
 def noise_source(seeds: Seeds, x: Array) -> Noise:
     """The noise of a run after its start: draw 1, 2, ... of every seed, like x."""
-    draw = 0
+    draw, shape = 0, tuple(x.shape[1:])
+    kind = namespace(x).zeros_like(x[:0])  # x itself would be kept for the whole run
 
     def noise() -> Array:
         nonlocal draw
         draw += 1
-        return like(normals(seeds, draw, tuple(x.shape[1:])), x)
+        return like(normals(seeds, draw, shape), kind)
 
     return noise
 
@@ -190,7 +191,7 @@ def sample_x0(
             x = model.asarray(float(sigmas[0]) * normals(keys[rows], 0, model.shape))
             denoise = bind_condition(guided, _on_device(wanted[rows], x))
             done.append(integrate(denoise, x, sigmas, solver, noise_source(keys[rows], x), tick))
-    return namespace(done[0]).concatenate(done)
+    return done[0] if len(done) == 1 else namespace(done[0]).concatenate(done)
 
 
 def sample(
