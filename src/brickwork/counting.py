@@ -309,6 +309,7 @@ def _inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition, Frame, t
     labels = torch.zeros(1, dtype=torch.long) if config.num_classes else None
     text = torch.zeros(1, config.text_length, config.text_width) if config.text_length else None
     x = torch.zeros(1, config.channels, config.size, config.size)
+    given = torch.zeros(1, config.given_channels, *x.shape[2:]) if config.given_channels else None
     frame = Frame(**dict.fromkeys(("skip", "gain", "level", "scale"), torch.ones(1)))
     told = torch.zeros_like(x) if config.takes_guest else None
-    return x, torch.zeros(1), Condition(labels=labels, text=text), frame, (), told
+    return x, torch.zeros(1), Condition(labels=labels, text=text, given=given), frame, (), told

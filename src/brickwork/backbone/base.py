@@ -29,18 +29,25 @@ class BackboneConfig(ABC):
     """Text tokens of a caption; 0 takes no text."""
     text_width: int = 0
     """Width of one text token, in numbers."""
+    given_channels: int = 0
+    """Channels of a picture that is given beside x, as for super-resolution; 0 for none."""
 
     def __post_init__(self) -> None:
         for name in ("size", "channels"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        for name in ("num_classes", "text_length", "text_width"):
+        for name in ("num_classes", "text_length", "text_width", "given_channels"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} {getattr(self, name)}: must be 0 (off) or more")
         if (self.text_length > 0) != (self.text_width > 0):
             raise ConfigError(
                 f"text_length {self.text_length} with text_width {self.text_width}: both 0 (no text) or both positive"
             )
+
+    @property
+    def in_channels(self) -> int:
+        """Channels that the first layer reads: those of x, then those of what is given beside it."""
+        return self.channels + self.given_channels
 
     @property
     def num_parts(self) -> int:
@@ -225,8 +232,27 @@ class Backbone(nn.Module, ABC):
             x: Noisy image in the process's own space and scale.
             number: The time as the process tells it to the network, one per image; float32.
             condition: ``labels`` (B,) ints, -1 for no class, or None for no class at all; ``text`` (B, M, E), zeros for
-                no text, or None.
+                no text, or None; ``given`` (B, G, H, W), G the config's ``given_channels``, or None for zeros.
         """
+
+
+def beside(x: Image, condition: Condition, config: BackboneConfig) -> Image:
+    """x with what is given beside it, (B, C + G, H, W): what a first layer of ``config.in_channels`` reads.
+
+    Raises:
+        ArgumentError: An image of other channels than the config's, or something given of another shape.
+    """
+    if x.shape[1] != config.channels:
+        raise ArgumentError(f"image of {x.shape[1]} channels: this model takes {config.channels}")
+    given, wanted = condition.given, (len(x), config.given_channels, *x.shape[2:])
+    if given is None:
+        return torch.cat([x, x.new_zeros(wanted)], dim=1) if config.given_channels else x
+    if tuple(given.shape) != wanted:
+        raise ArgumentError(
+            f"given a picture of {tuple(given.shape)}: this model takes {wanted}"
+            + (" beside x" if config.given_channels else ", that is none; leave it out")
+        )
+    return torch.cat([x, given.to(x.dtype)], dim=1)
 
 
 def check_parts(n: int, num_parts: int) -> None:

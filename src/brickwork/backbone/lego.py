@@ -25,8 +25,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Frame
-from brickwork.backbone.stem import Patches, on_pixels
+from brickwork.backbone.base import Backbone, BackboneConfig, Frame, beside
+from brickwork.backbone.stem import Patches, TextVector, on_pixels
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
 from brickwork.products import Linear
@@ -100,8 +100,6 @@ class LegoConfig(BackboneConfig):
                 raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
         if self.previous not in ("output", "denoised"):
             raise ConfigError(f"previous {self.previous!r}: must be one of output, denoised")
-        if self.text_length:
-            raise ConfigError(f"text_length {self.text_length}: LEGO bricks take no text; set it to 0")
         for k, brick in enumerate(self.bricks, 1):
             if self.size % brick.side(self.size):
                 raise ConfigError(
@@ -320,8 +318,9 @@ class Lego(Backbone):
         self._config = c = config
         self.time = TimeVector(c.vector_width, NUM_WAVES)
         self.label = LabelVector(c.num_classes, c.vector_width) if c.num_classes else None
+        self.text = TextVector(c.text_length, c.text_width, c.vector_width) if c.text_length else None
         self.bricks = nn.ModuleList(
-            Brick(brick, c.channels + 2 + (c.channels if k or c.guest else 0), c) for k, brick in enumerate(c.bricks)
+            Brick(brick, c.in_channels + 2 + (c.channels if k or c.guest else 0), c) for k, brick in enumerate(c.bricks)
         )
         _initialize(self)
 
@@ -353,7 +352,7 @@ class Lego(Backbone):
         Args:
             x: Noisy image, scaled by the process; sides are multiples of ``config.multiple``.
             number: ln(sigma) / 4 of EDM, or what the process gives.
-            condition: Labels.
+            condition: Labels, text, whose mean is told, and what is given, which every brick sees.
             frame: What outputs mean as images; needed where ``previous`` is "denoised".
             chosen: For each brick the windows that get gradients, see ``Brick.forward_some``; nothing for all. The
                 last brick runs no others.
@@ -365,8 +364,8 @@ class Lego(Backbone):
         """
         self._check(x)
         self._check_told(told)
-        vector = self.vector(number, condition.labels)
-        canvas = torch.cat([x, coordinate_channels(x)], dim=1)
+        vector = self.vector(number, condition)
+        canvas = torch.cat([beside(x, condition, self._config), coordinate_channels(x)], dim=1)
         outputs: list[Image] = []
         for k, brick in enumerate(self.bricks):
             assert isinstance(brick, Brick)
@@ -378,12 +377,14 @@ class Lego(Backbone):
                 outputs.append(brick(seen, vector))
         return outputs
 
-    def vector(self, number: Sigma, labels: Label | None) -> Float[Tensor, "B D"]:
-        """What modulates every brick: time plus class."""
+    def vector(self, number: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
+        """What modulates every brick: time plus class plus text."""
         vector = self.time(number)
-        if self.label is None:
-            return vector
-        return vector + self.label(number.new_full((len(number),), -1).long() if labels is None else labels.long())
+        if self.label is not None:
+            labels = condition.labels
+            labels = number.new_full((len(number),), -1).long() if labels is None else labels.long()
+            vector = vector + self.label(labels)
+        return vector if self.text is None else vector + self.text(condition.text, number)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Lego:
         """The first bricks, and what tells them time and class."""
@@ -401,12 +402,13 @@ class Lego(Backbone):
         return [block for brick in self.bricks for block in brick.get_submodule("blocks").children()]
 
     def train_only(self, part: int) -> None:
-        """Brick ``part``; time and class belong to the first."""
+        """Brick ``part``; time, class and text belong to the first."""
         for k, brick in enumerate(self.bricks):
             brick.requires_grad_(part in (k, -1))
         self.time.requires_grad_(part <= 0)
-        if self.label is not None:
-            self.label.requires_grad_(part <= 0)
+        for told in (self.label, self.text):
+            if told is not None:
+                told.requires_grad_(part <= 0)
 
     def _told(self, output: Image, x: Image, frame: Frame | None) -> Image:
         """What a brick is told of the one before: F, or skip·x + gain·F."""
@@ -426,9 +428,7 @@ class Lego(Backbone):
             raise ArgumentError("a guest's output, which the first brick is not told: set guest = true in its config")
 
     def _check(self, x: Image) -> None:
-        c, (_, channels, H, W) = self._config, x.shape
-        if channels != c.channels:
-            raise ArgumentError(f"image of {channels} channels: this model takes {c.channels}")
+        c, (H, W) = self._config, x.shape[2:]
         if H % c.multiple or W % c.multiple:
             raise ArgumentError(f"image of {H}x{W} pixels: {c.multiple} must divide both; pad or resize it")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from brickwork.backbone.base import rows_of_null
 from brickwork.errors import ArgumentError
 from brickwork.layers import Grid, grid_sinusoid
-from brickwork.shapes import Image, Label, Text, Tokens
+from brickwork.shapes import Image, Label, Sigma, Text, Tokens
 
 Patches = Float[Tensor, "B T P"]  # P = S·S·C numbers of each image row
 PaddingMode = Literal["zeros", "reflect", "circular"]
@@ -148,11 +148,40 @@ class TextRows(nn.Module):
         Raises:
             ArgumentError: Another M or E than the model's.
         """
-        if text is None:
-            text = x.new_zeros((len(x), *self.shape))
-        if text.shape[1:] != self.shape:
-            raise ArgumentError(f"text of {tuple(text.shape[1:])}: this model takes (tokens, width) = {self.shape}")
-        return self.linear(text)
+        return self.linear(require_text(text, self.shape, x))
+
+
+@final
+class TextVector(nn.Module):
+    """Text as one vector: the mean of its tokens, rows of zeros left out, through one linear layer."""
+
+    def __init__(self, length: int, text_width: int, width: int) -> None:
+        super().__init__()
+        self.shape = (length, text_width)
+        self.linear = nn.Linear(text_width, width)
+
+    def forward(self, text: Text | None, number: Sigma) -> Float[Tensor, "B D"]:
+        """(B, M, E) → (B, L); None is zeros for each of the numbers.
+
+        Raises:
+            ArgumentError: Another M or E than the model's.
+        """
+        text = require_text(text, self.shape, number)
+        count = (text != 0).any(dim=-1).sum(dim=-1, keepdim=True).clamp(min=1)
+        return self.linear(text.sum(dim=1) / count)
+
+
+def require_text(text: Text | None, shape: tuple[int, int], like: Tensor) -> Text:
+    """Text as the model takes it; None is zeros, one for each row of ``like``.
+
+    Raises:
+        ArgumentError: Another M or E than the model's.
+    """
+    if text is None:
+        text = like.new_zeros((len(like), *shape))
+    if text.shape[1:] != shape:
+        raise ArgumentError(f"text of {tuple(text.shape[1:])}: this model takes (tokens, width) = {shape}")
+    return text
 
 
 @final

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig
+from brickwork.backbone.base import Backbone, BackboneConfig, beside
 from brickwork.backbone.stem import (
     ClassRows,
     FixedPosition,
@@ -215,7 +215,7 @@ class Stoic(Backbone):
         super().__init__()
         self._config = c = config
         self.stem = InitialConvolution(
-            c.channels + 2 * (c.position == "coordinates"),
+            c.in_channels + 2 * (c.position == "coordinates"),
             c.width,
             kernel=c.kernel_size,
             stride=c.stride,
@@ -264,6 +264,7 @@ class Stoic(Backbone):
                 this config does not fit.
         """
         grid = self._grid(x)
+        x = beside(x, condition, self.config)
         if self.config.position == "coordinates":
             x = coordinates(x)
         h = self.stem(x).permute(0, 2, 3, 1).flatten(1, 2)  # B L H/S W/S → B T L
@@ -296,10 +297,7 @@ class Stoic(Backbone):
         return list(self.blocks)
 
     def _grid(self, x: Image) -> Grid:
-        S, C = self.config.stride, self.config.channels
-        _, channels, H, W = x.shape
-        if channels != C:
-            raise ArgumentError(f"image of {channels} channels: this model takes {C}")
+        S, (H, W) = self.config.stride, x.shape[2:]
         if H % S or W % S:
             raise ArgumentError(f"image of {H}x{W} pixels: stride {S} must divide both; pad or resize it")
         return H // S, W // S

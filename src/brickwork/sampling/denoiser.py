@@ -20,16 +20,20 @@ class Condition:
     Attributes:
         labels: Class numbers, (B,) integers, -1 for no class; None for a model without classes. For a ``Canvas`` also
             (B, rows, columns), the classes of regions.
-        text: Embedded tokens, (B, M, E) floats, zeros for no text; None for a model without text.
+        text: Embedded tokens, (B, M, E) floats, zeros for no text; None for a model without text. In training also
+            token numbers, (B, M) integers, zeros for no text, where the model has a text encoder of its own.
+        given: A picture in model space that is kept beside x, (B, G, H, W) floats, as for super-resolution; None for a
+            model that is given none. Not a wish: guidance leaves it as it is.
     """
 
     labels: Array | None = None
     text: Array | None = None
+    given: Array | None = None
 
     def dropped(self) -> Condition:
         """The same batch asked for nothing: no class, no text."""
         labels = None if self.labels is None else self.labels * 0 - 1
-        return Condition(labels=labels, text=None if self.text is None else self.text * 0)
+        return Condition(labels=labels, text=None if self.text is None else self.text * 0, given=self.given)
 
     def joined(self, *others: Condition) -> Condition:
         """Several batches as one, this one first."""
@@ -40,16 +44,17 @@ class Condition:
         return Condition(
             labels=all_of(self.labels, *(other.labels for other in others)),
             text=all_of(self.text, *(other.text for other in others)),
+            given=all_of(self.given, *(other.given for other in others)),
         )
 
     def __len__(self) -> int:
-        """The batch size; 0 where nothing can be asked for."""
+        """The batch size; 0 where nothing can be asked for, whatever is given."""
         return next((len(part) for part in (self.labels, self.text) if part is not None), 0)
 
     def __getitem__(self, rows: slice | list[int]) -> Condition:
         """Some rows of the batch."""
-        labels = None if self.labels is None else self.labels[rows]
-        return Condition(labels=labels, text=None if self.text is None else self.text[rows])
+        labels, text, given = (None if part is None else part[rows] for part in (self.labels, self.text, self.given))
+        return Condition(labels=labels, text=text, given=given)
 
 
 class Denoiser(Protocol):

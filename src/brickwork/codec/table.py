@@ -1,0 +1,14 @@
+"""Every codec and autoencoder by the name that files and recipes have for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from brickwork.codec.base import FirstStageConfig, Pixels
+from brickwork.codec.latents import Latents
+
+CODECS: dict[str, Any] = {"pixels": Pixels, "latents": Latents.Config}
+"""Configs of codecs."""
+
+FIRST_STAGES: dict[str, type[FirstStageConfig]] = {}
+"""Configs of autoencoders, for ``Latents``."""

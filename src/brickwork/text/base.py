@@ -1,0 +1,62 @@
+"""What a text encoder is: captions → token numbers → embedded tokens of fixed length."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from brickwork.shapes import Text
+
+TokenIds = Int[Tensor, "B M"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(ABC):
+    """What a text encoder is built from: numbers and strings and nothing else, so that it goes into a file header."""
+
+    @property
+    @abstractmethod
+    def num_tokens(self) -> int:
+        """M, tokens of one text; longer texts are cut."""
+
+    @property
+    @abstractmethod
+    def token_width(self) -> int:
+        """E, numbers of one embedded token."""
+
+    @abstractmethod
+    def fitted(self, captions: Sequence[str]) -> TextConfig:
+        """The config for training on these captions, as with their words for a vocabulary; itself if it needs none."""
+
+    @abstractmethod
+    def build(self) -> TextEncoder:
+        """An encoder: with fresh weights if it is trained with the denoiser, else with its published ones."""
+
+
+class TextEncoder(nn.Module, ABC):
+    """Captions to embedded tokens.
+
+    Attributes:
+        trained: Whether it learns together with the denoiser, and its weights are part of a model's file. If not, it
+            is frozen, and embeddings are computed once and kept.
+    """
+
+    trained: bool
+
+    @property
+    @abstractmethod
+    def config(self) -> TextConfig:
+        """What it was built from."""
+
+    @abstractmethod
+    def tokenize(self, captions: Sequence[str]) -> np.ndarray:
+        """Token numbers, int64 (N, M); 0 is no token, and an empty caption is zeros alone."""
+
+    @abstractmethod
+    def forward(self, tokens: TokenIds) -> Text:
+        """(B, M) → (B, M, E) float32; zeros where there is no token."""
