@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from brickwork.text.base import TextConfig
+from brickwork.text.small import Bytes, Words
 
-TEXTS: dict[str, type[TextConfig]] = {}
+TEXTS: dict[str, type[TextConfig]] = {"words": Words.Config, "bytes": Bytes.Config}
 """Configs of text encoders."""

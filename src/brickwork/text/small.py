@@ -1,0 +1,253 @@
+"""Small text encoders that learn with the denoiser and need no download: of words, and of bytes.
+
+Letters: B batch, M tokens, E width of a token, h heads, d width of one head.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from brickwork.errors import ConfigError
+from brickwork.layers import Mlp, initialize
+from brickwork.products import Linear
+from brickwork.shapes import Text
+from brickwork.text.base import TextConfig, TextEncoder, TokenIds
+
+WORD = re.compile(r"[^\W_]+")
+UNKNOWN = 1
+"""The token of a word that is not in the vocabulary; 0 is no token."""
+
+Mask = Bool[Tensor, "B M"]
+
+
+def words_of(caption: str) -> list[str]:
+    """The lower-cased runs of letters and digits in a text, of any script; all else parts them and is dropped."""
+    return WORD.findall(unicodedata.normalize("NFKC", caption).lower())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallConfig(TextConfig):
+    """What the small encoders have in common: a transformer over the tokens of one text."""
+
+    length: int = 16
+    """M, tokens of one text; longer texts are cut."""
+    width: int = 128
+    """E, numbers of one embedded token."""
+    depth: int = 2
+    """Transformer blocks; 0 leaves tokens that know their place and nothing of each other."""
+    heads: int = 4
+    """Attention heads; they divide the width."""
+
+    def __post_init__(self) -> None:
+        for name in ("length", "width", "heads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"text {name} {getattr(self, name)}: must be at least 1")
+        if self.depth < 0:
+            raise ConfigError(f"text depth {self.depth}: must be 0 (no blocks) or more")
+        if self.width % self.heads:
+            raise ConfigError(f"text width {self.width} with {self.heads} heads: the heads must divide the width")
+
+    @property
+    def num_tokens(self) -> int:
+        """M."""
+        return self.length
+
+    @property
+    def token_width(self) -> int:
+        """E."""
+        return self.width
+
+    @property
+    @abstractmethod
+    def num_symbols(self) -> int:
+        """Different tokens, the 0 for no token among them."""
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block in which no token looks at padding. Vaswani et al. 2017, Eq. 1.
+
+    Args:
+        width: E.
+        heads: h; divides E.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention = nn.LayerNorm(width)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.proj = Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = Mlp(width, 4)
+
+    def forward(self, x: Text, bias: Float[Tensor, "B 1 1 M"]) -> Text:
+        """Shape kept; ``bias`` is added to the scores and shuts padding out."""
+        B, M, E = x.shape
+        q, k, v = self.qkv(self.norm_attention(x)).view(B, M, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = q @ k.mT * (E // self.heads) ** -0.5 + bias
+        x = x + self.proj((scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, M, E))
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class SmallEncoder(TextEncoder):
+    """Token table, learned positions, blocks and a norm: a token's numbers have unit variance from the first step on.
+
+    Args:
+        config: What it is built from.
+    """
+
+    def __init__(self, config: SmallConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.table = nn.Embedding(config.num_symbols, config.width, padding_idx=0)
+        self.position = nn.Parameter(torch.empty(config.length, config.width))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width)
+        initialize(self)
+        # Tokens of unit length outweigh positions and fresh blocks, so that different texts are far apart at once.
+        nn.init.normal_(self.table.weight, std=config.width**-0.5)
+        nn.init.zeros_(self.table.weight[0])
+        nn.init.normal_(self.position, std=0.02)
+
+    @property
+    def config(self) -> SmallConfig:
+        """What it was built from."""
+        return self._config
+
+    @abstractmethod
+    def symbols_of(self, caption: str) -> list[int]:
+        """Token numbers above 0 of one text, of any length."""
+
+    def tokenize(self, captions: Sequence[str]) -> np.ndarray:
+        """Token numbers, int64 (N, M); 0 is no token, and stands behind all others."""
+        tokens = np.zeros((len(captions), self.config.length), np.int64)
+        for row, caption in zip(tokens, captions, strict=True):
+            symbols = self.symbols_of(caption)[: len(row)]
+            row[: len(symbols)] = symbols
+        return tokens
+
+    def forward(self, tokens: TokenIds) -> Text:
+        """(B, M) → (B, M, E) float32; zeros where there is no token."""
+        present: Mask = tokens > 0
+        x = self.table(tokens) + self.position
+        # Half the lowest number: a score added to it stays finite, and a text of padding alone gives no NaN.
+        bias = torch.where(present, 0.0, torch.finfo(x.dtype).min / 2)[:, None, None, :].to(x.dtype)
+        for block in self.blocks:
+            x = block(x, bias)
+        return self.norm(x).float() * present[..., None]
+
+
+@final
+class Words(SmallEncoder):
+    """A token for every word of a vocabulary, and one for all words that are not in it.
+
+    Args:
+        config: Which words, and the network's size.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(SmallConfig):
+        """Which words, and the network's size."""
+
+        words: tuple[str, ...] = ()
+        """The vocabulary; word i is token i + 2. Empty until ``fitted``."""
+        min_count: int = 1
+        """How often a word must occur in the captions to get into the vocabulary."""
+        max_words: int = 20_000
+        """Most words of the vocabulary; the most frequent stay."""
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            for name in ("min_count", "max_words"):
+                if getattr(self, name) < 1:
+                    raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
+            if len(set(self.words)) < len(self.words):
+                twice = Counter(self.words).most_common(1)[0][0]
+                raise ConfigError(f"the word {twice!r} is in the vocabulary twice: name every word once")
+            if odd := next((word for word in self.words if words_of(word) != [word]), None):
+                raise ConfigError(f"{odd!r} in the vocabulary: a word is lower-case letters and digits alone")
+
+        @property
+        def num_symbols(self) -> int:
+            """No token, the unknown word, and every word."""
+            return len(self.words) + 2
+
+        def fitted(self, captions: Sequence[str]) -> Words.Config:
+            """The config with the captions' words, most frequent first, then by alphabet; itself if it has words.
+
+            Raises:
+                ConfigError: No word occurs often enough.
+            """
+            if self.words:
+                return self
+            counts = Counter(word for caption in captions for word in words_of(caption))
+            often = sorted((word for word in counts if counts[word] >= self.min_count), key=lambda w: (-counts[w], w))
+            if not often:
+                raise ConfigError(
+                    f"no word occurs {self.min_count} times in {len(captions)} captions: lower min_count, or take bytes"
+                )
+            return replace(self, words=tuple(often[: self.max_words]))
+
+        def build(self) -> Words:
+            """An encoder with fresh weights.
+
+            Raises:
+                ConfigError: There are no words yet.
+            """
+            return Words(self)
+
+    def __init__(self, config: Words.Config) -> None:
+        if not config.words:
+            raise ConfigError("an encoder of words with no words: name them, or fit the config to captions")
+        super().__init__(config)
+        self._number = {word: number for number, word in enumerate(config.words, UNKNOWN + 1)}
+
+    def symbols_of(self, caption: str) -> list[int]:
+        """A number for each word."""
+        return [self._number.get(word, UNKNOWN) for word in words_of(caption)]
+
+
+@final
+class Bytes(SmallEncoder):
+    """A token for every byte of the lower-cased text in UTF-8: every text in every script, and no vocabulary.
+
+    Args:
+        config: The network's size.
+    """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(SmallConfig):
+        """The network's size."""
+
+        length: int = 64
+
+        @property
+        def num_symbols(self) -> int:
+            """No token, and 256 bytes."""
+            return 257
+
+        def fitted(self, captions: Sequence[str]) -> Bytes.Config:
+            """Itself: bytes need no captions."""
+            return self
+
+        def build(self) -> Bytes:
+            """An encoder with fresh weights."""
+            return Bytes(self)
+
+    def __init__(self, config: Bytes.Config) -> None:
+        super().__init__(config)
+
+    def symbols_of(self, caption: str) -> list[int]:
+        """Each byte, plus 1."""
+        return [byte + 1 for byte in caption.lower().encode(errors="replace")]
