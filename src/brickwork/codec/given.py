@@ -1,0 +1,218 @@
+"""What a model is given beside x: a coarse or a grey picture of what it draws, or nothing.
+
+The picture is made worse (``degrade``), encoded like any other and kept beside x at every noise level, so that the
+model learns to draw what is missing: super-resolution and colourisation.
+
+Source: Saharia et al., "Image super-resolution via iterative refinement", 2104.07636, Sec. 2 (a picture beside x, by
+channels); "Palette", 2111.05826, Sec. 3, for other tasks. Whole-number arithmetic: every machine makes the same.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from brickwork.codec.base import Codec
+from brickwork.errors import ArgumentError, ConfigError
+
+LUMA = 19595, 38470, 7471
+"""Shares of red, green and blue in 65536ths: ITU-R BT.601, as the reader of data has it (Pillow's "L")."""
+MAX_SCALE = 64
+
+
+class Given(ABC):
+    """What is beside x."""
+
+    def channels(self, codec: Codec) -> int:
+        """Channels beside x in model space; those of the codec."""
+        return codec.channels
+
+    @abstractmethod
+    def check(self, codec: Codec, height: int, width: int) -> None:
+        """Refuse pictures of which it cannot be made.
+
+        Args:
+            codec: Of the model.
+            height: Of its pictures, in pixels.
+            width: Likewise.
+
+        Raises:
+            ConfigError: With one line.
+        """
+
+    @abstractmethod
+    def degrade(self, images: Tensor) -> Tensor:
+        """What is given of true pictures, uint8 (B, H, W, C) → the same shape; ``codec.encode`` makes it the input.
+
+        Raises:
+            ArgumentError: Of pictures like these nothing can be given.
+        """
+
+    @abstractmethod
+    def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
+        """A user's own pictures, uint8 (B, h, w, c), as ``degrade`` would give them: (B, height, width, C).
+
+        Args:
+            pictures: What there is to start from, or true pictures, which are made worse first.
+            height: Of the model's pictures.
+            width: Likewise.
+
+        Raises:
+            ArgumentError: Of another size.
+        """
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Nothing(Given):
+    """x alone."""
+
+    def channels(self, codec: Codec) -> int:
+        """0."""
+        return 0
+
+    def check(self, codec: Codec, height: int, width: int) -> None:
+        """Any will do."""
+
+    def degrade(self, images: Tensor) -> Tensor:
+        """No picture.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        raise ArgumentError(f"given pictures {_size(images)}: this model is given no picture; leave them out")
+
+    def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
+        """No picture.
+
+        Raises:
+            ArgumentError: Always.
+        """
+        return self.degrade(pictures)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Coarse(Given):
+    """Super-resolution: the picture of scale times fewer pixels each way, enlarged to its old size.
+
+    Made smaller by the mean of each square of scale x scale pixels, and larger by linear interpolation between the
+    middles of these squares; what is beyond the outermost middles is as they are. Rounded after each, halves up.
+
+    Attributes:
+        scale: Pixels of the picture per pixel of the coarse one, each way.
+    """
+
+    scale: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what makes nothing coarser."""
+        if isinstance(self.scale, bool) or not isinstance(self.scale, int) or not 2 <= self.scale <= MAX_SCALE:
+            raise ConfigError(f"given scale {self.scale!r}: it must be a whole number, 2 to {MAX_SCALE}; 4 is usual")
+
+    def check(self, codec: Codec, height: int, width: int) -> None:
+        """Refuse sides that the scale does not divide."""
+        if height % self.scale or width % self.scale:
+            raise ConfigError(
+                f"given scale {self.scale} with pictures of {height}x{width} pixels: it must divide both; choose "
+                "another scale, or another size (data.size)"
+            )
+
+    def degrade(self, images: Tensor) -> Tensor:
+        """Smaller, then larger."""
+        return enlarged(reduced(images, self.scale), self.scale)
+
+    def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
+        """Enlarge pictures of height/scale x width/scale; make those of height x width coarse first."""
+        if tuple(pictures.shape[1:3]) == (height, width):
+            return self.degrade(pictures)
+        if tuple(pictures.shape[1:3]) != (height // self.scale, width // self.scale):
+            raise ArgumentError(
+                f"given pictures {_size(pictures)}: this model makes {height}x{width} pixels of "
+                f"{height // self.scale}x{width // self.scale}; give one of these sizes"
+            )
+        return enlarged(pictures, self.scale)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Grey(Given):
+    """Colourisation: the picture's luma (ITU-R BT.601) in all of its channels."""
+
+    def check(self, codec: Codec, height: int, width: int) -> None:
+        """Refuse pictures without colour."""
+        if codec.picture_channels != 3:
+            raise ConfigError(
+                f"given grey pictures in a model of {codec.picture_channels} channel: it has no colour to add; set "
+                'data.channels = 3, or given to "nothing" or "coarse"'
+            )
+
+    def degrade(self, images: Tensor) -> Tensor:
+        """Luma three times; grey pictures stay as they are.
+
+        Raises:
+            ArgumentError: For neither 1 nor 3 channels.
+        """
+        if images.shape[-1] == 1:
+            return images
+        if images.shape[-1] != 3:
+            raise ArgumentError(f"given pictures {_size(images)}: they have 1 channel, grey, or 3, red, green and blue")
+        red, green, blue = images.int().unbind(-1)
+        luma = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue + 0x8000) >> 16
+        return luma.to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
+
+    def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
+        """Grey pictures, or colour ones without their colour, in three channels."""
+        if tuple(pictures.shape[1:3]) != (height, width):
+            raise ArgumentError(
+                f"given pictures {_size(pictures)}: this model makes {height}x{width} pixels; resize them"
+            )
+        return self.degrade(pictures).expand(-1, -1, -1, 3).contiguous()
+
+
+GIVEN: dict[str, type[Given]] = {"nothing": Nothing, "coarse": Coarse, "grey": Grey}
+"""By the name that files and recipes have for it."""
+
+
+def reduced(images: Tensor, scale: int) -> Tensor:
+    """The mean of each square of scale x scale pixels, halves up: uint8 (B, H, W, C) → (B, H/scale, W/scale, C).
+
+    Raises:
+        ArgumentError: The scale does not divide both sides.
+    """
+    B, H, W, C = images.shape
+    if H % scale or W % scale:
+        raise ArgumentError(f"pictures {_size(images)}: the scale {scale} must divide both sides; crop or resize them")
+    total = images.reshape(B, H // scale, scale, W // scale, scale, C).sum(dim=(2, 4), dtype=torch.int32)
+    return _divided(total, scale * scale)
+
+
+def enlarged(images: Tensor, scale: int) -> Tensor:
+    """Linear interpolation, halves up: uint8 (B, h, w, C) → (B, h·scale, w·scale, C)."""
+    rows = _interpolated(images.int(), 1, scale)
+    return _divided(_interpolated(rows, 2, scale), 4 * scale * scale)
+
+
+def _interpolated(values: Tensor, axis: int, scale: int) -> Tensor:
+    """2·scale times the values between the middles of squares, along one axis."""
+    # Pixel i lies at (i + 1/2) / scale - 1/2 = (2i + 1 - scale) / (2 scale) in squares.
+    length, place = values.shape[axis], torch.arange(values.shape[axis] * scale, device=values.device)
+    twice = 2 * place + 1 - scale
+    before, share = twice.div(2 * scale, rounding_mode="floor"), twice.remainder(2 * scale).int()
+    low = values.index_select(axis, before.clamp(min=0))
+    high = values.index_select(axis, (before + 1).clamp(max=length - 1))
+    share = share.reshape([-1 if k == axis else 1 for k in range(values.ndim)])
+    return (2 * scale - share) * low + share * high
+
+
+def _divided(total: Tensor, count: int) -> Tensor:
+    """total / count, rounded, halves up; uint8."""
+    return (2 * total + count).div(2 * count, rounding_mode="floor").to(torch.uint8)
+
+
+def _size(images: Tensor) -> str:
+    return f"of {'x'.join(map(str, images.shape[1:3]))} pixels, {images.shape[-1]} channels"
