@@ -1,4 +1,7 @@
-"""A zip of image files; its folders are the classes. Members are read in memory, nothing is unpacked to disk."""
+"""A zip of image files; its folders are the classes; captions may lie beside the images.
+
+Members are read in memory, nothing is unpacked to disk.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from brickwork.data.captions import find_captions
 from brickwork.data.decode import MAX_PIXELS, decode_image
 from brickwork.data.folder import fingerprint_of
-from brickwork.data.source import Pixels, Source
+from brickwork.data.source import Source
 from brickwork.data.tree import arrange, is_image_path
 from brickwork.errors import DataError
 
@@ -16,41 +20,47 @@ MAX_MEMBER_BYTES = 4 * MAX_PIXELS
 """Largest member that is unpacked, in bytes: more than the largest image allowed has when stored plainly."""
 
 
-def open_archive(path: Path) -> Source:
+def open_archive(path: Path, *, captions: bool = True) -> Source:
     """The images of a zip, sorted by path. One folder around everything, as zip programs add it, is not a class.
 
+    Args:
+        path: The zip.
+        captions: Whether to look for captions.
+
     Raises:
-        DataError: If it is not a zip, is damaged, or holds no image.
+        DataError: If it is not a zip, is damaged, holds no image, or some images have captions and others none.
     """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path}: not a zip that can be read ({error}); make it again") from error
-    members = {m.filename: m for m in archive.infolist() if not m.is_dir() and is_image_path(m.filename)}
-    if not members:
+    members = {m.filename: m for m in archive.infolist() if not m.is_dir()}
+    files = sorted(filter(is_image_path, members))
+    if not files:
         raise DataError(f"{path}: no image files in this zip; give a zip of images, in one folder per class or in none")
-    files = sorted(members)
     paths = without_wrapper(files)
     labels, classes, splits = arrange(str(path), paths)
 
-    def image(i: int) -> Pixels:
-        member = members[files[i]]
+    shown = dict(zip(files, paths, strict=True))
+
+    def read(file: str, limit: int = MAX_MEMBER_BYTES) -> bytes:
+        member, name = members[file], shown.get(file, file)
         if member.file_size > MAX_MEMBER_BYTES:
-            raise DataError(f"{paths[i]}: unpacks to {member.file_size} bytes; {MAX_MEMBER_BYTES} are allowed")
+            raise DataError(f"{name}: unpacks to {member.file_size} bytes; {MAX_MEMBER_BYTES} are allowed")
         try:
             with archive.open(member) as stream:
-                data = stream.read(MAX_MEMBER_BYTES)
+                return stream.read(min(limit, MAX_MEMBER_BYTES))
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-            raise DataError(f"{paths[i]}: {error}") from error
-        return decode_image(data, paths[i])
+            raise DataError(f"{name}: {error}") from error
 
     return Source(
         name=str(path),
-        image=image,
+        image=lambda i: decode_image(read(files[i]), paths[i]),
         identity=lambda i: paths[i].encode(),
         names=paths,
         labels=labels,
         classes=classes,
+        captions=find_captions(str(path), files, members, read) if captions else None,
         splits=splits,
         fingerprint=fingerprint_of(path.parent, [path.name]),
     )

@@ -29,6 +29,8 @@ class DataConfig:
     """Images to use: train, validation, test, heldout or all."""
     holdout: float = 0.05
     """Share held out by hash, 0 to 1, where the set has no split of its own."""
+    captions: bool = True
+    """Read captions, where there are any."""
     strict: bool = False
     """Refuse a set with a broken image instead of skipping that image."""
 

@@ -48,6 +48,18 @@ class Dataset:
     flip: bool
     digest: str
 
+    def __post_init__(self) -> None:
+        """Check that labels and captions are as many as images.
+
+        Raises:
+            DataError: If they are not.
+        """
+        for what, some in (("labels", self.labels), ("captions", self.captions)):
+            if some is not None and len(some) != len(self.images):
+                raise DataError(
+                    f"{self.name}: {len(some)} {what} for {len(self.images)} images; there must be one for each image"
+                )
+
     def __len__(self) -> int:
         """N, the number of images."""
         return len(self.images)
@@ -86,10 +98,11 @@ def load_dataset(
         cache: The folder of that file; None for the user's cache.
 
     Raises:
-        DataError: For nothing there, no images, mixed sizes without a size, or a broken image with config.strict.
+        DataError: For nothing there, no images, captions for some images alone, mixed sizes without a size, or a
+            broken image with config.strict.
         OutputError: If that file cannot be written.
     """
-    source = open_source(spec, config.split, holdout=config.holdout)
+    source = open_source(spec, config.split, holdout=config.holdout, captions=config.captions)
     decoded = decode_all(source, config, progress, max_bytes, cache or cache_folder())
     if decoded.skipped:
         num, first = len(decoded.skipped), decoded.skipped[0]

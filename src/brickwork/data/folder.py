@@ -1,4 +1,4 @@
-"""A folder of image files; its sub-folders are the classes."""
+"""A folder of image files; its sub-folders are the classes; captions may lie beside the images."""
 
 from __future__ import annotations
 
@@ -6,37 +6,45 @@ import hashlib
 import os
 from pathlib import Path
 
+from brickwork.data.captions import find_captions
 from brickwork.data.decode import decode_image
-from brickwork.data.source import Pixels, Source
+from brickwork.data.source import Source
 from brickwork.data.tree import arrange, is_image_path
 from brickwork.errors import DataError
 
 
-def open_folder(path: Path) -> Source:
+def open_folder(path: Path, *, captions: bool = True) -> Source:
     """The images of a folder and its sub-folders, sorted by path.
 
+    Args:
+        path: The folder.
+        captions: Whether to look for captions.
+
     Raises:
-        DataError: If there is no image in it, or images lie beside class folders.
+        DataError: If there is no image in it, images lie beside class folders, or some images have captions and others
+            none.
     """
-    paths = sorted(filter(is_image_path, walk(path)))
+    files = set(walk(path))
+    paths = sorted(filter(is_image_path, files))
     if not paths:
         raise DataError(f"{path}: no image files in this folder; give a folder of images, a .zip, an .npz or IDX files")
     labels, classes, splits = arrange(str(path), paths)
 
-    def image(i: int) -> Pixels:
+    def read(file: str, limit: int = -1) -> bytes:
         try:
-            data = (path / paths[i]).read_bytes()
+            with (path / file).open("rb") as opened:
+                return opened.read(limit)
         except OSError as error:
-            raise DataError(f"{paths[i]}: {error.strerror or error}") from None
-        return decode_image(data, paths[i])
+            raise DataError(f"{file}: {error.strerror or error}") from None
 
     return Source(
         name=str(path),
-        image=image,
+        image=lambda i: decode_image(read(paths[i]), paths[i]),
         identity=lambda i: paths[i].encode(errors="surrogateescape"),
         names=paths,
         labels=labels,
         classes=classes,
+        captions=find_captions(str(path), paths, files, read) if captions else None,
         splits=splits,
         fingerprint=fingerprint_of(path, paths),
     )

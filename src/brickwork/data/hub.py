@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from brickwork.data.captions import KEYS
 from brickwork.data.decode import decode_image, pixels_of
 from brickwork.data.source import SPLITS, Pixels, Source, checked_labels
 from brickwork.data.tree import SPLIT_FOLDERS
@@ -17,7 +18,6 @@ from brickwork.errors import DataError, MissingExtraError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "picture")
 LABEL_NAMES = ("label", "labels", "class", "fine_label", "coarse_label")
-CAPTION_NAMES = ("caption", "captions", "text", "prompt", "description")
 
 
 def open_hub(name: str) -> Source:
@@ -108,7 +108,7 @@ def with_labels(tables: Mapping[str, Any], column: str) -> dict[str, Any]:
 
 def captions_of(features: Mapping[str, Any], tables: Mapping[str, Any]) -> list[str] | None:
     """The texts of the column that is called like a caption and holds strings; None without one."""
-    for key in CAPTION_NAMES:
+    for key in KEYS:
         if key in features and getattr(features[key], "dtype", None) in ("string", "large_string"):
             return [str(text or "") for table in tables.values() for text in table[key]]
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from brickwork.data.archive import open_archive
@@ -17,7 +18,7 @@ from brickwork.errors import DataError
 HUB = "hf:"
 
 
-def open_source(spec: str | Path, split: str = "train", *, holdout: float = 0.05) -> Source:
+def open_source(spec: str | Path, split: str = "train", *, holdout: float = 0.05, captions: bool = True) -> Source:
     """Open images by path or name.
 
     Args:
@@ -25,16 +26,23 @@ def open_source(spec: str | Path, split: str = "train", *, holdout: float = 0.05
             is "./digits"), or "hf:owner/name[:config]", a data set of the Hugging Face hub.
         split: "train", "validation", "test", "heldout" (test, else validation, else a share by hash) or "all".
         holdout: The share held out by hash where the source has no split of its own.
+        captions: Whether to read captions, where there are any.
 
     Raises:
-        DataError: If there is nothing there, it holds no images, or not that split.
+        DataError: If there is nothing there, it holds no images, not that split, or captions for some images alone.
         MissingExtraError: If it needs a package that is not installed.
     """
-    return choose(open_whole(spec), split, holdout)
+    return choose(open_whole(spec, captions=captions), split, holdout)
 
 
-def open_whole(spec: str | Path) -> Source:
-    """All images of a source, of every split."""
+def open_whole(spec: str | Path, *, captions: bool = True) -> Source:
+    """All images of a source, of every split; the arguments are those of open_source."""
+    source = open_any(spec, captions)
+    return source if captions else replace(source, captions=None)
+
+
+def open_any(spec: str | Path, captions: bool) -> Source:
+    """By its kind; without captions those beside image files are not looked for, and so need not be whole."""
     if spec == "digits":
         return open_digits()
     if isinstance(spec, str) and spec.startswith(HUB):
@@ -45,10 +53,10 @@ def open_whole(spec: str | Path) -> Source:
             f"{spec}: no such folder or file; give a folder, .zip, .npz, IDX file, 'digits' or hf:owner/name"
         )
     if path.is_dir():
-        return open_idx(path) if idx_files(path) else open_folder(path)
+        return open_idx(path) if idx_files(path) else open_folder(path, captions=captions)
     suffix = path.suffix.lower()
     if suffix == ".zip":
-        return open_archive(path)
+        return open_archive(path, captions=captions)
     if suffix == ".npz":
         return open_arrays(path)
     if suffix == ".gz" or "ubyte" in path.name:

@@ -24,8 +24,12 @@ SPLIT_FOLDERS = {
 
 def is_image_path(path: str) -> bool:
     """Whether a path has an image's suffix and neither it nor a folder above it is hidden or the Mac archiver's own."""
-    parts = PurePosixPath(path).parts
-    return PurePosixPath(path).suffix.lower() in SUFFIXES and not any(p.startswith((".", "__MACOSX")) for p in parts)
+    return PurePosixPath(path).suffix.lower() in SUFFIXES and not is_hidden(path)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a path or a folder above it is hidden or the Mac archiver's own."""
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
 
 
 def arrange(name: str, paths: Sequence[str]) -> tuple[Labels | None, tuple[str, ...], Rows | None]:
