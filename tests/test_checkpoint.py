@@ -17,13 +17,14 @@ from safetensors.torch import save_file
 
 from brickwork import checkpoint
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import HEADER, find_model, load, read_header, read_tensors, save, write_tensors
+from brickwork.checkpoint import HEADER, find_model, load, read_header, save
 from brickwork.codec.base import Pixels
 from brickwork.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.process import Edm, LinearFlow
 from brickwork.sampling.target import Velocity
+from brickwork.tensorfile import read_tensors, write_tensors
 
 
 def make_model(seed: int = 0, **fields: Any) -> Model:
@@ -222,7 +223,7 @@ def test_a_full_disk_leaves_the_previous_file(file: Path, monkeypatch: pytest.Mo
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for place in ("brickwork.checkpoint.save_file", "os.fsync", "os.replace"):
+    for place in ("brickwork.tensorfile.save_file", "os.fsync", "os.replace"):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             with pytest.raises(OutputError, match="No space left"):

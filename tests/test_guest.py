@@ -14,7 +14,7 @@ from torch import Tensor
 
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import HEADER, configs_of, fingerprint, load, named_weights, read_header, read_tensors, save
+from brickwork.checkpoint import HEADER, configs_of, fingerprint, load, named_weights, read_header, save
 from brickwork.cli import main
 from brickwork.codec.base import Pixels
 from brickwork.counting import cost, plan_macs
@@ -25,6 +25,7 @@ from brickwork.sampling.loop import sample
 from brickwork.sampling.plan import Plan, Planned
 from brickwork.sampling.process import Edm, Vp
 from brickwork.sampling.target import EdmF, Eps
+from brickwork.tensorfile import read_tensors
 from brickwork.training.loss import EdmWeight, denoising_loss
 
 BRICKS = (

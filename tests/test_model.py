@@ -10,7 +10,8 @@ import torch
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.checkpoint import SHIPPED, load, save
-from brickwork.codec.base import CODECS, Pixels
+from brickwork.codec.base import Pixels
+from brickwork.codec.table import CODECS
 from brickwork.errors import ArgumentError
 from brickwork.model import Model, choose_device
 from brickwork.sampling.denoiser import Condition

@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Frame, check_parts
-from brickwork.layers import Attention
+from brickwork.layers import Attention, CrossAttention
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.plan import Plan
 
@@ -36,6 +36,7 @@ PARTS = {
     "blocks.attention.qkv": "blocks.qkv",
     "blocks.attention.proj": "blocks.proj",
     "blocks.norm_attention": "blocks.norms",
+    "blocks.norm_cross": "blocks.norms",
     "blocks.norm_mlp": "blocks.norms",
     "classes": "embed",
     "position": "embed",
@@ -260,7 +261,7 @@ class _Watch(TorchDispatchMode):
     def _add(self, macs: int, out: Tensor) -> None:
         name, module = self.path[-1] if self.path else ("", None)
         self.macs[name] += macs
-        if isinstance(module, Attention):
+        if isinstance(module, Attention | CrossAttention):
             self.attention_macs += macs
             if out.shape[-1] == out.shape[-2]:
                 self.score_bytes = max(self.score_bytes, out.nbytes)

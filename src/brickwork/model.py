@@ -1,4 +1,4 @@
-"""A trained thing: backbone + noise process + target + codec, and with that a denoiser at the waist.
+"""A trained thing: backbone + noise process + target + codec (+ text), and with that a denoiser at the waist.
 
 A model can have a guest: another trained model that runs before the backbone's first part, which is told the guest's
 estimate in the backbone's own terms. So a trained network serves as a brick (LEGO: Zheng et al. 2024, 2310.06389).
@@ -7,6 +7,7 @@ estimate in the backbone's own terms. So a trained network serves as a brick (LE
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import lcm
 from typing import Any, Literal
 
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Frame, check_kept, check_parts
 from brickwork.codec.base import Codec
+from brickwork.codec.given import Given, Nothing
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.process import NoiseProcess
 from brickwork.sampling.target import Target
 from brickwork.shapes import Image, Sigma
+from brickwork.text.base import NoText, TextConfig, TextEncoder
 
 Precision = Literal["fp32", "bf16"]
 
@@ -37,14 +40,18 @@ class Model(nn.Module):
         facts: What the model was trained on and how, JSON-like; kept in its file.
         guest: A trained model that runs before the first part, where the backbone takes one. It is frozen in place, is
             a part of the model that no gradient reaches, and follows the model's precision.
+        text: The text encoder, or its config, where the backbone takes text and is not just told embedded tokens. One
+            that learns with the backbone is a part of the model; a frozen one is opened when it is needed.
+        given: What picture is given beside x; nothing unless told otherwise.
 
     Attributes:
+        text_config: Of the text encoder.
         precision: "fp32", or "bf16" to run the backbone under autocast. The door stays fp32.
         digest: SHA-256 (hex) of the file it was loaded from or saved to, or "".
 
     Raises:
-        ConfigError: Codec and backbone differ in channels, the number of class names is not that of the classes, or
-            the guest is missing, not wanted, or of another model space, size or classes.
+        ConfigError: Codec, text encoder or what is given do not fit the backbone, the number of class names is not
+            that of the classes, or the guest is missing, not wanted, or of another model space, size or classes.
     """
 
     def __init__(
@@ -56,14 +63,15 @@ class Model(nn.Module):
         classes: tuple[str, ...] = (),
         facts: dict[str, Any] | None = None,
         guest: Model | None = None,
+        *,
+        text: TextEncoder | TextConfig = NoText(),
+        given: Given = Nothing(),
     ) -> None:
         super().__init__()
         config = backbone.config
-        if config.channels != codec.channels:
-            raise ConfigError(
-                f"the backbone has {config.channels} channels and the codec {codec.channels}: make them equal "
-                "(backbone.channels)"
-            )
+        text_config = text.config if isinstance(text, TextEncoder) else text
+        _check_space(config, codec, given)
+        _check_text(config, text_config)
         if classes and len(classes) != config.num_classes:
             raise ConfigError(
                 f"{len(classes)} class names for a backbone of {config.num_classes} classes: make them equal "
@@ -73,6 +81,12 @@ class Model(nn.Module):
         self.process = process
         self.target = target
         self.codec = codec
+        self.given = given
+        self.text_config = text_config
+        encoder = text if isinstance(text, TextEncoder) else text.build() if text.trained else None
+        self.text = encoder if text_config.trained else None
+        # A frozen encoder, once it is needed; in a list, as it is no part of the model.
+        self._opened = [] if encoder is None or text_config.trained else [encoder]
         self.classes = classes or tuple(str(k) for k in range(config.num_classes))
         self.facts = facts or {}
         self.precision: Precision = "fp32"
@@ -81,6 +95,8 @@ class Model(nn.Module):
         if guest is not None:
             _check_guest(guest, config, codec, self.classes)
         self.guest = None if guest is None else guest.eval().requires_grad_(False)
+        if self.guest is not None:
+            self.guest.codec = codec  # equal, and one is enough
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -111,6 +127,16 @@ class Model(nn.Module):
         """(M, E) of the text tokens, or None."""
         config = self.backbone.config
         return (config.text_length, config.text_width) if config.text_length else None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it has a text encoder."""
+        return not isinstance(self.text_config, NoText)
+
+    @property
+    def given_channels(self) -> int:
+        """Channels of the picture that is given beside x; 0 for none."""
+        return self.backbone.config.given_channels
 
     @property
     def device(self) -> torch.device:
@@ -154,7 +180,18 @@ class Model(nn.Module):
     def _with(self, backbone: Backbone) -> Model:
         if backbone is self.backbone:
             return self
-        part = Model(backbone, self.process, self.target, self.codec, self.classes, self.facts, self.guest)
+        part = Model(
+            backbone,
+            self.process,
+            self.target,
+            self.codec,
+            self.classes,
+            self.facts,
+            self.guest,
+            text=self.text or self.text_config,
+            given=self.given,
+        )
+        part._opened = self._opened
         part.precision, part.digest, part.training = self.precision, self.digest, self.training
         return part
 
@@ -166,9 +203,14 @@ class Model(nn.Module):
         return self
 
     def requires_grad_(self, requires_grad: bool = True) -> Model:
-        """Let gradients reach the weights or not; a guest's never."""
-        self.backbone.requires_grad_(requires_grad)
+        """Let gradients reach the weights or not; a guest's and an autoencoder's never."""
+        for part in self.learning():
+            part.requires_grad_(requires_grad)
         return self
+
+    def learning(self) -> list[nn.Module]:
+        """What training changes: the backbone, and a text encoder that learns with it."""
+        return [self.backbone] if self.text is None else [self.backbone, self.text]
 
     def outputs(
         self,
@@ -185,13 +227,45 @@ class Model(nn.Module):
         Args:
             x: The network's own input: the waist's x times ``process.input_scale(t)``, equally alpha x0 + sigma eps.
             number: ``process.number(t)``.
-            condition: Labels and text.
+            condition: Labels, text and what is given; text as token numbers where gradients shall reach the encoder.
             frame: ``self.frame(t)``, where ``backbone.wants_frame``.
             chosen: See ``Backbone.outputs``.
         """
         told = None if self.guest is None else self._told(self.guest, x, condition, frame)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            condition = self._embedded(condition)
             return [output.float() for output in self.backbone.outputs(x, number, condition, frame, chosen, told)]
+
+    def _embedded(self, condition: Condition) -> Condition:
+        """The condition with token numbers embedded."""
+        text = condition.text
+        if text is None or text.is_floating_point():
+            return condition
+        return replace(condition, text=self.encoder()(text).float())
+
+    def encoder(self) -> TextEncoder:
+        """The text encoder; a frozen one is opened, which may read its files or fetch them.
+
+        Raises:
+            ConfigError: The model has none.
+            BrickworkError: A frozen one is not where it should be.
+        """
+        if self.text is not None:
+            return self.text
+        if not self._opened:
+            self._opened.append(self.text_config.build().to(self.device).eval().requires_grad_(False))
+        return self._opened[0]
+
+    def embed_text(self, captions: Sequence[str]) -> np.ndarray:
+        """Captions as embedded tokens, float32 (N, M, E).
+
+        Raises:
+            ConfigError: The model has no text encoder.
+        """
+        encoder = self.encoder()
+        tokens = torch.from_numpy(encoder.tokenize(list(captions))).to(self.device)
+        with torch.no_grad():
+            return encoder(tokens).float().cpu().numpy()
 
     def _told(self, guest: Model, x: Image, condition: Condition, frame: Frame | None) -> Image:
         """A guest's estimate as an output of this model; it is asked at the waist, by its own process."""
@@ -240,6 +314,19 @@ class Model(nn.Module):
         """Model space → uint8 (B, H, W, C)."""
         return self.codec.decode(x0).cpu().numpy()
 
+    def give(self, pictures: np.ndarray) -> np.ndarray:
+        """What is given beside x, made of pictures: uint8 (N, H, W, C) → float32 (N, G, h, w).
+
+        Args:
+            pictures: As ``self.given.prepare`` takes them.
+
+        Raises:
+            ArgumentError: The model is given nothing, or pictures of a wrong size.
+        """
+        side = self.backbone.config.size * self.codec.factor
+        images = self.given.prepare(torch.from_numpy(np.ascontiguousarray(pictures)), side, side)
+        return self.codec.encode(images.to(self.device)).cpu().numpy()
+
     def class_index(self, name: str) -> int:
         """The index of a class, from its name or its number.
 
@@ -271,12 +358,36 @@ def check_hosting(config: BackboneConfig, has_guest: bool) -> None:
         )
 
 
+def _check_space(config: BackboneConfig, codec: Codec, given: Given) -> None:
+    """Refuse a backbone of another model space than the codec's."""
+    if config.channels != codec.channels:
+        kind = "pixels" if codec.factor == 1 else f"latents of factor {codec.factor}"
+        raise ConfigError(
+            f"the backbone has {config.channels} channels and the codec, {kind}, {codec.channels}: a model of latents "
+            "needs the autoencoder that it was made for (codec); else make them equal (backbone.channels)"
+        )
+    if config.given_channels != given.channels(codec):
+        raise ConfigError(
+            f"the backbone is given {config.given_channels} channels and {type(given).__name__.lower()} has "
+            f"{given.channels(codec)}: make them equal (backbone.given_channels)"
+        )
+
+
+def _check_text(config: BackboneConfig, text: TextConfig) -> None:
+    """Refuse a text encoder whose tokens the backbone does not take."""
+    if not isinstance(text, NoText) and (text.num_tokens, text.token_width) != (config.text_length, config.text_width):
+        raise ConfigError(
+            f"the text encoder has {text.num_tokens} tokens of {text.token_width} and the backbone takes "
+            f"{config.text_length} of {config.text_width}: make them equal (backbone.text_length, text_width)"
+        )
+
+
 def _check_guest(guest: Model, config: BackboneConfig, codec: Codec, classes: tuple[str, ...]) -> None:
     """Refuse a guest that cannot take what a model gets, or whose pictures mean something else."""
-    if guest.codec != codec:
+    if guest.codec.config != codec.config:
         raise ConfigError(
-            f"a guest of {guest.codec} in a model of {codec}: their pictures must mean the same; take another guest, "
-            "or prepare the data like the guest's"
+            f"a guest of {_space(guest.codec)} in a model of {_space(codec)}: their pictures must mean the same; take "
+            "another guest, or prepare the data like the guest's"
         )
     if guest.text_shape is not None:
         raise ConfigError("a guest that takes text: bricks are told none; take a guest without text")
@@ -292,6 +403,11 @@ def _check_guest(guest: Model, config: BackboneConfig, codec: Codec, classes: tu
             f"a guest of {size}x{size} pixels in a model of {config.size}x{config.size}: it takes {sizes}; take "
             "another guest, or images of its size (data.size)"
         )
+
+
+def _space(codec: Codec) -> str:
+    """A codec for a message of one line."""
+    return f"{codec.picture_channels} channels" if codec.factor == 1 else f"latents {codec.digest[:12]}"
 
 
 def _names(classes: tuple[str, ...]) -> str:

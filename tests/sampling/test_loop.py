@@ -190,7 +190,7 @@ def test_what_is_asked_for_reaches_the_model() -> None:
 def test_one_label_or_text_serves_all() -> None:
     assert as_labels(4, 3, 10).tolist() == as_labels([4], 3, 10).tolist() == [4, 4, 4]  # pyright: ignore[reportOptionalMemberAccess]
     assert as_labels(None, 2, 0) is None
-    one = as_text(np.ones((2, 4)), 3, (2, 4))
+    one = as_text(np.ones((2, 4)), 3, Toy(text_shape=(2, 4)))
     assert one is not None
     assert one.shape == (3, 2, 4)
 

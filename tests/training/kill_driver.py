@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import brickwork.checkpoint as checkpoint
+import brickwork.tensorfile as tensorfile
 from brickwork.attention import use_kernel
 from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import Dataset
@@ -56,7 +56,7 @@ def kill_at(point: str, skip: int) -> None:
     """Replace one step of an atomic save by death."""
     file, place = point.split(":")
     passes = iter(range(skip + 1))
-    save_file, fsync, replace = checkpoint.save_file, os.fsync, os.replace  # pyright: ignore[reportPrivateImportUsage]
+    save_file, fsync, replace = tensorfile.save_file, os.fsync, os.replace  # pyright: ignore[reportPrivateImportUsage]
     writing = ""
 
     def due(path: object, wanted: str) -> bool:
@@ -82,7 +82,7 @@ def kill_at(point: str, skip: int) -> None:
         if due(target, "after-replace"):
             die()
 
-    checkpoint.save_file = save_half  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
+    tensorfile.save_file = save_half  # pyright: ignore[reportAttributeAccessIssue, reportPrivateImportUsage]
     os.fsync, os.replace = no_fsync, no_replace  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -13,13 +13,14 @@ from torch import Tensor
 from brickwork.attention import use_kernel
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load, read_tensors
+from brickwork.checkpoint import load
 from brickwork.codec.base import Pixels
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.model import Model
 from brickwork.sampling.process import DiscreteVp, LinearFlow
 from brickwork.sampling.target import Eps, Velocity
+from brickwork.tensorfile import read_tensors
 from brickwork.training.batches import draw_batch
 from brickwork.training.loop import accumulate_gradient, build_model, train
 from brickwork.training.parts import PartsConfig

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from brickwork.checkpoint import read_tensors
+from brickwork.tensorfile import read_tensors
 from brickwork.training.journal import read_journal
 
 DRIVER = Path(__file__).with_name("kill_driver.py")

@@ -18,15 +18,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import brickwork.checkpoint as checkpoint
+import brickwork.tensorfile as tensorfile
 import brickwork.training.loop as loop
 from brickwork.attention import use_kernel
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load, read_tensors
+from brickwork.checkpoint import load
 from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, OutputError, TrainingError
 from brickwork.model import Model
 from brickwork.sampling.picture import read_facts
+from brickwork.tensorfile import read_tensors
 from brickwork.training.journal import read_journal
 from brickwork.training.loop import train
 from brickwork.training.loss import denoising_loss
@@ -245,7 +246,7 @@ def test_a_full_disk_leaves_the_last_save_whole(
 ) -> None:
     recipe = make_recipe(report={"save_every": 2})
     run(recipe, data, tmp_path / "whole")
-    save_file, calls = checkpoint.save_file, []  # pyright: ignore[reportPrivateImportUsage]
+    save_file, calls = tensorfile.save_file, []  # pyright: ignore[reportPrivateImportUsage]
 
     def full(tensors: Any, path: str, metadata: Any) -> None:
         calls.append(path)
@@ -255,7 +256,7 @@ def test_a_full_disk_leaves_the_last_save_whole(
         save_file(tensors, path, metadata)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", full)
+        patch.setattr(tensorfile, "save_file", full)
         with pytest.raises(OutputError, match="No space left on device"):
             run(recipe, data, tmp_path / "full")
     assert load(tmp_path / "full").facts["steps"] == 2

@@ -72,9 +72,10 @@ def print_macs(
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.checkpoint import configs_of, find_model, from_entry, read_header
+    from brickwork.checkpoint import configs_of, find_model, read_header
     from brickwork.cli.train import first_recipe
     from brickwork.counting import cost, plan_macs
+    from brickwork.entries import from_entry
     from brickwork.sampling.grid import GRIDS
     from brickwork.sampling.levels import evaluated_levels
     from brickwork.sampling.plan import parse_plan
@@ -188,7 +189,8 @@ def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(nam
         model: Which.
         as_json: Print the header as JSON.
     """
-    from brickwork.checkpoint import file_digest, find_model, read_header
+    from brickwork.checkpoint import find_model, read_header
+    from brickwork.tensorfile import file_digest
 
     header = read_header(model)
     if as_json:

@@ -1,4 +1,4 @@
-"""The only place that knows what a model's numbers mean as pictures: pixels themselves, or latents of an autoencoder."""
+"""What a model's numbers mean as pictures: pixels themselves, or latents of an autoencoder. Known here alone."""
 
 from __future__ import annotations
 

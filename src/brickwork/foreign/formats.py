@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from brickwork.backbone.base import Backbone
-from brickwork.checkpoint import file_digest
 from brickwork.codec.base import Pixels
 from brickwork.errors import BrickworkError, CheckpointError
 from brickwork.foreign import lego
@@ -17,6 +16,7 @@ from brickwork.foreign.weights import Weights, read_weights
 from brickwork.model import Model
 from brickwork.sampling.process import NoiseProcess
 from brickwork.sampling.target import Target
+from brickwork.tensorfile import file_digest
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import write_whole
 from brickwork.sampling.plan import Planned
 from brickwork.sampling.solvers import DpmSolverPP, Solver
-from brickwork.training.heldout import LevelLoss, Measurable, held_out_loss
+from brickwork.training.heldout import LevelLoss, Measurable, chosen, held_out_loss, told_text
 from brickwork.training.recipe_file import parse_recipe
 
 
@@ -174,7 +174,8 @@ def evaluate(
     planned = {"plan": str(drawn_by.plan)} if isinstance(drawn_by, Planned) else {}
     seeds = range(first_seed, first_seed + num_images)
     labels = proportional(class_shares(model, reference, places), num_images) if model.num_classes else None
-    pictures = sample(drawn_by, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **how)
+    wishes = wishes_of(model, reference, num_images)
+    pictures = sample(drawn_by, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **wishes, **how)
     rows = features(pictures, progress=progress)
     distance = frechet(reference.statistics_of(rows), reference.statistics)
     if distance.rank_deficient:
@@ -198,6 +199,18 @@ def evaluate(
         seconds=time.monotonic() - began,
         notes=tuple(notes),
     )
+
+
+def wishes_of(model: Measurable, reference: Reference, num: int) -> dict[str, Any]:
+    """Captions of training images, and held-out pictures that are given, for as many pictures as shall be drawn."""
+    wishes: dict[str, Any] = {}
+    if model.text_shape is not None and getattr(model, "reads_text", False) and reference.train.captions is not None:
+        rows = np.resize(chosen(len(reference.train), num), num)
+        wishes["text"] = told_text(model, reference.train, rows)
+    if getattr(model, "given_channels", 0):
+        give: Any = getattr(model, "give", None)
+        wishes["given"] = give(reference.held_out.batch(np.arange(num) % len(reference.held_out)))
+    return wishes
 
 
 def fitting(model: Measurable, reference: str | Path | Reference, data: DataConfig | None, progress: bool) -> Reference:
@@ -242,7 +255,9 @@ def compare_classes(model: Measurable, reference: Reference) -> tuple[np.ndarray
     Classes are the same by name, in any order. Where one side has mere numbers they are the same by place.
     """
     notes = []
-    if model.text_shape is not None:
+    if model.text_shape is not None and not (
+        getattr(model, "reads_text", False) and reference.train.captions is not None
+    ):
         notes.append("the model was given no text")
     known = reference.train.classes if reference.train.labels is not None else ()
     count = model.num_classes

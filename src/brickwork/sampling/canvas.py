@@ -324,6 +324,8 @@ class Canvas:
 
     def _conditions(self, condition: Condition, tops: list[int], lefts: list[int]) -> Callable[[int, int], Condition]:
         """What the window i down and j across is asked to show: the class of the region where its centre lies."""
+        if condition.given is not None:
+            raise ArgumentError("a canvas is given no picture: draw at the model's own size")
         labels = condition.labels
         if labels is None or labels.ndim == 1:
             return lambda i, j: condition

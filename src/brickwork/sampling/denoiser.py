@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import numpy as np
 
@@ -24,19 +24,22 @@ class Condition:
             token numbers, (B, M) integers, zeros for no text, where the model has a text encoder of its own.
         given: A picture in model space that is kept beside x, (B, G, H, W) floats, as for super-resolution; None for a
             model that is given none. Not a wish: guidance leaves it as it is.
+        negative: Text like ``text`` that guidance leads away from; None to lead away from no text.
     """
 
     labels: Array | None = None
     text: Array | None = None
     given: Array | None = None
+    negative: Array | None = None
 
     def dropped(self) -> Condition:
-        """The same batch asked for nothing: no class, no text."""
+        """The same batch asked for nothing: no class, and no text or the negative one."""
         labels = None if self.labels is None else self.labels * 0 - 1
-        return Condition(labels=labels, text=None if self.text is None else self.text * 0, given=self.given)
+        text = None if self.text is None else self.text * 0
+        return Condition(labels=labels, text=text if self.negative is None else self.negative, given=self.given)
 
     def joined(self, *others: Condition) -> Condition:
-        """Several batches as one, this one first."""
+        """Several batches as one, this one first; negative texts are left out."""
 
         def all_of(*parts: Array | None) -> Array | None:
             return None if parts[0] is None else namespace(parts[0]).concatenate(parts)
@@ -53,8 +56,9 @@ class Condition:
 
     def __getitem__(self, rows: slice | list[int]) -> Condition:
         """Some rows of the batch."""
-        labels, text, given = (None if part is None else part[rows] for part in (self.labels, self.text, self.given))
-        return Condition(labels=labels, text=text, given=given)
+        parts = (self.labels, self.text, self.given, self.negative)
+        labels, text, given, negative = (None if part is None else part[rows] for part in parts)
+        return Condition(labels=labels, text=text, given=given, negative=negative)
 
 
 class Denoiser(Protocol):
@@ -109,6 +113,16 @@ def multiple_of(denoise: Denoiser) -> int | None:
     It says so by an attribute ``multiple``, in pixels of x; a denoiser need not have one.
     """
     return getattr(denoise, "multiple", None)
+
+
+def core_of(denoise: Denoiser) -> Any:
+    """What a denoiser is in the end, behind what is guided, planned or on a canvas: a model or a package.
+
+    There are the abilities that a denoiser need not have: ``embed_text``, ``encode``, ``give``, ``given_channels``.
+    """
+    while (inner := getattr(denoise, "denoise", None) or getattr(denoise, "full", None)) is not None:
+        denoise = inner
+    return denoise
 
 
 def takes_regions(denoise: Denoiser) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from brickwork.errors import ArgumentError
-from brickwork.sampling.denoiser import Condition, Denoiser, Guided, takes_regions
+from brickwork.sampling.denoiser import Condition, Denoiser, Guided, core_of, takes_regions
 from brickwork.sampling.gaussian import Seeds, as_seeds, normals
 from brickwork.sampling.grid import Grid, Karras
 from brickwork.sampling.namespace import Array, like, namespace
@@ -18,6 +18,8 @@ from brickwork.sampling.solvers import Denoise, DpmSolverPP, Memory, Noise, Solv
 
 Labels: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
 """A class for all pictures or one for each; on a canvas also (rows, columns) of regions, for all or for each."""
+Texts: TypeAlias = str | Sequence[str] | np.ndarray
+"""A caption for all pictures or one for each; or embedded tokens, (M, E) for all or (N, M, E)."""
 OnStep: TypeAlias = Callable[[int, Array, Array], None]
 """Called after each step with its number (from 0), x at the new level, and the latest estimate of x0."""
 
@@ -112,26 +114,95 @@ def as_labels(labels: Labels | None, count: int, num_classes: int, *, regions: b
     return np.broadcast_to(wanted, (count, *wanted.shape[1:])).astype(np.int64)
 
 
-def as_text(text: np.ndarray | None, count: int, text_shape: tuple[int, int] | None) -> np.ndarray | None:
+def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | None:
     """Embedded text for count images, float32 (count, M, E); None where the model takes none.
 
     Args:
-        text: (M, E) or (1, M, E) for all, or (count, M, E); None asks for no text.
+        text: A caption, or one for each; or embedded, (M, E) or (1, M, E) for all, or (count, M, E). None asks for no
+            text, as an empty caption does.
+        count: Images.
+        model: Whose text it is; captions need one that can embed them, by a method ``embed_text``.
 
     Raises:
-        ArgumentError: For a model without text, or a wrong shape.
+        ArgumentError: For a model without text, a wrong shape or count, or captions that it cannot embed.
     """
+    text_shape = model.text_shape
     if text_shape is None:
         if text is not None:
-            raise ArgumentError(f"text of shape {np.shape(text)}: this model takes no text; leave the text out")
+            what = repr(text) if isinstance(text, str) else f"of shape {np.shape(text)}"
+            raise ArgumentError(f"text {what}: this model takes no text; leave the text out")
         return None
-    wanted = np.zeros(text_shape, dtype=np.float32) if text is None else np.asarray(text, dtype=np.float32)
+    if text is None:
+        return np.zeros((count, *text_shape), dtype=np.float32)
+    if not isinstance(text, np.ndarray):
+        embed = getattr(core_of(model), "embed_text", None)
+        if embed is None:
+            raise ArgumentError(
+                f"text {text!r}: this model has no text encoder; give embedded tokens, an array of {text_shape}"
+            )
+        text = embed([text] if isinstance(text, str) else text)
+    wanted = np.asarray(text, dtype=np.float32)
     wanted = wanted[None] if wanted.ndim == 2 else wanted
     if wanted.shape[1:] != tuple(text_shape) or len(wanted) not in (1, count):
         raise ArgumentError(
             f"text of shape {wanted.shape}: this model takes {text_shape} per image; give one for all, or {count}"
         )
     return np.ascontiguousarray(np.broadcast_to(wanted, (count, *text_shape)))
+
+
+def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarray | None:
+    """What is given beside x for count images, float32 (count, G, H, W); None where the model is given nothing.
+
+    Args:
+        given: In model space, (G, H, W) or (1, G, H, W) for all, or (count, G, H, W).
+
+    Raises:
+        ArgumentError: It is missing, not wanted, or of another shape.
+    """
+    channels = getattr(core_of(model), "given_channels", 0)
+    if channels == 0:
+        if given is not None:
+            raise ArgumentError(f"given of shape {np.shape(given)}: this model is given no picture; leave it out")
+        return None
+    shape = (channels, *model.shape[1:])
+    if given is None:
+        raise ArgumentError(f"nothing given: this model draws after a picture, an array of {shape} in model space")
+    wanted = np.asarray(given, dtype=np.float32)
+    wanted = wanted[None] if wanted.ndim == 3 else wanted
+    if wanted.shape[1:] != shape or len(wanted) not in (1, count):
+        raise ArgumentError(
+            f"given of shape {wanted.shape}: this model takes {shape} per image; give one for all, or {count}"
+        )
+    return np.ascontiguousarray(np.broadcast_to(wanted, (count, *shape)))
+
+
+def as_condition(
+    model: Denoiser,
+    count: int,
+    *,
+    labels: Labels | None,
+    text: Texts | None,
+    negative: Texts | None,
+    given: np.ndarray | None,
+    guidance: float,
+) -> Condition:
+    """What count images should show, checked against the model, in numpy; the arguments are those of ``sample``.
+
+    Raises:
+        ArgumentError: Something that the model does not take, or guidance with nothing to follow.
+    """
+    classes = as_labels(labels, count, model.num_classes, regions=takes_regions(model))
+    texts = as_text(text, count, model)
+    if guidance != 1.0 and classes is None and texts is None:
+        raise ArgumentError(f"guidance {guidance}: this model has neither classes nor text to follow; leave it at 1.0")
+    if negative is not None and guidance == 1.0:
+        raise ArgumentError("negative text at guidance 1.0, which is off: raise the guidance, or leave it out")
+    return Condition(
+        labels=classes,
+        text=texts,
+        given=as_given(given, count, model),
+        negative=None if negative is None else as_text(negative, count, model),
+    )
 
 
 def _short(values: np.ndarray) -> str:
@@ -143,7 +214,9 @@ def sample_x0(
     *,
     seeds: Seeds,
     labels: Labels | None = None,
-    text: np.ndarray | None = None,
+    text: Texts | None = None,
+    negative: Texts | None = None,
+    given: np.ndarray | None = None,
     steps: int = 50,
     solver: Solver | None = None,
     grid: Grid | None = None,
@@ -170,14 +243,11 @@ def sample_x0(
         raise ArgumentError(
             f"guidance interval {low} to {high}: its first level must be below its second; 0 inf is all"
         )
-    classes = as_labels(labels, len(keys), model.num_classes, regions=takes_regions(model))
-    texts = as_text(text, len(keys), model.text_shape)
-    if guidance != 1.0 and classes is None and texts is None:
-        raise ArgumentError(f"guidance {guidance}: this model has neither classes nor text to follow; leave it at 1.0")
+    wanted = as_condition(model, len(keys), labels=labels, text=text, negative=negative, given=given, guidance=guidance)
     solver = (solver if solver is not None else DpmSolverPP()).bind(model.process, steps)
     sigmas = (grid if grid is not None else Karras()).sigmas(model.process, steps)
     guided = model if guidance == 1.0 else Guided(model, guidance, guidance_interval)
-    wanted, starts = Condition(labels=classes, text=texts), range(0, len(keys), batch_size)
+    starts = range(0, len(keys), batch_size)
     done = []
     with _progress(progress, len(starts) * len(sigmas[1:])) as bar:
 
@@ -189,7 +259,7 @@ def sample_x0(
         for i in starts:
             rows = slice(i, i + batch_size)
             x = model.asarray(float(sigmas[0]) * normals(keys[rows], 0, model.shape))
-            denoise = bind_condition(guided, _on_device(wanted[rows], x))
+            denoise = bind_condition(guided, on_device(wanted[rows], x))
             done.append(integrate(denoise, x, sigmas, solver, noise_source(keys[rows], x), tick))
     return done[0] if len(done) == 1 else namespace(done[0]).concatenate(done)
 
@@ -199,7 +269,9 @@ def sample(
     *,
     seeds: Seeds,
     labels: Labels | None = None,
-    text: np.ndarray | None = None,
+    text: Texts | None = None,
+    negative: Texts | None = None,
+    given: np.ndarray | None = None,
     steps: int = 50,
     solver: Solver | None = None,
     grid: Grid | None = None,
@@ -209,14 +281,17 @@ def sample(
     progress: bool = False,
     on_step: OnStep | None = None,
 ) -> np.ndarray:
-    """Draw pictures, uint8 (N, H, W, C). Picture i depends on seeds[i], labels[i] and text[i] alone.
+    """Draw pictures, uint8 (N, H, W, C). Picture i depends on its own seed, label, text and given picture alone.
 
     Args:
         model: Any denoiser.
         seeds: One per picture, 0 to 2**64 - 1.
         labels: A class for all, or one per seed; -1 or None for no class. On a ``Canvas`` also classes of regions,
             (rows, columns) for all or (N, rows, columns).
-        text: Embedded text, (M, E) for all or (N, M, E).
+        text: A caption for all, or one per seed; or embedded tokens, (M, E) for all or (N, M, E).
+        negative: What guidance leads away from, like text; no text unless told otherwise.
+        given: What is drawn after, where the model is given a picture: (G, H, W) in model space for all, or
+            (N, G, H, W); ``model.give`` makes it of pictures.
         steps: Steps of the solver; the model is called ``solver.evaluations(steps)`` times per batch.
         solver: DpmSolverPP() unless told otherwise.
         grid: Karras() unless told otherwise.
@@ -234,6 +309,8 @@ def sample(
         seeds=seeds,
         labels=labels,
         text=text,
+        negative=negative,
+        given=given,
         steps=steps,
         solver=solver,
         grid=grid,
@@ -246,12 +323,18 @@ def sample(
     return np.concatenate([model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)])
 
 
-def _on_device(condition: Condition, x: Array) -> Condition:
+def on_device(condition: Condition, x: Array) -> Condition:
     """A condition in numpy as x's kind of array, where x is."""
-    labels, text = condition.labels, condition.text
+
+    def moved(part: Array | None) -> Array | None:
+        return None if part is None else like(part, x)
+
+    labels = condition.labels
     return Condition(
         labels=None if labels is None else namespace(x).asarray(labels, device=x.device),
-        text=None if text is None else like(text, x),
+        text=moved(condition.text),
+        given=moved(condition.given),
+        negative=moved(condition.negative),
     )
 
 

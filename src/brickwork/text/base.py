@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from brickwork.errors import ConfigError
 from brickwork.shapes import Text
 
 TokenIds = Int[Tensor, "B M"]
@@ -29,6 +31,11 @@ class TextConfig(ABC):
     def token_width(self) -> int:
         """E, numbers of one embedded token."""
 
+    @property
+    def trained(self) -> bool:
+        """Whether the encoder learns with the denoiser and is part of a model's file, or is frozen and elsewhere."""
+        return True
+
     @abstractmethod
     def fitted(self, captions: Sequence[str]) -> TextConfig:
         """The config for training on these captions, as with their words for a vocabulary; itself if it needs none."""
@@ -39,14 +46,7 @@ class TextConfig(ABC):
 
 
 class TextEncoder(nn.Module, ABC):
-    """Captions to embedded tokens.
-
-    Attributes:
-        trained: Whether it learns together with the denoiser, and its weights are part of a model's file. If not, it
-            is frozen, and embeddings are computed once and kept.
-    """
-
-    trained: bool
+    """Captions to embedded tokens."""
 
     @property
     @abstractmethod
@@ -60,3 +60,36 @@ class TextEncoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, tokens: TokenIds) -> Text:
         """(B, M) → (B, M, E) float32; zeros where there is no token."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NoText(TextConfig):
+    """No encoder: a model without text, or one that is told embedded tokens alone."""
+
+    @property
+    def num_tokens(self) -> int:
+        """0."""
+        return 0
+
+    @property
+    def token_width(self) -> int:
+        """0."""
+        return 0
+
+    @property
+    def trained(self) -> bool:
+        """There is nothing to train."""
+        return False
+
+    def fitted(self, captions: Sequence[str]) -> NoText:
+        """Itself."""
+        return self
+
+    def build(self) -> TextEncoder:
+        """There is none.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError("this model has no text encoder: it takes no captions; give embedded tokens or classes")

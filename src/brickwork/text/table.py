@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from brickwork.text.base import TextConfig
+from brickwork.text.base import NoText, TextConfig
 from brickwork.text.small import Bytes, Words
 
-TEXTS: dict[str, type[TextConfig]] = {"words": Words.Config, "bytes": Bytes.Config}
+TEXTS: dict[str, type[TextConfig]] = {"none": NoText, "words": Words.Config, "bytes": Bytes.Config}
 """Configs of text encoders."""

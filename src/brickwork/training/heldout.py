@@ -130,12 +130,24 @@ def held_out_loss(
     )
 
 
-def condition_of(model: Denoiser, data: Dataset, rows: np.ndarray, x: Array, labelled: bool) -> Condition:
-    """Labels for a model with classes, no text for one with text; arrays like x."""
-    labels, text = None, None
+def condition_of(model: Measurable, data: Dataset, rows: np.ndarray, x: Array, labelled: bool) -> Condition:
+    """What the data says of some images: labels, captions if the model can read them, what is given; arrays like x."""
+    labels, text, given = None, None, None
     if model.num_classes:
         known = data.labels[rows] if labelled and data.labels is not None else np.full(len(rows), -1)
         labels = namespace(x).asarray(known.astype(np.int64), device=x.device)
     if model.text_shape is not None:
-        text = like(np.zeros((len(rows), *model.text_shape), np.float32), x)
-    return Condition(labels=labels, text=text)
+        text = like(told_text(model, data, rows), x)
+    if getattr(model, "given_channels", 0):
+        give: Any = getattr(model, "give", None)
+        given = like(give(data.batch(rows)), x)
+    return Condition(labels=labels, text=text, given=given)
+
+
+def told_text(model: Denoiser, data: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Embedded captions of some images, (B, M, E); zeros, for no text, where there are none or nothing reads them."""
+    assert model.text_shape is not None
+    if data.captions is None or not getattr(model, "reads_text", False):
+        return np.zeros((len(rows), *model.text_shape), np.float32)
+    embed: Any = getattr(model, "embed_text", None)
+    return embed([data.captions[i] for i in rows])

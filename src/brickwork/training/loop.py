@@ -9,16 +9,17 @@ import torch
 
 from brickwork.checkpoint import fingerprint
 from brickwork.codec.base import Pixels
+from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.model import Model, choose_device
 from brickwork.sampling.process import NoiseProcess
-from brickwork.training.batches import Batch, draw_batch
+from brickwork.training.batches import Batch, draw_batch, prepare_data
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.loss import denoising_loss
 from brickwork.training.parts import output_shares
 from brickwork.training.recipe import Recipe, fit_to_data
-from brickwork.training.run import Run, saved_guest
+from brickwork.training.run import Run, saved_model
 from brickwork.training.state import TrainState
 from brickwork.training.transfer import transfer
 
@@ -32,6 +33,8 @@ def train(
     device: str = "auto",
     init: Model | None = None,
     guest: Model | None = None,
+    codec: Latents | None = None,
+    latents: str | Path | None = None,
     resume: bool = True,
     progress: bool = True,
 ) -> Model:
@@ -50,6 +53,9 @@ def train(
         init: A model whose weights are the start, as far as they fit; of LEGO bricks, the bricks'.
         guest: A trained model that serves as the brick before the first of LEGO bricks and stays as it is: a copy of
             it becomes part of the model. A recipe with ``backbone.guest`` set finds it in ``out`` or in init.
+        codec: The autoencoder whose latents are learned; pixels unless told otherwise, or what the run in ``out`` or
+            init has. It becomes part of the model.
+        latents: The folder where latents of the data are kept; the user's cache unless told otherwise.
         resume: Go on with a run that ``out`` holds; else such a folder is refused.
         progress: Show a bar and messages on standard error.
 
@@ -61,13 +67,15 @@ def train(
     """
     if guest is None:
         guest = known_guest(recipe, Path(out), init)
-    recipe = fit_to_data(recipe, data, guest=guest is not None)
+    if codec is None:
+        codec = known_codec(Path(out), init)
+    recipe = fit_to_data(recipe, data, guest=guest is not None, codec=codec)
     if heldout is not None and (heldout.shape != data.shape or heldout.classes != data.classes):
         raise ConfigError(
             f"held-out images of {heldout.shape} and {len(heldout.classes)} classes beside training images of "
             f"{data.shape} and {len(data.classes)}: prepare both alike (data.size, data.channels)"
         )
-    model = build_model(recipe, data, guest).to(choose_device(device))
+    model = build_model(recipe, data, guest, codec).to(choose_device(device))
     notes = [f"init: {transfer(init, model)}"] if init is not None else []
     if init is not None and (init.process, init.target) != (recipe.process, recipe.target):
         notes.append(f"init learned {init.target} of {init.process}: its weights must learn the recipe's own anew")
@@ -77,17 +85,18 @@ def train(
             "beyond its own it guesses"
         )
     state = TrainState(model, recipe)
+    prepared = prepare_data(data, model, None if latents is None else Path(latents), progress=progress)
     digest = "" if init is None else init.digest or fingerprint(init)
     run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress, init=digest)
     for note in notes:
         run.say(note)
     try:
         with Interrupt() as interrupt:
-            prepare(state, draw_batch(recipe, data, model, state.counters))
+            prepare(state, draw_batch(recipe, data, model, state.counters, prepared))
             if not run.resumed:
                 run.save()
             while not run.finished and not interrupt.asked:
-                batch = draw_batch(recipe, data, model, state.counters)
+                batch = draw_batch(recipe, data, model, state.counters, prepared)
                 state.update(accumulate_gradient(state, batch))
                 run.after_step()
             run.finish()
@@ -116,8 +125,18 @@ def known_guest(recipe: Recipe, out: Path, init: Model | None) -> Model | None:
     """The guest of a recipe that wants one and is given none: that of the run in ``out``, else that of ``init``."""
     if not recipe.backbone.takes_guest:
         return None
-    saved = saved_guest(out)
-    return saved if saved is not None or init is None else init.guest
+    saved = saved_model(out)
+    if saved is not None and saved.guest is not None:
+        return saved.guest
+    return None if init is None else init.guest
+
+
+def known_codec(out: Path, init: Model | None) -> Latents | None:
+    """The autoencoder of the run in ``out``, else that of ``init``; None where these are models of pixels, or none."""
+    for model in (saved_model(out), init):
+        if model is not None:
+            return model.codec if isinstance(model.codec, Latents) else None
+    return None
 
 
 def _within(process: NoiseProcess, other: NoiseProcess) -> bool:
@@ -128,14 +147,22 @@ def _levels(process: NoiseProcess) -> str:
     return f"{process.sigma_min:.3g} to {process.sigma_max:.3g}"
 
 
-def build_model(recipe: Recipe, data: Dataset, guest: Model | None = None) -> Model:
-    """A fresh model on the CPU, with a copy of the guest; its own weights depend on the recipe's seed alone."""
+def build_model(recipe: Recipe, data: Dataset, guest: Model | None = None, codec: Latents | None = None) -> Model:
+    """A fresh model on the CPU, with copies of guest and codec; its own weights depend on the recipe's seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         backbone = recipe.backbone.build()
-    codec = Pixels(num_channels=recipe.backbone.channels)
-    classes = tuple(data.classes) if recipe.backbone.num_classes else ()
-    model = Model(backbone, recipe.process, recipe.target, codec, classes, guest=copy.deepcopy(guest))
+        text = recipe.text.build() if recipe.text.trained else recipe.text
+    model = Model(
+        backbone,
+        recipe.process,
+        recipe.target,
+        Pixels(num_channels=recipe.backbone.channels) if codec is None else copy.deepcopy(codec),
+        tuple(data.classes) if recipe.backbone.num_classes else (),
+        guest=copy.deepcopy(guest),
+        text=text,
+        given=recipe.given,
+    )
     model.precision = recipe.precision
     return model
 

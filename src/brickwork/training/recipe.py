@@ -10,10 +10,13 @@ from tyro.conf import OmitArgPrefixes
 
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.lego import Lego
+from brickwork.codec.base import Codec, Pixels
+from brickwork.codec.given import Given, Nothing
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ConfigError
 from brickwork.sampling.process import Edm, LinearFlow, NoiseProcess
 from brickwork.sampling.target import EdmF, Target, Velocity
+from brickwork.text.base import NoText, TextConfig
 from brickwork.training.loss import EdmWeight, Plain, Weighting
 from brickwork.training.parts import PartsConfig, check_parts_config
 from brickwork.training.schedule import Schedule, budget_spent
@@ -74,6 +77,12 @@ class Recipe:
     """Learn the data's classes, where it has some."""
     label_dropout: float = 0.1
     """Share of images whose label is hidden, so that guidance can be used; 0 to 1."""
+    text: TextConfig = field(default_factory=NoText)
+    """What reads captions; its vocabulary, if it has one, is taken from the data."""
+    text_dropout: float = 0.1
+    """Share of images whose caption is hidden, so that guidance can be used; 0 to 1."""
+    given: Given = field(default_factory=Nothing)
+    """A picture that is told beside x: coarse for super-resolution, grey for colourisation."""
     batch: int = 128
     """Images per optimizer step."""
     accumulation: int = 1
@@ -121,8 +130,9 @@ class Recipe:
                 f"batch {self.batch} cannot be computed in {self.accumulation} equal parts: "
                 "let accumulation divide batch"
             )
-        if not 0 <= self.label_dropout <= 1:
-            raise ConfigError(f"label_dropout is {self.label_dropout}: it is a share, from 0 to 1")
+        for name in ("label_dropout", "text_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: it must be {' or '.join(known)}")
@@ -162,32 +172,60 @@ def require_budget(recipe: Recipe) -> None:
         raise ConfigError("no budget: set steps, images or minutes above 0")
 
 
-def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False) -> Recipe:
-    """The recipe with the backbone made for these images: size, channels, number of classes; checked to be trainable.
+def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Codec | None = None) -> Recipe:
+    """The recipe with the backbone made for these images: size, channels, classes, text; checked to be trainable.
 
     Args:
         recipe: As the user has it.
         data: Training images.
         guest: Whether a trained model serves as the brick before the backbone's first.
+        codec: What turns pictures into the backbone's numbers; pixels unless told otherwise.
 
     Raises:
-        ConfigError: No budget is set, images are not square, text is asked for that the data has no embedding of, or
-            the backbone takes no guest.
+        ConfigError: No budget is set, images are not square or not of sides that the codec divides, text is asked for
+            that the data has no captions for, or the backbone takes no guest.
     """
     require_budget(recipe)
-    if recipe.backbone.text_length:
-        raise ConfigError(
-            f"the backbone has {recipe.backbone.text_length} text tokens, and training on captions is not possible "
-            "yet: set backbone.text_length = 0"
-        )
     _, height, width, channels = data.images.shape
     if height != width:
         raise ConfigError(f"images are {width}x{height}: training needs squares; set data.size or data.crop")
-    num_classes = len(data.classes) if recipe.conditional and data.labels is not None else 0
-    backbone = replace(recipe.backbone, size=height, channels=channels, num_classes=num_classes)
+    codec = Pixels(num_channels=channels) if codec is None else codec
+    if channels != codec.picture_channels or height % codec.factor:
+        raise ConfigError(
+            f"images of {width}x{height}x{channels}: this autoencoder takes {codec.picture_channels} channels and "
+            f"sides that {codec.factor} divides; set data.channels and data.size"
+        )
+    recipe.given.check(codec, height, width)
+    text = _fitted_text(recipe, data)
+    told = {} if isinstance(text, NoText) else {"text_length": text.num_tokens, "text_width": text.token_width}
+    backbone = replace(
+        recipe.backbone,
+        size=height // codec.factor,
+        channels=codec.channels,
+        num_classes=len(data.classes) if recipe.conditional and data.labels is not None else 0,
+        given_channels=recipe.given.channels(codec),
+        **told,
+    )
     backbone = backbone.with_guest() if guest else backbone
     check_parts_config(recipe.parts, backbone)
-    return replace(recipe, backbone=backbone)
+    return replace(recipe, backbone=backbone, text=text)
+
+
+def _fitted_text(recipe: Recipe, data: Dataset) -> TextConfig:
+    """The text encoder's config for the captions of the data."""
+    if isinstance(recipe.text, NoText):
+        if recipe.backbone.text_length:
+            raise ConfigError(
+                f"the backbone has {recipe.backbone.text_length} text tokens and nothing reads captions: name a text "
+                "encoder (text words), or set backbone.text_length = 0 and text_width = 0"
+            )
+        return recipe.text
+    if data.captions is None:
+        raise ConfigError(
+            f"{data.name} has no captions to learn text from: give NAME.txt beside each NAME.png, a captions.jsonl, or "
+            "captions in an .npz; or leave the text encoder out"
+        )
+    return recipe.text.fitted(data.captions)
 
 
 def differing_fields(old: Recipe, new: Recipe) -> list[str]:

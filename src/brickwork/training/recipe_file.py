@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from brickwork.backbone.presets import BACKBONES, preset
+from brickwork.codec.given import GIVEN
 from brickwork.data.dataset import DataConfig
 from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.sampling.process import PROCESSES
 from brickwork.sampling.target import TARGETS
+from brickwork.text.table import TEXTS
 from brickwork.training.loss import WEIGHTINGS
 from brickwork.training.parts import PartsConfig
 from brickwork.training.recipe import Recipe, Report, published_parts
@@ -26,6 +28,8 @@ NAMED: dict[str, Mapping[str, type]] = {
     "target": TARGETS,
     "times": TIMES,
     "weighting": WEIGHTINGS,
+    "text": TEXTS,
+    "given": GIVEN,
 }
 PLAIN: dict[str, type] = {"parts": PartsConfig, "data": DataConfig, "report": Report}
 

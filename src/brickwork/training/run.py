@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 import brickwork
-from brickwork.checkpoint import MODEL_FILE, fingerprint, load, remove_leftovers, save
+from brickwork.checkpoint import MODEL_FILE, fingerprint, load, save
 from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, TrainingError
 from brickwork.model import Model
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import save_png, sheet, write_whole
+from brickwork.tensorfile import remove_leftovers
 from brickwork.training.curve import draw_curve
 from brickwork.training.heldout import held_out_loss
 from brickwork.training.journal import Journal, read_journal
@@ -40,11 +43,9 @@ MAX_FAILURES = 3
 """Returns to the same saved state before a run gives up."""
 
 
-def saved_guest(out: Path) -> Model | None:
-    """The guest of the run that a folder holds; None where it holds none to go on with, or one without a guest."""
-    if not ((out / STATE_FILE).exists() and (out / MODEL_FILE).exists()):
-        return None
-    return load(out / MODEL_FILE).guest
+def saved_model(out: Path) -> Model | None:
+    """The model of the run that a folder holds; None where it holds none to go on with."""
+    return load(out / MODEL_FILE) if (out / STATE_FILE).exists() and (out / MODEL_FILE).exists() else None
 
 
 @final
@@ -84,6 +85,7 @@ class Run:
         self.progress, self.init = progress, init
         self.failures = 0
         self._guest = fingerprint(state.model.guest) if state.model.guest is not None else ""
+        self._codec = state.model.codec.digest
         self.resumed = (out / STATE_FILE).exists()
         if self.resumed:
             self._resume(resume)
@@ -146,7 +148,7 @@ class Run:
             OutputError: The place cannot be written; the previous files are whole.
         """
         record = {"recipe": to_toml(self.recipe), "data": self.data.digest, "guest": self._guest, "init": self.init}
-        record |= self._place()
+        record |= {"codec": self._codec, **self._place()}
         self.state.save(self.out / STATE_FILE, record)
         self.state.average.facts = self._facts()
         save(self.state.average, self.out / MODEL_FILE)
@@ -223,6 +225,11 @@ class Run:
                 f"{self.out} holds a run with another guest: give the same model as guest, or none with the run's own "
                 f"{RECIPE_FILE}, or choose another out folder"
             )
+        if header.get("codec", "") != self._codec:
+            raise ConfigError(
+                f"{self.out} holds a run with another autoencoder: give the same one (codec), or choose another out "
+                "folder"
+            )
         self.state.restore(tensors, header)
         self.say(f"resuming {self.out} at step {self.state.counters.step}")
         for name, value in self._place().items():
@@ -265,19 +272,37 @@ class Run:
         report, model, now = self.recipe.report, self.state.average, self.state.counters
         if not report.sheet_steps:
             return
-        rows, seeds = list(range(min(model.num_classes, 10))), list(range(report.sheet_seeds))
-        labels = [k for k in rows for _ in seeds] or None
-        guidance = report.sheet_guidance if labels else 1.0
-        images = sample(
-            model, seeds=seeds * max(len(rows), 1), labels=labels, steps=report.sheet_steps, guidance=guidance
-        )
-        captions = [model.classes[k] for k in rows] or None
+        seeds = list(range(report.sheet_seeds))
+        rows, names, asked = self._wishes()
+        wishes: dict[str, Any] = {key: [one for one in values for _ in seeds] for key, values in asked.items()}
+        if "given" in wishes:
+            wishes["given"] = np.stack(wishes["given"])
+        guidance = report.sheet_guidance if wishes.keys() & {"labels", "text"} else 1.0
+        images = sample(model, seeds=seeds * max(len(names), 1), steps=report.sheet_steps, guidance=guidance, **wishes)
+        captions = names or None
         scale = max(1, 64 // images.shape[1])
         facts = {"step": now.step, "steps": report.sheet_steps, "guidance": guidance, "seeds": seeds, "labels": rows}
         facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": self.data.digest}
         facts |= {"solver": "dpm2m", "grid": "karras"}  # what sample() takes unless told otherwise
         picture = sheet(images, columns=len(seeds), scale=scale, row_captions=captions)
         save_png(picture, self.out / "samples" / f"step_{now.step:08d}.png", facts)
+
+    def _wishes(self) -> tuple[list[int], list[str], dict[str, Sequence[Any]]]:
+        """What the rows of a sheet show: classes, else captions; and after which held-out pictures they are drawn."""
+        model, data = self.state.average, self.heldout if self.heldout is not None else self.data
+        rows, names = list(range(min(model.num_classes, 10))), []
+        asked: dict[str, Sequence[Any]] = {}
+        if rows:
+            names = [model.classes[k] for k in rows]
+            asked["labels"] = rows
+        few = np.linspace(0, len(data) - 1, len(rows) or min(len(data), 8)).astype(np.int64)
+        if model.reads_text and data.captions is not None:
+            names = [data.captions[i] for i in few]
+            asked["text"] = names
+        if model.given_channels:
+            asked["given"] = list(model.give(data.batch(few)))
+            names = names or [f"given {i}" for i in few]
+        return rows, names, asked
 
     def _draw_curve(self) -> None:
         save_png(draw_curve(read_journal(self.out / LOG_FILE)), self.out / CURVE_FILE)
@@ -301,6 +326,7 @@ class Run:
             "brickwork": brickwork.__version__,
             "recipe": to_toml(self.recipe),
             **({"init_sha256": self.init} if self.init else {}),
+            **({"codec_sha256": self._codec} if self._codec else {}),
         }
 
     def _advice(self, step: int) -> str:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from brickwork.attention import kernel_choices, set_kernel_choices
-from brickwork.checkpoint import read_tensors, write_tensors
 from brickwork.errors import CheckpointError
 from brickwork.model import Model
+from brickwork.tensorfile import read_tensors, write_tensors
 from brickwork.training.ema import ema_rate, move_average
 from brickwork.training.parts import kept_parts, stage_of
 from brickwork.training.recipe import Recipe
@@ -60,12 +60,13 @@ class TrainState:
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
         self.model = model.train().requires_grad_(True)
-        self.average = copy.deepcopy(model, {id(model.guest): model.guest}).eval().requires_grad_(False)
+        frozen = {id(part): part for part in (model.guest, model.codec)}
+        self.average = copy.deepcopy(model, frozen).eval().requires_grad_(False)
         self.recipe = recipe
         self.counters = Counters()
         self._smaller: dict[tuple[int, ...], Model] = {}  # of the parts of a step, sharing the model's weights
-        self.parameters = list(self.model.backbone.parameters())
-        self.averages = list(self.average.backbone.parameters())
+        self.parameters = [p for part in self.model.learning() for p in part.parameters()]
+        self.averages = [p for part in self.average.learning() for p in part.parameters()]
         fused = model.device.type in ("cpu", "cuda", "mps")
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=fused
@@ -103,6 +104,8 @@ class TrainState:
         stage, _ = stage_of(parts, num_parts, self.spent)
         if stage >= 0:
             self.model.backbone.train_only(stage)
+            if self.model.text is not None:
+                self.model.text.requires_grad_(stage == 0)
         kept = (
             tuple(range(stage + 1))
             if stage >= 0
@@ -177,9 +180,10 @@ class TrainState:
     def _weights(self) -> dict[str, Tensor]:
         models = {"model": self.model, "average": self.average}
         named = {
-            f"{which}.backbone.{name}": tensor
+            f"{which}.{part}.{name}": tensor
             for which, model in models.items()
-            for name, tensor in model.backbone.state_dict(keep_vars=True).items()
+            for part, module in zip(("backbone", "text"), model.learning(), strict=False)
+            for name, tensor in module.state_dict(keep_vars=True).items()
         }
         return named | {"loss_sum": self.loss_sum, "norm_sum": self.norm_sum}
 
