@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from brickwork.attention import attend
+from brickwork.attention import attend, fused, matmul
 from brickwork.products import Gelu, Linear
 from brickwork.shapes import Sigma, Tokens
 
@@ -41,6 +41,23 @@ def grid_sinusoid(grid: Grid, width: int) -> Float[Tensor, "T {width}"]:
     column = sinusoid(torch.arange(grid[1]).float(), width // 2)
     height, breadth = grid
     return torch.cat([row[:, None].expand(-1, breadth, -1), column[None].expand(height, -1, -1)], dim=-1).flatten(0, 1)
+
+
+def window_positions(grid: Grid, trained: Grid, width: int) -> Float[Tensor, "T {width}"]:
+    """Fixed positions inside a window: half the width tells the column, half the row; sines, then cosines.
+
+    A grid other than the trained one is spread over the trained places. He et al. 2022 (MAE), appendix A.1.
+    """
+
+    def along(count: int, places: int) -> Float[Tensor, "{count} w"]:
+        place = ((torch.arange(count) + 0.5) * places / count - 0.5)[:, None]
+        angle = place * frequencies(width // 4)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+    (height, breadth), (rows, columns) = grid, trained
+    column = along(breadth, columns)[None].expand(height, -1, -1)
+    row = along(height, rows)[:, None].expand(-1, breadth, -1)
+    return torch.cat([column, row], dim=-1).flatten(0, 1)
 
 
 def grid_rotation(grid: Grid, head_width: int, num_extra: int) -> Rotation:
@@ -107,6 +124,35 @@ class Attention(nn.Module):
         return self.proj(attend(q, k, v).view(x.shape))
 
 
+class CrossAttention(nn.Module):
+    """Multi-head attention of rows to the rows of a context: softmax(q k^T / sqrt(d)) v. Vaswani et al. 2017, Eq. 1.
+
+    Args:
+        width: L, of rows and context.
+        heads: h; divides L.
+        qk_norm: As in ``Attention``.
+    """
+
+    def __init__(self, width: int, heads: int, *, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = Linear(width, width)
+        self.kv = Linear(width, 2 * width)
+        self.proj = Linear(width, width)
+        self.norm_q = HeadNorm(width // heads) if qk_norm else None
+        self.norm_k = HeadNorm(width // heads) if qk_norm else None
+
+    def forward(self, x: Tokens, context: Float[Tensor, "B M D"]) -> Tokens:
+        """Rows in, rows out."""
+        q = self.q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        k, v = self.kv(context).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        if self.norm_q is not None and self.norm_k is not None:
+            q, k = self.norm_q(q), self.norm_k(k)
+        # Contexts are short, so nothing is measured here; on meta tensors products can be counted.
+        kernel = matmul if q.device.type == "meta" else fused
+        return self.proj(kernel(q, k, v).transpose(1, 2).flatten(2))
+
+
 class Mlp(nn.Module):
     """Linear, GELU (exact, or by the tanh formula), linear; on every row alone."""
 
@@ -152,15 +198,24 @@ class Block(nn.Module):
         qk_norm: Norm q and k.
         depthwise: A zero-padded depthwise 3x3 convolution over the image rows in front of the attention.
         modulated: Shift, scale and gate from a condition vector (adaLN-Zero; Peebles & Xie 2023, section 3.2).
+        qkv_bias: A bias on q, k and v: 3 L more.
     """
 
     def __init__(
-        self, width: int, heads: int, mlp_ratio: int, *, qk_norm: bool, depthwise: bool, modulated: bool
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: int,
+        *,
+        qk_norm: bool,
+        depthwise: bool,
+        modulated: bool,
+        qkv_bias: bool = False,
     ) -> None:
         super().__init__()
         self.depthwise = Depthwise(width) if depthwise else None
         self.norm_attention = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, qk_norm=qk_norm)
+        self.attention = Attention(width, heads, qk_norm=qk_norm, qkv_bias=qkv_bias)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = Mlp(width, mlp_ratio)
         self.modulation = Linear(width, 6 * width) if modulated else None
@@ -181,6 +236,34 @@ class Block(nn.Module):
         return x + gate_m * self.mlp(self.norm_mlp(x) * (1 + scale_m) + shift_m)
 
 
+class CrossBlock(nn.Module):
+    """Pre-norm block with a context: x += attention(norm(x)); x += cross(norm(x), context); x += mlp(norm(x)).
+
+    Source: Rombach et al., 2112.10752, section 3.3 and appendix E.2.1.
+
+    Args:
+        width: L.
+        heads: h.
+        mlp_ratio: Hidden width of the MLP over L.
+        qk_norm: Norm q and k of both attentions.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int, *, qk_norm: bool) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, qk_norm=qk_norm, qkv_bias=True)
+        self.norm_cross = nn.LayerNorm(width)
+        self.cross = CrossAttention(width, heads, qk_norm=qk_norm)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = Mlp(width, mlp_ratio)
+
+    def forward(self, x: Tokens, context: Float[Tensor, "B M D"]) -> Tokens:
+        """Rows in, rows out."""
+        x = x + self.attention(self.norm_attention(x))
+        x = x + self.cross(self.norm_cross(x), context)
+        return x + self.mlp(self.norm_mlp(x))
+
+
 class ModulatedBlock(nn.Module):
     """adaLN-Zero block: x += gate·f(norm(x)·(1 + scale) + shift), f attention, then MLP. Peebles & Xie 2023, Fig. 3.
 
@@ -193,12 +276,22 @@ class ModulatedBlock(nn.Module):
         mlp_ratio: Hidden width of the MLP over L.
         vector_width: D of the vector that modulates.
         depthwise: A zero-padded depthwise 3x3 convolution over each window in front of the attention.
+        qk_norm: Norm q and k.
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: int, vector_width: int, *, depthwise: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: int,
+        vector_width: int,
+        *,
+        depthwise: bool = False,
+        qk_norm: bool = False,
+    ) -> None:
         super().__init__()
         self.depthwise = Depthwise(width) if depthwise else None
-        self.attention = Attention(width, heads, qkv_bias=True)
+        self.attention = Attention(width, heads, qk_norm=qk_norm, qkv_bias=True)
         self.mlp = Mlp(width, mlp_ratio, gelu="tanh")
         self.modulation = Linear(vector_width, 6 * width)
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from brickwork.backbone.base import Frame
-from brickwork.backbone.lego import Lego, window_positions
+from brickwork.backbone.lego import Lego
 from brickwork.codec.base import Pixels
 from brickwork.counting import cost
 from brickwork.errors import ArgumentError, ConfigError
+from brickwork.layers import window_positions
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.process import Edm, Vp

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.errors import ArgumentError, ConfigError
@@ -236,7 +237,7 @@ class Backbone(nn.Module, ABC):
         """
 
 
-def beside(x: Image, condition: Condition, config: BackboneConfig) -> Image:
+def beside(x: Image, condition: Condition, config: BackboneConfig) -> Float[Tensor, "B Cin H W"]:
     """x with what is given beside it, (B, C + G, H, W): what a first layer of ``config.in_channels`` reads.
 
     Raises:

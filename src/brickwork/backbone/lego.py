@@ -26,12 +26,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Frame, beside
-from brickwork.backbone.stem import Patches, TextVector, on_pixels
+from brickwork.backbone.stem import FinalLayer, TextVector, on_pixels
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.layers import Grid, ModulatedBlock, TimeVector, frequencies, modulated_norm
-from brickwork.products import Linear
+from brickwork.layers import Grid, ModulatedBlock, TimeVector, window_positions
 from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Label, Sigma, Tokens
+from brickwork.shapes import Image, Label, Sigma
 
 _PATCHES = {4: 2, 16: 8, 0: 2}  # released pairs of window and patch, in pixels
 NUM_WAVES = 256  # numbers in the sinusoid of time
@@ -199,20 +198,6 @@ class LabelVector(nn.Module):
         """(B,) ints, -1 for no class → (B, D)."""
         rows = F.embedding(labels.clamp(min=0), self.weight)
         return torch.where((labels >= 0)[:, None], rows, torch.zeros_like(rows)) + self.bias
-
-
-class FinalLayer(nn.Module):
-    """Modulated norm, then a linear layer to the pixels of a patch."""
-
-    def __init__(self, width: int, patch: int, vector_width: int) -> None:
-        super().__init__()
-        self.modulation = Linear(vector_width, 2 * width)
-        self.linear = Linear(width, patch)
-
-    def forward(self, h: Tokens, vector: Float[Tensor, "B V"]) -> Patches:
-        """Rows of D → rows of l·l·C."""
-        shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
-        return self.linear(modulated_norm(h, scale, shift))
 
 
 class Brick(nn.Module):
@@ -439,23 +424,6 @@ def coordinate_channels(x: Image) -> Float[Tensor, "B 2 H W"]:
     row = torch.linspace(-1, 1, H, device=x.device, dtype=x.dtype)[:, None].expand(H, W)
     column = torch.linspace(-1, 1, W, device=x.device, dtype=x.dtype)[None].expand(H, W)
     return torch.stack([row, column]).expand(B, 2, H, W)
-
-
-def window_positions(grid: Grid, trained: Grid, width: int) -> Float[Tensor, "T {width}"]:
-    """Fixed positions inside a window: half the width tells the column, half the row; sines, then cosines.
-
-    A grid other than the trained one is spread over the trained places. He et al. 2022 (MAE), appendix A.1.
-    """
-
-    def along(count: int, places: int) -> Float[Tensor, "{count} w"]:
-        place = ((torch.arange(count) + 0.5) * places / count - 0.5)[:, None]
-        angle = place * frequencies(width // 4)
-        return torch.cat([angle.sin(), angle.cos()], dim=-1)
-
-    (height, breadth), (rows, columns) = grid, trained
-    column = along(breadth, columns)[None].expand(height, -1, -1)
-    row = along(height, rows)[:, None].expand(-1, breadth, -1)
-    return torch.cat([column, row], dim=-1).flatten(0, 1)
 
 
 def _initialize(lego: Lego) -> None:

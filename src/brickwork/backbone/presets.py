@@ -7,6 +7,7 @@ from typing import Any
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
+from brickwork.backbone.tldm import Tldm
 from brickwork.errors import UnknownNameError
 
 # The carrier of layout of our own presets: the position-free form that learned best at equal MACs (docs/log.md).
@@ -24,6 +25,8 @@ SMALL = (
 # scale it leaves open; 32x32 colour, unconditional, as the counts are published for U-ViT of the same width and depth.
 # LEGO: arXiv 2310.06389 with the bricks of its released code; "-old" is behind the released 64-pixel files; C = 4 are
 # latents. The S sizes for 32 pixels in colour are missing there, and are ours.
+# Transformer-LDM: arXiv 2212.14678 does not say its sizes. S to XL are those of DiT, on 256 patches of latents; "match"
+# has the parameters of the latent U-Net that the paper compares with (395 M); mini is for small latents.
 # Ours: the ones to recommend.
 PRESETS: dict[str, BackboneConfig] = {
     "stoic-12x512-s1":   Stoic.Config(depth=12,  width=512,  stride=1, size=32, channels=3),
@@ -62,6 +65,15 @@ PRESETS: dict[str, BackboneConfig] = {
     "lego-xl-u-32":      Lego.Config.u(1152, (14, 10, 4, 10, 14), size=32, channels=4, num_classes=1000),
     "lego-xl-u-64":      Lego.Config.u(1152, (14, 12, 4, 12, 14), size=64, channels=4, num_classes=1000),
 
+    "tldm-mini":         Tldm.Config(depth=12, width=256,  heads=4,  size=16, channels=4, num_classes=10),
+    "tldm-mini-256":     Tldm.Config(depth=12, width=256,  heads=4,  size=32, channels=4, num_classes=100),
+    "tldm-S":            Tldm.Config(depth=12, width=384,  heads=6,  size=32, channels=4, num_classes=1000),
+    "tldm-B":            Tldm.Config(depth=12, width=768,  heads=12, size=32, channels=4, num_classes=1000),
+    "tldm-L":            Tldm.Config(depth=24, width=1024, heads=16, size=32, channels=4, num_classes=1000),
+    "tldm-match-a":      Tldm.Config(depth=30, width=1024, heads=16, size=32, channels=4, num_classes=1000),
+    "tldm-match-b":      Tldm.Config(depth=24, width=1152, heads=16, size=32, channels=4, num_classes=1000),
+    "tldm-XL":           Tldm.Config(depth=28, width=1152, heads=16, size=32, channels=4, num_classes=1000),
+
     "lego-s-pg-32":      Lego.Config.pg(384, (2, 4, 6), size=32, channels=3),
     "lego-s-pr-32":      Lego.Config.pr(384, (6, 4, 2), size=32, channels=3),
     "lego-small-pg":     Lego.Config(bricks=SMALL, vector_width=192, size=32, channels=3),
@@ -71,9 +83,12 @@ PRESETS: dict[str, BackboneConfig] = {
     "stoic-tiny":        Stoic.Config(depth=8,   width=192,  stride=4, size=28, channels=1, num_classes=10, **CARRIER),
     "stoic-small":       Stoic.Config(depth=8,   width=256,  stride=2, size=32, channels=3, num_classes=10, **CARRIER),
     "stoic-base":        Stoic.Config(depth=12,  width=512,  stride=4, size=64, channels=3, **CARRIER),
+
+    "tldm-tiny":         Tldm.Config(depth=8,  width=192,  size=16, channels=8, num_classes=10),
+    "tldm-small":        Tldm.Config(depth=8,  width=256,  size=16, channels=8, num_classes=10),
 }  # fmt: skip
 
-BACKBONES: dict[str, type[BackboneConfig]] = {"lego": Lego.Config, "stoic": Stoic.Config}
+BACKBONES: dict[str, type[BackboneConfig]] = {"lego": Lego.Config, "stoic": Stoic.Config, "tldm": Tldm.Config}
 
 
 def preset(name: str) -> BackboneConfig:

@@ -1,18 +1,21 @@
-"""Pixels to tokens and back: the initial convolution, position tables, condition rows, and three decoders."""
+"""Pixels to tokens and back: convolutions and patches, position tables, condition rows, and four decoders."""
 
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Literal, final
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.backbone.base import rows_of_null
 from brickwork.errors import ArgumentError
-from brickwork.layers import Grid, grid_sinusoid
+from brickwork.layers import Grid, grid_sinusoid, modulated_norm
+from brickwork.products import Linear
 from brickwork.shapes import Image, Label, Sigma, Text, Tokens
 
 Patches = Float[Tensor, "B T P"]  # P = S·S·C numbers of each image row
@@ -59,6 +62,37 @@ class InitialConvolution(nn.Sequential):
         return h
 
 
+@final
+class Patchify(nn.Module):
+    """Image → rows (B, T, L), row by row of patches: one convolution of p x p with stride p.
+
+    Args:
+        channels: C of the image and of what is given beside it.
+        width: L.
+        patch: p, in pixels.
+    """
+
+    def __init__(self, channels: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.conv = nn.Conv2d(channels, width, patch, patch)
+
+    def grid(self, x: Image) -> Grid:
+        """Rows of this image, as height and width.
+
+        Raises:
+            ArgumentError: An image that the patch does not divide.
+        """
+        p, (H, W) = self.patch, x.shape[2:]
+        if H % p or W % p:
+            raise ArgumentError(f"image of {H}x{W} pixels: patch {p} must divide both; pad or resize it")
+        return H // p, W // p
+
+    def forward(self, x: Float[Tensor, "B Cin H W"]) -> Tokens:
+        """The rows."""
+        return on_pixels(self.conv, x).flatten(2).mT.contiguous()
+
+
 def on_pixels(layer: nn.Module, pixels: Tensor) -> Tensor:
     """A layer that reads pixels: under autocast it stays in fp32, and its result has autocast's dtype.
 
@@ -98,6 +132,46 @@ class LearnedPosition(nn.Module):
         """
         require_grid(grid, self.grid, "position 'learned'")
         return x + self.table.to(x.dtype)
+
+
+@final
+class RowPosition(nn.Module):
+    """A learned table of all rows, those of a condition in front too; its image part is interpolated for another grid.
+
+    Args:
+        grid: Image rows, as height and width.
+        num_extra: E, rows in front of them.
+        width: L.
+    """
+
+    def __init__(self, grid: Grid, num_extra: int, width: int) -> None:
+        super().__init__()
+        self.grid = grid
+        self.warned = False
+        self.table = nn.Parameter(torch.empty(1, grid[0] * grid[1], width))
+        nn.init.trunc_normal_(self.table, std=0.02)
+        self.extra = nn.Parameter(torch.empty(1, num_extra, width)) if num_extra else None
+        if self.extra is not None:
+            nn.init.trunc_normal_(self.extra, std=0.02)
+
+    def forward(self, x: Tokens, grid: Grid) -> Tokens:
+        """x + table of this grid; x has E + T rows."""
+        table = self.table if grid == self.grid else self.between(grid)
+        return x + (table if self.extra is None else torch.cat([self.extra, table], dim=1)).to(x.dtype)
+
+    def between(self, grid: Grid) -> Float[Tensor, "1 T D"]:
+        """The image part for another grid, bicubic; the first time with a warning."""
+        if not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"an image of {grid[0]}x{grid[1]} tokens for a model of {self.grid[0]}x{self.grid[1]}: its learned "
+                "positions are interpolated, and it has not seen this size in training",
+                stacklevel=2,
+            )
+        places = self.table[0].unflatten(0, self.grid).permute(2, 0, 1)[None]
+        # antialias=True also selects Keys' kernel with a = -1/2, the one that keeps slopes.
+        places = F.interpolate(places, size=grid, mode="bicubic", antialias=True)
+        return places.flatten(2).mT
 
 
 @final
@@ -231,6 +305,21 @@ class SliceChannels(nn.Module):
     def forward(self, x: Tokens, grid: Grid) -> Patches:
         """(B, E+T, L) → (B, T, S·S·C)."""
         return x[:, x.shape[1] - grid[0] * grid[1] :, : self.patch]
+
+
+@final
+class FinalLayer(nn.Module):
+    """Modulated norm, then a linear layer to the pixels of a patch."""
+
+    def __init__(self, width: int, patch: int, vector_width: int) -> None:
+        super().__init__()
+        self.modulation = Linear(vector_width, 2 * width)
+        self.linear = Linear(width, patch)
+
+    def forward(self, h: Tokens, vector: Float[Tensor, "B V"]) -> Patches:
+        """Rows of D → rows of l·l·C."""
+        shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
+        return self.linear(modulated_norm(h, scale, shift))
 
 
 def unshuffle(rows: Patches, grid: Grid, stride: int) -> Image:

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from brickwork.backbone.base import Backbone
-from brickwork.backbone.lego import Brick, BrickConfig, LegoConfig, window_positions
+from brickwork.backbone.lego import Brick, BrickConfig, LegoConfig
 from brickwork.errors import CheckpointError
 from brickwork.foreign.pickles import quote
 from brickwork.foreign.torchfile import Stored
 from brickwork.foreign.weights import Weights
+from brickwork.layers import window_positions
 from brickwork.sampling.process import Edm, NoiseProcess
 from brickwork.sampling.target import EdmF, Target
 

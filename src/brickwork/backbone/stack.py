@@ -1,0 +1,107 @@
+"""A stack of blocks: run with long skips and recomputation, checked heads, and the same weights with fewer blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from brickwork.backbone.base import Backbone, BackboneConfig
+from brickwork.errors import ConfigError
+from brickwork.shapes import Tokens
+
+LongSkip = Literal["none", "concat", "add"]
+Network = TypeVar("Network", bound=Backbone)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Refuse widths that the heads, or the sinusoids of rows and columns, do not divide.
+
+    Raises:
+        ConfigError: With the nearest number of heads.
+    """
+    if width % 4:
+        raise ConfigError(f"width {width}: must be a multiple of 4 (sinusoids of rows and columns)")
+    if width % heads:
+        best = min((h for h in range(1, width + 1) if width % h == 0), key=lambda h: abs(h - heads))
+        raise ConfigError(f"width {width} is not divisible by heads {heads}: take heads {best}")
+
+
+def check_patch(size: int, patch: int) -> None:
+    """Refuse an image that is not made of whole patches.
+
+    Raises:
+        ConfigError: With the nearest smaller size.
+    """
+    if size % patch:
+        raise ConfigError(f"size {size} is not divisible by patch {patch}: take {size // patch * patch or patch}")
+
+
+def check_unskipped(num_kept: int, depth: int, long_skip: str) -> None:
+    """Refuse to leave blocks out where long skips lead past them.
+
+    Raises:
+        ConfigError: With long skips.
+    """
+    if long_skip != "none":
+        raise ConfigError(
+            f"{num_kept} of {depth} blocks with long_skip {long_skip!r}: blocks are joined in pairs, first with last, "
+            "and a part of them is no network; train with long_skip 'none'"
+        )
+
+
+def merges_of(width: int, depth: int, long_skip: LongSkip) -> nn.ModuleList:
+    """Layers 2 L → L, one for each pair of blocks that a concatenating skip joins; merge k belongs to block k."""
+    return nn.ModuleList(nn.Linear(2 * width, width) for _ in range(depth // 2 if long_skip == "concat" else 0))
+
+
+def run_blocks(
+    blocks: nn.ModuleList,
+    x: Tokens,
+    arguments: Sequence[Any],
+    *,
+    long_skip: LongSkip = "none",
+    merges: nn.ModuleList | None = None,
+    checkpointing: bool = False,
+) -> Tokens:
+    """All N blocks; with long skips, the first N//2 outputs are merged into the last N//2 inputs, last first.
+
+    Source: Bao et al. 2023 (U-ViT, 2209.12152), section 3.1.
+
+    Args:
+        blocks: Each takes rows, then the arguments.
+        x: (B, T, L).
+        arguments: What every block takes besides.
+        long_skip: Add, or concatenate and merge by a linear layer; or neither.
+        merges: Of ``merges_of``, for "concat".
+        checkpointing: Recompute each block in the backward pass.
+    """
+    kept: list[Tokens] = []
+    for i, block in enumerate(blocks):
+        mirror = len(blocks) - 1 - i
+        if long_skip != "none" and i > mirror:
+            skip = kept.pop()
+            x = x + skip if merges is None or long_skip == "add" else merges[mirror](torch.cat([x, skip], dim=-1))
+        if checkpointing and torch.is_grad_enabled():
+            x = cast(Tokens, checkpoint(block, x, *arguments, use_reentrant=False))
+        else:
+            x = block(x, *arguments)
+        if long_skip != "none" and i < mirror:
+            kept.append(x)
+    return x
+
+
+def with_blocks(network: Network, config: BackboneConfig, parts: Sequence[int]) -> Network:
+    """The network of some of another's blocks and all of its other layers: the same weights, not copies."""
+    with torch.device("meta"):
+        part = config.build()
+    assert isinstance(part, type(network))
+    for name, child in network.named_children():
+        part.add_module(name, child)
+    blocks = list(network.get_submodule("blocks").children())
+    part.add_module("blocks", nn.ModuleList(blocks[k] for k in parts))
+    part.training = part.get_submodule("blocks").training = network.training
+    return part

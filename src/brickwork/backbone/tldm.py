@@ -1,0 +1,264 @@
+"""Transformer-LDM: a plain vision transformer as the denoiser of latents, with its conditions as rows of the sequence.
+
+In the sense of Chahal, "Exploring Transformer backbones for image diffusion models" (arXiv 2212.14678): the denoiser is
+a transformer from end to end, and classes meet the image in ordinary self-attention. The paper's sizes are not known:
+patches, positions, initialisation and widths follow U-ViT (Bao et al. 2023, 2209.12152), the options DiT (Peebles and
+Xie 2023, 2212.09748), which compared in-context rows, adaLN-Zero and cross-attention.
+
+Rows: E of the condition (class x K, time, text), then T = H/p · W/p patches of the image, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, final
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.stack import (
+    LongSkip,
+    check_heads,
+    check_patch,
+    check_unskipped,
+    merges_of,
+    run_blocks,
+    with_blocks,
+)
+from brickwork.backbone.stem import (
+    ClassRows,
+    FinalLayer,
+    FixedPosition,
+    Patchify,
+    RowPosition,
+    SliceTokens,
+    TextRows,
+    TextVector,
+    prepend,
+    unshuffle,
+)
+from brickwork.errors import ConfigError
+from brickwork.layers import Block, CrossBlock, Grid, ModulatedBlock, TimeVector, initialize
+from brickwork.sampling.denoiser import Condition
+from brickwork.shapes import Image, Sigma, Tokens
+
+Conditioning = Literal["in_context", "adaln_zero", "cross_attention"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TldmConfig(BackboneConfig):
+    """Every option of the design; known to users as ``Tldm.Config``."""
+
+    width: int = 256
+    """Width L of every row, in channels."""
+    depth: int = 12
+    """Number N of blocks; all have the same shape."""
+    heads: int | None = None
+    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
+    mlp_ratio: int = 4
+    """Hidden width of the MLP over the width."""
+    patch: int = 2
+    """Side of the square that becomes one row, in pixels."""
+    conditioning: Conditioning = "in_context"
+    """How time, class and text enter: as rows in front of the image's, which attend to each other (the paper's way); as
+    a vector that shifts, scales and gates each block; or as rows that the image's rows ask by cross-attention."""
+    num_class_tokens: int = 1
+    """Rows K that tell the class, where there are classes."""
+    long_skip: LongSkip = "none"
+    """Merge the output of block i into the input of block N-1-i."""
+    position: Literal["learned", "sincos"] = "learned"
+    """Positions: a learned table of all rows, or fixed sinusoids of the image rows."""
+    qk_norm: bool = False
+    """Root-mean-square norm of queries and keys."""
+    final_conv: bool = False
+    """A 3x3 convolution on the assembled image."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, a third more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in _CHOICES.items():
+            if getattr(self, name) not in value:
+                raise ConfigError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(value)}")
+        for name in ("width", "depth", "mlp_ratio", "patch", "num_class_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.heads is not None and self.heads < 1:
+            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
+        if self.conditioning == "adaln_zero" and self.num_class_tokens != 1:
+            raise ConfigError(
+                f"num_class_tokens {self.num_class_tokens} with conditioning 'adaln_zero': a class is one vector "
+                "there; set it to 1, or take conditioning 'in_context'"
+            )
+        check_heads(self.width, self.num_heads)
+        check_patch(self.size, self.patch)
+
+    @property
+    def multiple(self) -> int:
+        """The patch; a learned table is interpolated."""
+        return self.patch
+
+    @property
+    def num_heads(self) -> int:
+        """Heads as used."""
+        if self.heads is not None:
+            return self.heads
+        side = 32 if self.width % 64 and self.width % 32 == 0 else 64
+        return max(1, self.width // side)
+
+    @property
+    def grid(self) -> Grid:
+        """Image rows of the sequence, as height and width, at ``size``."""
+        return self.size // self.patch, self.size // self.patch
+
+    @property
+    def num_extra(self) -> int:
+        """Rows E of the condition: classes, time, text; none where it is a vector."""
+        if self.conditioning == "adaln_zero":
+            return 0
+        return (self.num_class_tokens if self.num_classes else 0) + 1 + self.text_length
+
+    @property
+    def num_parts(self) -> int:
+        """The blocks."""
+        return self.depth
+
+    def _kept(self, parts: tuple[int, ...]) -> TldmConfig:
+        """Fewer blocks; long skips lead past the ones that are left out."""
+        check_unskipped(len(parts), self.depth, self.long_skip)
+        return replace(self, depth=len(parts))
+
+    def build(self) -> Tldm:
+        """A network with fresh weights."""
+        return Tldm(self)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "conditioning": ("in_context", "adaln_zero", "cross_attention"),
+    "long_skip": ("none", "concat", "add"),
+    "position": ("learned", "sincos"),
+}
+
+
+@final
+class Tldm(Backbone):
+    """The network of a config. Its output is exactly zero at the start.
+
+    Source: Chahal, 2212.14678, as far as it is known; see the module.
+    """
+
+    Config = TldmConfig
+
+    def __init__(self, config: TldmConfig) -> None:
+        super().__init__()
+        self._config = c = config
+        vector = c.conditioning == "adaln_zero"
+        self.patchify = Patchify(c.in_channels, c.width, c.patch)
+        self.classes = ClassRows(c.num_classes, c.num_class_tokens, c.width) if c.num_classes else None
+        self.time = TimeVector(c.width)
+        self.text: TextRows | TextVector | None = None
+        if c.text_length:
+            self.text = (TextVector if vector else TextRows)(c.text_length, c.text_width, c.width)
+        self.position: RowPosition | FixedPosition
+        if c.position == "learned":
+            self.position = RowPosition(c.grid, c.num_extra, c.width)
+        else:
+            self.position = FixedPosition(c.grid, c.width)
+        self.norm_context = nn.LayerNorm(c.width) if c.conditioning == "cross_attention" else None
+        self.blocks = nn.ModuleList(_block(c) for _ in range(c.depth))
+        self.merges = merges_of(c.width, c.depth, c.long_skip)
+        outputs = c.patch**2 * c.channels
+        self.head = FinalLayer(c.width, outputs, c.width) if vector else SliceTokens(c.width, outputs)
+        self.final_conv = nn.Conv2d(c.channels, c.channels, 3, padding=1) if c.final_conv else None
+        _initialize(self)
+
+    @property
+    def config(self) -> TldmConfig:
+        """What the network was built from."""
+        return self._config
+
+    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+        """One evaluation; see Backbone.
+
+        Raises:
+            ArgumentError: An image that the patch does not divide, or of other channels; text of another shape.
+        """
+        c, grid = self._config, self.patchify.grid(x)
+        h = self.patchify(beside(x, condition, c))
+        if c.conditioning == "adaln_zero":
+            vector = F.silu(self._vector(number, condition))
+            h = self._run(self.position(h, grid), vector, grid)
+            rows = self.head(h, vector)
+        elif c.conditioning == "cross_attention":
+            h = self._placed(h, self._rows(number, condition, x), grid)
+            assert self.norm_context is not None
+            h = self._run(h[:, c.num_extra :], self.norm_context(h[:, : c.num_extra]))
+            rows = self.head(h, grid)
+        else:
+            rows = self.head(self._run(self._placed(h, self._rows(number, condition, x), grid), grid), grid)
+        image = unshuffle(rows, grid, c.patch)
+        return image if self.final_conv is None else self.final_conv(image)
+
+    def _rows(self, number: Sigma, condition: Condition, x: Image) -> list[Tensor]:
+        """Rows of the condition: (B, K, L), (B, 1, L), (B, M, L)."""
+        rows = [] if self.classes is None else [self.classes(_labels(number, condition))]
+        rows.append(self.time(number)[:, None])
+        if self.text is not None:
+            rows.append(self.text(condition.text, x))
+        return rows
+
+    def _vector(self, number: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
+        """The condition as one vector: time plus class plus text."""
+        vector = self.time(number)
+        if self.classes is not None:
+            vector = vector + self.classes(_labels(number, condition))[:, 0]
+        return vector if self.text is None else vector + self.text(condition.text, number)
+
+    def _placed(self, h: Tokens, extra: list[Tensor], grid: Grid) -> Float[Tensor, "B T D"]:
+        """Rows of the condition, then the image's, with their positions."""
+        if isinstance(self.position, RowPosition):
+            return self.position(prepend(h, extra), grid)
+        return prepend(self.position(h, grid), extra)
+
+    def _run(self, h: Tokens, *arguments: Any) -> Tokens:
+        c = self._config
+        return run_blocks(
+            self.blocks, h, arguments, long_skip=c.long_skip, merges=self.merges, checkpointing=c.checkpointing
+        )
+
+    def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Tldm:
+        """Some blocks, and all else."""
+        return with_blocks(self, config, parts)
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)
+
+
+def _block(c: TldmConfig) -> nn.Module:
+    if c.conditioning == "adaln_zero":
+        return ModulatedBlock(c.width, c.num_heads, c.mlp_ratio, c.width, qk_norm=c.qk_norm)
+    if c.conditioning == "cross_attention":
+        return CrossBlock(c.width, c.num_heads, c.mlp_ratio, qk_norm=c.qk_norm)
+    return Block(c.width, c.num_heads, c.mlp_ratio, qk_norm=c.qk_norm, depthwise=False, modulated=False, qkv_bias=True)
+
+
+def _labels(number: Sigma, condition: Condition) -> Tensor:
+    """The labels, or "no class" for each number."""
+    return number.new_full((len(number),), -1).long() if condition.labels is None else condition.labels
+
+
+def _initialize(tldm: Tldm) -> None:
+    """Linear weights truncated normal of 0.02; class rows normal of 0.02; the last layer and all modulations zero."""
+    initialize(tldm)
+    if tldm.classes is not None:
+        nn.init.normal_(tldm.classes.table.weight, std=0.02)
+    if tldm.final_conv is not None and tldm.final_conv.bias is not None:
+        nn.init.zeros_(tldm.final_conv.bias)
+    nn.init.zeros_(tldm.head.linear.weight if isinstance(tldm.head, FinalLayer) else tldm.head.head.weight)
+    for part in tldm.modules():
+        if isinstance(part, ModulatedBlock | FinalLayer):
+            nn.init.zeros_(part.modulation.weight)
