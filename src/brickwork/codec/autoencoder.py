@@ -1,0 +1,236 @@
+"""A small convolutional autoencoder that a CPU trains: nearly all of its work is at the latents' own resolution.
+
+No attention, and no normalisation over places: a pixel depends on latents nearby and on no others, and ``reach`` says
+exactly how near. A straight linear path beside the convolutions, patch to latent and latent to patch, starts the
+network where a principal component analysis of patches would end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
+from brickwork.errors import ConfigError
+from brickwork.shapes import Image
+
+FACTORS = (2, 4, 8, 16)
+KINDS = ("kl", "vq")
+PATCH = 4
+"""Pixels each way that the finest level takes as one place, where the factor is not less."""
+WIDEST = 4
+"""Channels of the coarsest levels, in widths of the finest."""
+LOWEST, HIGHEST = -30.0, 20.0
+"""Of the posterior's log-variance; beyond, its exponential is useless in single precision."""
+AT_ONCE = 4096
+"""Places that are quantised at once: their distances to all codes are in memory."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(FirstStageConfig):
+    """Known to users as ``Autoencoder.Config``."""
+
+    picture_channels: int = 3  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Channels of the pictures: 1 grey, 3 colour."""
+    channels: int = 8  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Channels Z of the latents."""
+    factor: int = 4  # pyright: ignore[reportIncompatibleMethodOverride]
+    """Pixels per latent place, each way: 2, 4, 8 or 16."""
+    kind: Literal["kl", "vq"] = "kl"
+    """kl: latents have a Gaussian posterior; vq: each place is decoded as the nearest of a book of codes."""
+    width: int = 96
+    """Channels of the network where patches enter; twice as many at each coarser level, at most four times."""
+    encoder_depth: int = 2
+    """Residual blocks of the encoder at each level."""
+    decoder_depth: int = 4
+    """Residual blocks of the decoder at each level; each widens the halo by one place."""
+    codes: int = 1024
+    """Codes in the book, of kind vq."""
+
+    def __post_init__(self) -> None:
+        if self.factor not in FACTORS:
+            raise ConfigError(f"factor is {self.factor}: it must be one of {', '.join(map(str, FACTORS))}")
+        if self.kind not in KINDS:
+            raise ConfigError(f"kind is {self.kind!r}: it must be {' or '.join(KINDS)}")
+        for name in ("picture_channels", "channels", "width", "encoder_depth", "decoder_depth", "codes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+
+    @property
+    def patch(self) -> int:
+        """Pixels each way that the finest level takes as one place."""
+        return min(self.factor, PATCH)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, finest first; a level halves the places of the one before, each way."""
+        levels = (self.factor // self.patch).bit_length()
+        return tuple(self.width * min(2**level, WIDEST) for level in range(levels))
+
+    def build(self) -> Autoencoder:
+        """An autoencoder with fresh weights."""
+        return Autoencoder(self)
+
+
+@final
+class Block(nn.Module):
+    """``x + mix(silu(near(silu(x))))``, near 3x3 and mix 1x1: at the start the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.near = nn.Conv2d(width, width, 3, padding=1)
+        self.mix = nn.Conv2d(width, width, 1)
+        _zero(self.mix)
+
+    def forward(self, x: Image) -> Image:
+        """The same shape."""
+        return x + self.mix(functional.silu(self.near(functional.silu(x))))
+
+
+@final
+class Encoder(nn.Module):
+    """Pictures → numbers of the posterior, factor times fewer places each way.
+
+    Args:
+        config: Of the autoencoder.
+        out: Numbers per place.
+    """
+
+    def __init__(self, config: AutoencoderConfig, out: int) -> None:
+        super().__init__()
+        widths, values = config.widths, config.picture_channels
+        self.patch, self.factor = config.patch, config.factor
+        self.enter = nn.Conv2d(values * config.patch**2, widths[0], 1)
+        self.levels = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(config.encoder_depth))) for w in widths)
+        self.narrow = nn.ModuleList(nn.Conv2d(4 * a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.leave = nn.Conv2d(widths[-1], out, 1)
+        self.straight = nn.Conv2d(values * config.factor**2, out, 1)
+
+    def forward(self, pixels: Image) -> Latent:
+        """(B, C, H, W) → (B, out, H/factor, W/factor)."""
+        x = self.enter(functional.pixel_unshuffle(pixels, self.patch))
+        for k, level in enumerate(self.levels):
+            x = level(self.narrow[k - 1](functional.pixel_unshuffle(x, 2)) if k else x)
+        return self.leave(x) + self.straight(functional.pixel_unshuffle(pixels, self.factor))
+
+
+@final
+class Decoder(nn.Module):
+    """Latents → pictures; the encoder's levels from coarse to fine."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths, values = config.widths[::-1], config.picture_channels
+        self.patch, self.factor = config.patch, config.factor
+        self.enter = nn.Conv2d(config.channels, widths[0], 3, padding=1)
+        self.levels = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(config.decoder_depth))) for w in widths)
+        self.widen = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.leave = nn.Conv2d(widths[-1], values * config.patch**2, 3, padding=1)
+        self.straight = nn.Conv2d(config.channels, values * config.factor**2, 1)
+        _zero(self.leave)
+
+    def forward(self, z: Latent) -> Image:
+        """(B, Z, h, w) → (B, C, h·factor, w·factor)."""
+        x = self.enter(z)
+        for k, level in enumerate(self.levels):
+            x = level(functional.pixel_shuffle(self.widen[k - 1](x), 2) if k else x)
+        fine = functional.pixel_shuffle(self.leave(functional.silu(x)), self.patch)
+        return fine + functional.pixel_shuffle(self.straight(z), self.factor)
+
+    @property
+    def reach(self) -> int:
+        """Pixels on each side of a latent place's own square that the place changes.
+
+        Counted through the kernels: a k x k convolution reaches (k - 1) / 2 places farther, and going to twice as many
+        places makes twice as many of the places reached so far.
+        """
+        places = _radius(self.enter)
+        for k, level in enumerate(self.levels):
+            places = (2 * places if k else places) + sum(map(_radius, level.modules()))
+        return (places + _radius(self.leave)) * self.patch
+
+
+@final
+class Autoencoder(FirstStage):
+    """Pictures ↔ latents by convolutions; ``brickwork.training.autoencoder`` trains it.
+
+    Kind kl: Kingma & Welling 2013 (arXiv 1312.6114), weighted as Rombach et al. 2022 (arXiv 2112.10752) have it. Kind
+    vq: van den Oord et al. 2017 (arXiv 1711.00937). The network is our own.
+
+    Attributes:
+        codebook: Of kind vq, (codes, Z); else None.
+    """
+
+    Config = AutoencoderConfig
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.encoder = Encoder(config, config.channels * (2 if config.kind == "kl" else 1))
+        self.decoder = Decoder(config)
+        self.codebook = nn.Parameter(torch.randn(config.codes, config.channels)) if config.kind == "vq" else None
+
+    @property
+    def config(self) -> AutoencoderConfig:
+        """What it was built from."""
+        return self._config
+
+    @property
+    def halo(self) -> int:
+        """Latent places on each side that a decoded pixel depends on: the decoder's reach, whole places."""
+        return -(-self.decoder.reach // self.config.factor)
+
+    def moments(self, pixels: Image) -> tuple[Latent, Latent | None]:
+        """Mean and log-variance of the latents of pictures in [-1, 1]; no log-variance of kind vq."""
+        out = self.encoder(pixels).float()
+        if self.codebook is not None:
+            return out, None
+        mean, log_variance = out.chunk(2, dim=1)
+        return mean, log_variance.clamp(LOWEST, HIGHEST)
+
+    def posterior(self, pixels: Image) -> tuple[Latent, Latent | None]:
+        """Mean and standard deviation; of kind vq the latents before they are quantised, and None."""
+        mean, log_variance = self.moments(pixels)
+        return mean, None if log_variance is None else (0.5 * log_variance).exp()
+
+    def nearest(self, z: Latent) -> Int[Tensor, "B h w"]:
+        """Which code each place is nearest to, int64 (B, h, w); of two equally near the first.
+
+        Each distance is summed by itself and not through a matrix product, whose rounding depends on how many places
+        there are: a tile must choose as the whole does.
+        """
+        assert self.codebook is not None, "nearest: of kind vq only"
+        places = z.detach().float().permute(0, 2, 3, 1)
+        book = self.codebook.detach().float()
+        chosen = [
+            torch.cdist(some, book, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=1)
+            for some in places.reshape(-1, z.shape[1]).split(AT_ONCE)
+        ]
+        return torch.cat(chosen).reshape(places.shape[:3])
+
+    def look_up(self, codes: Tensor) -> Latent:
+        """Codes by number, int64 (B, h, w) → (B, Z, h, w)."""
+        assert self.codebook is not None, "look_up: of kind vq only"
+        return functional.embedding(codes, self.codebook).permute(0, 3, 1, 2)
+
+    def decode(self, z: Latent) -> Image:
+        """Latents → pictures; of kind vq through the nearest codes."""
+        if self.codebook is not None:
+            z = self.look_up(self.nearest(z)).to(z.dtype)
+        return self.decoder(z)
+
+
+def _radius(layer: nn.Module) -> int:
+    """Places on each side that a layer looks at; 0 for what is no convolution."""
+    return (layer.kernel_size[0] - 1) // 2 if isinstance(layer, nn.Conv2d) else 0
+
+
+def _zero(layer: nn.Conv2d) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
