@@ -8,6 +8,7 @@ network where a principal component analysis of patches would end.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, final
 
 import torch
@@ -108,7 +109,7 @@ class Encoder(nn.Module):
         self.patch, self.factor = config.patch, config.factor
         self.enter = nn.Conv2d(values * config.patch**2, widths[0], 1)
         self.levels = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(config.encoder_depth))) for w in widths)
-        self.narrow = nn.ModuleList(nn.Conv2d(4 * a, b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.narrow = nn.ModuleList(nn.Conv2d(4 * a, b, 1) for a, b in pairwise(widths))
         self.leave = nn.Conv2d(widths[-1], out, 1)
         self.straight = nn.Conv2d(values * config.factor**2, out, 1)
 
@@ -130,7 +131,7 @@ class Decoder(nn.Module):
         self.patch, self.factor = config.patch, config.factor
         self.enter = nn.Conv2d(config.channels, widths[0], 3, padding=1)
         self.levels = nn.ModuleList(nn.Sequential(*(Block(w) for _ in range(config.decoder_depth))) for w in widths)
-        self.widen = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.widen = nn.ModuleList(nn.Conv2d(a, 4 * b, 1) for a, b in pairwise(widths))
         self.leave = nn.Conv2d(widths[-1], values * config.patch**2, 3, padding=1)
         self.straight = nn.Conv2d(config.channels, values * config.factor**2, 1)
         _zero(self.leave)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -14,6 +14,11 @@ from torch import Tensor, nn
 
 from brickwork.codec.base import Codec, FirstStage, FirstStageConfig, Latent, from_unit, to_unit
 from brickwork.errors import ConfigError
+
+TILE = 512
+"""Pixels each way that are decoded at once, unless a config says otherwise."""
+FAR = 8
+"""Halo in places where a pixel depends on every latent: what lies farther changes it little."""
 
 
 @final
@@ -32,7 +37,7 @@ class LatentsConfig:
     posterior: Literal["mode", "sample"] = "mode"
     """What encoding gives: the mean of the autoencoder's posterior, or in training a sample of it."""
     tile: int = 64
-    """Latent places, each way, that are decoded at once; decoding memory grows with it and not with the picture."""
+    """Latent places, each way, that are decoded at once, halos included; memory grows with it, not with the picture."""
 
     def __post_init__(self) -> None:
         count = self.autoencoder.channels
@@ -110,6 +115,7 @@ class Latents(nn.Module, Codec):
             std=tuple(std.tolist()),
             weights=weights_digest(autoencoder),
             posterior=posterior,
+            tile=max(1, TILE // autoencoder.config.factor),
         )
         return cls(config, autoencoder).to(device)
 
@@ -170,42 +176,38 @@ class Latents(nn.Module, Codec):
         return self.posterior(images)[0]
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Tile by tile, into the picture: memory beside the picture does not grow with it.
+        """Window by window, into the picture: memory beside the picture does not grow with it.
 
-        Tiles with a halo of ``autoencoder.halo`` places give the same pixels as the whole at once, up to rounding.
+        A window holds a tile and a halo of ``autoencoder.halo`` places around it, and gives the same pixels as the
+        whole at once, up to rounding; nearly the same where a pixel depends on every latent (None).
         """
         B, _, h, w = x0.shape
         out = torch.empty(B, h * self.factor, w * self.factor, self.picture_channels, dtype=torch.uint8)
-        together = max(1, self._config.tile**2 // (h * w))  # small pictures: as many as fill one tile
+        together = max(1, self._config.tile**2 // max(1, h * w))  # small pictures: as many as fill one window
         for start in range(0, B, together):
             some = slice(start, start + together)
-            for rows, columns in self.tiles(h, w):
-                out[some, self._pixels(rows), self._pixels(columns)] = self._decode(x0[some], rows, columns).to(out)
+            for rows in self._windows(h):
+                for columns in self._windows(w):
+                    out[some, self._pixels(rows.own), self._pixels(columns.own)] = self._decode(x0[some], rows, columns)
         return out.to(x0.device)
+
+    def _windows(self, size: int) -> list[Window]:
+        halo = self.autoencoder.halo
+        return windows(size, self._config.tile, FAR if halo is None else halo)
 
     def _pixels(self, places: slice) -> slice:
         return slice(places.start * self.factor, places.stop * self.factor)
 
-    def tiles(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
-        """Rows and columns of latent places that are decoded at once; the halo not counted."""
-        side = self._config.tile
-        for top in range(0, height, side):
-            for left in range(0, width, side):
-                yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
-
-    def _decode(self, x0: Latent, rows: slice, columns: slice) -> Tensor:
-        """Pixels of one tile, uint8 (B, H, W, C), from its places and the halo around them."""
-        halo, f = self.autoencoder.halo, self.factor
-        around = [
-            slice(max(0, part.start - (halo or 0)), min(part.stop + (halo or 0), size))
-            for part, size in zip((rows, columns), x0.shape[2:], strict=True)
-        ]
+    def _decode(self, x0: Latent, rows: Window, columns: Window) -> Tensor:
+        """The own pixels of one window, uint8 (B, H, W, C)."""
         with torch.no_grad():
-            z = x0[:, :, around[0], around[1]].float() * self.std + self.mean
+            z = x0[:, :, rows.seen, columns.seen].float() * self.std + self.mean
             pixels = self.autoencoder.decode(z)
-        top, left = ((part.start - wide.start) * f for part, wide in zip((rows, columns), around, strict=True))
-        height, width = ((part.stop - part.start) * f for part in (rows, columns))
-        return from_unit(pixels[:, :, top : top + height, left : left + width])
+        own = [
+            self._pixels(slice(part.own.start - part.seen.start, part.own.stop - part.seen.start))
+            for part in (rows, columns)
+        ]
+        return from_unit(pixels[:, :, own[0], own[1]]).cpu()
 
     def train(self, mode: bool = True) -> Latents:
         """Never: the autoencoder is frozen."""
@@ -214,6 +216,38 @@ class Latents(nn.Module, Codec):
     def requires_grad_(self, requires_grad: bool = True) -> Latents:
         """Never."""
         return self
+
+
+@final
+@dataclass(frozen=True)
+class Window:
+    """What is decoded at once along one side."""
+
+    seen: slice
+    """Places that go through the decoder."""
+    own: slice
+    """Places of them whose pixels are kept."""
+
+
+def windows(size: int, tile: int, halo: int) -> list[Window]:
+    """Windows of equal length that together own each place once.
+
+    Each sees ``halo`` places beyond its own, except beyond the picture. All are of ``tile`` places, halos included, or
+    of the whole side where that is not more; a tile too small for its halos gets as many places of its own as one halo.
+
+    Args:
+        size: Places along the side.
+        tile: Places of a window.
+        halo: Places on each side that a decoded pixel depends on.
+    """
+    length = min(size, max(tile, 3 * halo, 1))
+    found, done = [], 0
+    while done < size:
+        start = min(max(0, done - halo), size - length)
+        end = size if start + length == size else start + length - halo
+        found.append(Window(slice(start, start + length), slice(done, end)))
+        done = end
+    return found
 
 
 def weights_digest(module: nn.Module) -> str:
