@@ -45,6 +45,10 @@ class Given(ABC):
         """
 
     @abstractmethod
+    def sides(self, side: int) -> tuple[int, ...]:
+        """Sides of the square pictures that ``prepare`` takes where the model's have this one; the largest first."""
+
+    @abstractmethod
     def degrade(self, images: Tensor) -> Tensor:
         """What is given of true pictures, uint8 (B, H, W, C) → the same shape; ``codec.encode`` makes it the input.
 
@@ -77,6 +81,10 @@ class Nothing(Given):
 
     def check(self, codec: Codec, height: int, width: int) -> None:
         """Any will do."""
+
+    def sides(self, side: int) -> tuple[int, ...]:
+        """None."""
+        return ()
 
     def degrade(self, images: Tensor) -> Tensor:
         """No picture.
@@ -122,6 +130,10 @@ class Coarse(Given):
                 "another scale, or another size (data.size)"
             )
 
+    def sides(self, side: int) -> tuple[int, ...]:
+        """That of true pictures and that of coarse ones."""
+        return side, side // self.scale
+
     def degrade(self, images: Tensor) -> Tensor:
         """Smaller, then larger."""
         return enlarged(reduced(images, self.scale), self.scale)
@@ -150,6 +162,10 @@ class Grey(Given):
                 f"given grey pictures in a model of {codec.picture_channels} channel: it has no colour to add; set "
                 'data.channels = 3, or given to "nothing" or "coarse"'
             )
+
+    def sides(self, side: int) -> tuple[int, ...]:
+        """The model's."""
+        return (side,)
 
     def degrade(self, images: Tensor) -> Tensor:
         """Luma three times; grey pictures stay as they are.

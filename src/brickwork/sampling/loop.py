@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import inf, isfinite
-from typing import Any, TypeAlias
+from math import inf, isfinite, sqrt
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,29 @@ OnStep: TypeAlias = Callable[[int, Array, Array], None]
 """Called after each step with its number (from 0), x at the new level, and the latest estimate of x0."""
 
 
+class Task(Protocol):
+    """What a run starts from and holds on to, where that is not noise alone; ``edit`` has one."""
+
+    @property
+    def repeats(self) -> int:
+        """How often each step is taken."""
+        ...
+
+    def levels(self, sigmas: np.ndarray) -> np.ndarray:
+        """The last of the grid's levels: those that the run visits."""
+        ...
+
+    def begin(self, rows: slice, noise: Array, denoise: Denoise) -> tuple[Array, Denoise]:
+        """x at the first of these levels, and what estimates x0 from there on.
+
+        Args:
+            rows: Which of the images are in this batch.
+            noise: The first level times the seeds' draw 0, (B, C, H, W); where a run starts without a task.
+            denoise: The model, guided, its condition bound.
+        """
+        ...
+
+
 def integrate(
     denoise: Denoise,
     x: Array,
@@ -31,6 +54,7 @@ def integrate(
     solver: Solver,
     noise: Noise,
     on_step: OnStep | None = None,
+    repeats: int = 1,
 ) -> Array:
     """x at level sigmas[0] → x at level sigmas[-1], one step per pair of levels.
 
@@ -41,6 +65,8 @@ def integrate(
         solver: Bound to its run (``solver.bind``) where it needs to be.
         noise: Fresh standard normal numbers like x at each call.
         on_step: Told of every step.
+        repeats: How often each step is taken; between, fresh noise leads back up, and what a solver remembers of
+            another path is forgotten (RePaint: Lugmayr et al., 2201.09865, Alg. 1).
     """
     latest = x
 
@@ -52,6 +78,9 @@ def integrate(
     memory: Memory = ()
     for i, (s, s_next) in enumerate(pairwise(map(float, sigmas))):
         x, memory = solver.step(watched, x, s, s_next, noise, memory)
+        for _ in range(repeats - 1):
+            x = x + sqrt(s * s - s_next * s_next) * noise()
+            x, memory = solver.step(watched, x, s, s_next, noise, ())
         if on_step is not None:
             on_step(i, x, latest)
     return x
@@ -147,7 +176,7 @@ def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | Non
         raise ArgumentError(
             f"text of shape {wanted.shape}: this model takes {text_shape} per image; give one for all, or {count}"
         )
-    return np.ascontiguousarray(np.broadcast_to(wanted, (count, *text_shape)))
+    return np.array(np.broadcast_to(wanted, (count, *text_shape)))
 
 
 def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarray | None:
@@ -173,7 +202,7 @@ def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarra
         raise ArgumentError(
             f"given of shape {wanted.shape}: this model takes {shape} per image; give one for all, or {count}"
         )
-    return np.ascontiguousarray(np.broadcast_to(wanted, (count, *shape)))
+    return np.array(np.broadcast_to(wanted, (count, *shape)))
 
 
 def as_condition(
@@ -225,11 +254,13 @@ def sample_x0(
     batch_size: int = 64,
     progress: bool = False,
     on_step: OnStep | None = None,
+    task: Task | None = None,
 ) -> Array:
     """Draw images in model space, (N, C, H, W) of the model's kind of array.
 
     x starts as sigma_max * z, z the seed's draw 0: in a process's own space that is sigma(t_max) * z. A solver that
-    needs noise takes draw 1, 2, ... The arguments are those of ``sample``.
+    needs noise takes draw 1, 2, ... The arguments are those of ``sample``, and a task where the run starts from more
+    than noise.
     """
     keys = as_seeds(seeds)
     if len(keys) == 0:
@@ -246,6 +277,7 @@ def sample_x0(
     wanted = as_condition(model, len(keys), labels=labels, text=text, negative=negative, given=given, guidance=guidance)
     solver = (solver if solver is not None else DpmSolverPP()).bind(model.process, steps)
     sigmas = (grid if grid is not None else Karras()).sigmas(model.process, steps)
+    sigmas, repeats = (sigmas, 1) if task is None else (task.levels(sigmas), task.repeats)
     guided = model if guidance == 1.0 else Guided(model, guidance, guidance_interval)
     starts = range(0, len(keys), batch_size)
     done = []
@@ -260,7 +292,9 @@ def sample_x0(
             rows = slice(i, i + batch_size)
             x = model.asarray(float(sigmas[0]) * normals(keys[rows], 0, model.shape))
             denoise = bind_condition(guided, on_device(wanted[rows], x))
-            done.append(integrate(denoise, x, sigmas, solver, noise_source(keys[rows], x), tick))
+            if task is not None:
+                x, denoise = task.begin(rows, x, denoise)
+            done.append(integrate(denoise, x, sigmas, solver, noise_source(keys[rows], x), tick, repeats))
     return done[0] if len(done) == 1 else namespace(done[0]).concatenate(done)
 
 

@@ -1,0 +1,244 @@
+"""``brickwork edit``: pictures drawn from a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+import brickwork
+from brickwork.cli.arguments import Drawing, ModelName, parse_seeds
+from brickwork.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from brickwork.model import Model
+
+STRENGTH = 0.6
+"""Of image to image, unless told otherwise; with a mask all is drawn anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is drawn from a picture, and how much of it."""
+
+    strength: float | None = None
+    """Share of the steps that are taken, 0 (the picture stays) to 1 (nothing of it stays); 0.6, or 1 with a mask."""
+    mask: Path | None = None
+    """Picture whose white part is drawn anew, of the shape of PICTURE; all else stays exactly."""
+    resample: int = 1
+    """How often each step is taken; with a mask, 4 or more fits the new part better to the old."""
+    prompt: str | None = None
+    """Text, for a model that takes some."""
+    negative: str | None = None
+    """Text that guidance leads away from."""
+
+
+def edit(
+    model: Positional[ModelName],
+    picture: Positional[Annotated[Path, arg(metavar="PICTURE")]],
+    *,
+    wish: OmitArgPrefixes[Wish] = Wish(),
+    labels: tuple[str, ...] = (),
+    seeds: tuple[str, ...] = ("0-3",),
+    out: Path = Path("edited.png"),
+    drawing: OmitArgPrefixes[Drawing] = Drawing(),
+) -> None:
+    """Draw from a picture: change it, draw a part anew, or make a coarse or grey one whole.
+
+    A model that was trained to be given a picture beside x (super-resolution, colourisation) draws after PICTURE; any
+    other changes it by --strength, and with --mask only where that is white.
+
+    Args:
+        model: What draws.
+        picture: Image file; cropped to its centre and resized to the model's size.
+        wish: What.
+        labels: Classes by number or name, one row each; no class when left out.
+        seeds: Seeds and ranges, as in 0-7 12; one column each.
+        out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
+        drawing: How.
+    """
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
+        raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
+    denoiser, columns = drawing.open(model), parse_seeds(seeds)
+    rows = [denoiser.class_index(label) for label in labels] or [None]
+    asked: dict[str, Any] = {
+        "seeds": columns * len(rows),
+        "labels": [k for k in rows for _ in columns] if labels else None,
+        "text": wish.prompt,
+        "negative": wish.negative,
+    }
+    after = _after_given if denoiser.given_channels else _after_picture
+    shown, drawn, facts = after(denoiser, picture, wish, drawing, asked)
+    facts = {"model": str(model), "sha256": denoiser.digest, "version": brickwork.__version__} | facts
+    facts |= {"picture": picture.name, "prompt": wish.prompt, "negative": wish.negative}
+    facts |= _settings(drawing)
+    names = [denoiser.classes[k] for k in rows if k is not None] or None
+    path = out if out.suffix.lower() == ".png" else out / "sheet.png"
+    _save_sheet(path, shown, drawn, names, columns, facts | {"labels": rows if labels else [], "seeds": columns})
+    print(f"{len(drawn)} pictures in {path}")
+    if path != out:
+        _save_each(out, shown, drawn, rows, columns, facts)
+
+
+def _after_picture(
+    model: Model, path: Path, wish: Wish, drawing: Drawing, asked: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    """Pictures by name for the sheet, uint8 (H, W, C); what is drawn, (N, H, W, C); facts."""
+    import numpy as np
+
+    from brickwork.sampling.edit import edit, remaining
+
+    side = model.shape[1] * model.codec.factor
+    picture, size = _read(path, (side,), model.codec.picture_channels)
+    shown, mask = {"picture": picture}, None
+    if wish.mask is not None:
+        mask = _read_mask(wish.mask, size, side)
+        shown["mask"] = np.where(mask[..., None], np.uint8(255), np.uint8(0)).repeat(picture.shape[2], axis=2)
+    strength = wish.strength if wish.strength is not None else 1.0 if wish.mask is not None else STRENGTH
+    options = drawing.options()
+    drawn = edit(
+        drawing.planned(model),
+        picture,
+        strength=strength,
+        mask=mask,
+        resample=wish.resample,
+        progress=True,
+        **asked,
+        **options,
+    )
+    levels = remaining(options["grid"].sigmas(model.process, drawing.steps), strength)
+    print(f"strength {strength}: the last {len(levels) - 1} of {drawing.steps} steps, from noise level {levels[0]:.4g}")
+    facts = {"strength": strength, "mask": wish.mask.name if wish.mask else None, "resample": wish.resample}
+    return shown, drawn, facts
+
+
+def _after_given(
+    model: Model, path: Path, wish: Wish, drawing: Drawing, asked: dict[str, Any]
+) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
+    """As ``_after_picture``, for a model that draws after what it is given."""
+    import torch
+
+    from brickwork.codec.given import GIVEN
+    from brickwork.sampling.loop import sample
+
+    kind = next(name for name, known in GIVEN.items() if isinstance(model.given, known))
+    if wish.mask is not None or wish.strength is not None or wish.resample != 1:
+        raise ArgumentError(
+            f"--mask, --strength or --resample with a model that is given a {kind} picture: it draws all of it anew "
+            "after PICTURE; leave them out"
+        )
+    side = model.shape[1] * model.codec.factor
+    picture, _ = _read(path, model.given.sides(side), model.codec.picture_channels)
+    shown = model.given.prepare(torch.from_numpy(picture[None]), side, side).numpy()[0]
+    drawn = sample(drawing.planned(model), given=model.give(picture[None]), progress=True, **asked, **drawing.options())
+    return {kind: shown}, drawn, {"given": kind}
+
+
+def _settings(drawing: Drawing) -> dict[str, Any]:
+    return {
+        "steps": drawing.steps,
+        "solver": drawing.solver,
+        "grid": drawing.grid,
+        "guidance": drawing.guidance,
+        "guidance_interval": [str(x) for x in drawing.guidance_interval],
+        "plan": drawing.plan,
+        "precision": drawing.precision,
+    }
+
+
+def _read(path: Path, sides: tuple[int, ...], channels: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """An image file as a square picture of one of these sides: the largest that it fills; and its size before.
+
+    Raises:
+        DataError: It is missing or no image.
+    """
+    from brickwork.data.decode import with_channels
+    from brickwork.data.fit import fit
+
+    image = with_channels(_decoded(path), channels)
+    height, width = image.shape[:2]
+    side = next((side for side in sides if side <= min(height, width)), sides[-1])
+    if (height, width) != (side, side):
+        cropped = "" if height == width else "its centre "
+        print(f"{path}: {width}x{height} pixels; {cropped}resized to {side}x{side}")
+    fitted = fit(image, size=side, crop="centre", box=None, filter="lanczos", name=str(path))
+    return fitted.copy(), (height, width)  # Pillow's own pixels cannot be written to, and torch wants to
+
+
+def _read_mask(path: Path, size: tuple[int, int], side: int) -> np.ndarray:
+    """What is drawn anew, bool (side, side): where any part of a pixel is white, that is at least half bright.
+
+    Raises:
+        DataError: It is missing, no image, not of the picture's shape, or has no white.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from brickwork.data.decode import with_channels
+    from brickwork.data.fit import fit
+
+    mask = np.where(with_channels(_decoded(path), 1) >= 128, np.uint8(255), np.uint8(0))
+    height, width = mask.shape[:2]
+    if height * size[1] != width * size[0] and (height, width) != (side, side):
+        raise DataError(
+            f"{path}: {width}x{height} pixels for a picture of {size[1]}x{size[0]}; give a mask of the same shape"
+        )
+    fitted = fit(mask, size=None, crop="centre", box=None, filter="box", name=str(path))[..., 0]
+    anew = np.asarray(Image.fromarray(fitted).resize((side, side), Image.Resampling.BOX)) > 0
+    if not anew.any():
+        raise DataError(f"{path}: nothing is white, so nothing would be drawn; paint white what shall be drawn anew")
+    return anew
+
+
+def _decoded(path: Path) -> np.ndarray:
+    from brickwork.data.decode import bombs_refused, decode_image
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); give an image file") from None
+    with bombs_refused():
+        return decode_image(data, str(path))
+
+
+def _save_sheet(
+    path: Path,
+    shown: dict[str, np.ndarray],
+    drawn: np.ndarray,
+    names: list[str] | None,
+    seeds: list[int],
+    facts: dict[str, Any],
+) -> None:
+    """A row per label: what there was, then a column per seed."""
+    import numpy as np
+
+    from brickwork.sampling.picture import save_png, sheet
+
+    first, rows = list(shown.values()), drawn.reshape(-1, len(seeds), *drawn.shape[1:])
+    images = np.stack([image for row in rows for image in (*first, *row)])
+    captions = [*shown, *map(str, seeds)]
+    scale = max(1, 64 // max(images.shape[1:3]))
+    save_png(sheet(images, len(captions), scale=scale, row_captions=names, column_captions=captions), path, facts)
+
+
+def _save_each(
+    folder: Path,
+    shown: dict[str, np.ndarray],
+    drawn: np.ndarray,
+    labels: list[int] | list[None],
+    seeds: list[int],
+    facts: dict[str, Any],
+) -> None:
+    """Every picture by itself, and what there was."""
+    from brickwork.sampling.picture import save_png
+
+    for name, image in shown.items():
+        save_png(image, folder / f"{name}.png", facts)
+    for index, image in enumerate(drawn):
+        label, seed = labels[index // len(seeds)], seeds[index % len(seeds)]
+        name = f"seed{seed}.png" if label is None else f"label{label}_seed{seed}.png"
+        save_png(image, folder / name, facts | {"label": label, "seed": seed})

@@ -1,0 +1,213 @@
+"""Pictures made from pictures without training for it: image to image, and inpainting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+from typing import TypedDict, Unpack, final
+
+import numpy as np
+
+from brickwork.errors import ArgumentError
+from brickwork.sampling.denoiser import Denoiser, core_of
+from brickwork.sampling.gaussian import Seeds, as_seeds
+from brickwork.sampling.grid import Grid
+from brickwork.sampling.loop import Labels, OnStep, Texts, sample_x0
+from brickwork.sampling.namespace import Array, namespace
+from brickwork.sampling.solvers import Denoise, Solver
+
+
+class Options(TypedDict, total=False):
+    """What ``edit`` takes as ``sample`` does."""
+
+    labels: Labels | None
+    text: Texts | None
+    negative: Texts | None
+    given: np.ndarray | None
+    solver: Solver | None
+    grid: Grid | None
+    guidance: float
+    guidance_interval: tuple[float, float]
+    progress: bool
+    on_step: OnStep | None
+
+
+def edit(
+    model: Denoiser,
+    pictures: np.ndarray,
+    *,
+    seeds: Seeds,
+    strength: float,
+    mask: np.ndarray | None = None,
+    resample: int = 1,
+    steps: int = 50,
+    batch_size: int = 64,
+    **options: Unpack[Options],
+) -> np.ndarray:
+    """Draw pictures that start from pictures, uint8 (N, H, W, C); with a mask, only a part of each is drawn anew.
+
+    Image to image (SDEdit): of the grid's steps only the last floor(strength * steps) are taken, from
+    x = x0 + sigma * z at the level where they begin; x0 is the picture in model space and z the seed's draw 0. Which
+    level that is depends on grid and process: ``remaining`` tells. At strength 0, and wherever that is no step, the
+    pictures come back as they are; at strength 1 nothing of them is taken, and without a mask the result is that of
+    ``sample`` with the same seeds, bit for bit.
+
+    Inpainting (replacement): at every evaluation the denoiser's estimate of what is known is replaced by x0. So what is
+    known stays at x0 + sigma * z all the way, with the noise that its seed began with, or the solver's own where that
+    draws fresh noise; and a solver of several steps or stages sees one smooth path. This only comes near to drawing
+    from the conditional distribution; ``resample`` brings it nearer. The known pixels of the result are the input's
+    own. Of latents a place is known only if all its pixels are, and latents beside the mask may still hold something of
+    what was under it.
+
+    Source: Meng et al., "SDEdit", 2108.01073, Alg. 1; Song et al., 2011.13456, App. I.2 (replacement); Lugmayr et al.,
+    "RePaint", 2201.09865, Alg. 1 (resampling).
+
+    Args:
+        model: Any denoiser, guided or planned or on a canvas, whose core has ``encode``: uint8 (B, H, W, C) → x0.
+        pictures: uint8 (H, W, C) or (1, H, W, C) for all seeds, or (N, H, W, C), of the size that the model draws.
+        seeds: One per result, 0 to 2**64 - 1.
+        strength: Share of the steps that are taken, 0 to 1.
+        mask: What to draw anew: bool, or uint8 with 0 for what is known; (H, W) for all, or (N, H, W).
+        resample: How often each step is taken, with fresh noise back up between. RePaint's U; 1 is once. Multiplies
+            the evaluations; of use with a mask.
+        steps: Of the whole grid, of which strength takes a share.
+        batch_size: Pictures at a time; changes speed and memory, not pictures.
+        **options: As ``sample`` takes them.
+
+    Raises:
+        ArgumentError: For pictures, a mask, a strength or an option that do not fit the model or each other, or a model
+            that cannot encode.
+    """
+    count = len(as_seeds(seeds))
+    images, anew = _as_pictures(pictures, count), _as_mask(mask, count, pictures)
+    task = _Task(model=model, pictures=images, anew=anew, strength=_as_strength(strength), repeats=_as_whole(resample))
+    x0 = sample_x0(model, seeds=seeds, steps=steps, batch_size=batch_size, task=task, **options)
+    if _taken(steps, strength) == 0:
+        return np.broadcast_to(images, (count, *images.shape[1:])).copy()
+    drawn = np.concatenate([model.decode(x0[i : i + batch_size]) for i in range(0, count, batch_size)])
+    return drawn if anew is None else np.where(anew[..., None], drawn, images)
+
+
+def remaining(sigmas: np.ndarray, strength: float) -> np.ndarray:
+    """The levels that are left of a grid's at a strength: those of the last floor(strength * steps) steps.
+
+    Args:
+        sigmas: All levels, (steps + 1,).
+        strength: 0 to 1.
+    """
+    steps = len(sigmas) - 1
+    return sigmas[steps - _taken(steps, strength) :]
+
+
+def _taken(steps: int, strength: float) -> int:
+    return floor(strength * steps + 1e-6)  # 0.58 of 50 is 28.999... as a product of floats
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """See ``loop.Task``.
+
+    Attributes:
+        model: What draws.
+        pictures: uint8 (1 or N, H, W, C).
+        anew: bool (1 or N, H, W), true for what is drawn; None for all.
+        strength: Share of the steps.
+        repeats: How often each step is taken.
+    """
+
+    model: Denoiser
+    pictures: np.ndarray
+    anew: np.ndarray | None
+    strength: float
+    repeats: int
+
+    def levels(self, sigmas: np.ndarray) -> np.ndarray:
+        """Those that remain."""
+        return remaining(sigmas, self.strength)
+
+    def begin(self, rows: slice, noise: Array, denoise: Denoise) -> tuple[Array, Denoise]:
+        """x0 + noise; and the denoiser, which knows what is known."""
+        x0 = self._encoded(_rows(self.pictures, rows))
+        begun = noise if self.strength == 1 else x0 + noise
+        if self.anew is None:
+            return begun, denoise
+        xp, known = namespace(noise), _places(~_rows(self.anew, rows), x0.shape[2:])
+        known = xp.asarray(known[:, None], device=noise.device)
+
+        def estimate(x: Array, s: float) -> Array:
+            return xp.where(known, x0, denoise(x, s))
+
+        return xp.where(known, x0 + noise, begun), estimate
+
+    def _encoded(self, pictures: np.ndarray) -> Array:
+        encode = getattr(core_of(self.model), "encode", None)
+        if encode is None:
+            raise ArgumentError(
+                f"{type(core_of(self.model)).__name__} cannot encode pictures: editing needs a denoiser with a method "
+                "encode, uint8 (B, H, W, C) to x0; a Model has one"
+            )
+        x0 = encode(pictures)
+        if tuple(x0.shape[1:]) != tuple(self.model.shape):
+            raise ArgumentError(
+                f"pictures of {_size(pictures)} pixels are {tuple(x0.shape[1:])} in model space, and this model draws "
+                f"{tuple(self.model.shape)}: crop or resize them, or draw on a Canvas of their size"
+            )
+        return x0
+
+
+def _rows(values: np.ndarray, rows: slice) -> np.ndarray:
+    """Of a batch; one for all stays one."""
+    return values if len(values) == 1 else values[rows]
+
+
+def _places(known: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pixels (B, H, W) → places of model space (B, h, w): true where all pixels of a place are."""
+    h, w = size
+    H, W = known.shape[1:]
+    return np.logical_and.reduce(known.reshape(len(known), h, H // h, w, W // w), axis=(2, 4))
+
+
+def _as_pictures(pictures: np.ndarray, count: int) -> np.ndarray:
+    """uint8 (1 or count, H, W, C)."""
+    images = pictures[None] if pictures.ndim == 3 else pictures
+    if images.dtype != np.uint8 or images.ndim != 4 or len(images) not in (1, count):
+        raise ArgumentError(
+            f"pictures of {pictures.dtype} {pictures.shape}: give uint8 (H, W, C) for all, or ({count}, H, W, C), one "
+            "for each seed"
+        )
+    return images if images.flags.writeable else images.copy()  # torch takes only what can be written to
+
+
+def _as_mask(mask: np.ndarray | None, count: int, pictures: np.ndarray) -> np.ndarray | None:
+    """bool (1 or count, H, W), or None."""
+    if mask is None:
+        return None
+    masks, size = mask[None] if mask.ndim == 2 else mask, pictures.shape[-3:-1]
+    if mask.dtype not in (np.bool_, np.uint8) or masks.ndim != 3 or len(masks) not in (1, count):
+        raise ArgumentError(
+            f"mask of {mask.dtype} {mask.shape}: give bool or uint8 (H, W) for all, or ({count}, H, W), one for each "
+            "seed; true is drawn anew"
+        )
+    if masks.shape[1:] != size:
+        raise ArgumentError(
+            f"mask of {'x'.join(map(str, masks.shape[1:]))} pixels for pictures of {_size(pictures)}: make it of "
+            "their size"
+        )
+    return np.array(masks, dtype=np.bool_)
+
+
+def _as_strength(strength: float) -> float:
+    if not 0 <= strength <= 1:  # nan is not
+        raise ArgumentError(f"strength {strength}: it is a share of the steps, 0 (the picture stays) to 1 (all anew)")
+    return strength
+
+
+def _as_whole(resample: int) -> int:
+    if isinstance(resample, bool) or not isinstance(resample, int | np.integer) or resample < 1:
+        raise ArgumentError(f"resample {resample!r}: each step is taken a whole number of times, at least once")
+    return int(resample)
+
+
+def _size(pictures: np.ndarray) -> str:
+    return "x".join(map(str, pictures.shape[-3:-1]))
