@@ -17,6 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork
 from brickwork.cli.arguments import Drawing, ModelName, Surface, choose, parse_seeds
+from brickwork.cli.edit import edit
 from brickwork.cli.train import train
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
@@ -272,6 +273,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "macs": print_macs,
     "train": train,
     "sample": draw,
+    "edit": edit,
     "info": print_info,
     "eval": evaluate,
     "import": import_weights,
