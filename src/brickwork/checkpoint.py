@@ -39,6 +39,8 @@ MAX_GUESTS = 16
 """Guests, guests' guests and so on in one file."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Names of dtypes, as safetensors has them, that weights may be stored in; loading makes them what the model has."""
+LIMITS = ("max_words",)
+"""Whole numbers of configs that no weight need be as large as."""
 
 
 def _say_nothing_else(header: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +239,7 @@ def _check_sizes(config: Any, shapes: Iterable[Sequence[int]]) -> None:
     shapes = list(shapes)
     largest = max(4096, len(shapes), *(n for shape in shapes for n in shape))
     for field, value in _whole_numbers(asdict(config)):
-        if value > largest:
+        if value > largest and field not in LIMITS:
             raise CheckpointError(
                 f"its header says {field}={value} and no weight in the file is that large: copy or train it again"
             )

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any
 
 import tyro
@@ -23,14 +24,16 @@ from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
 
 def print_list() -> None:
-    """Presets, solvers, grids, processes, targets, canvas modes, shipped models and extras."""
+    """Presets, solvers, grids, processes, targets, text encoders, canvas modes, shipped models and extras."""
     from brickwork.backbone.presets import PRESETS
     from brickwork.checkpoint import SHIPPED
+    from brickwork.codec.given import GIVEN
     from brickwork.sampling.canvas import MODES
     from brickwork.sampling.grid import GRIDS
     from brickwork.sampling.process import PROCESSES
     from brickwork.sampling.solvers import SOLVERS
     from brickwork.sampling.target import TARGETS
+    from brickwork.text.table import TEXTS
 
     rows: list[tuple[str, Sequence[str]]] = [
         ("models", SHIPPED),
@@ -39,11 +42,14 @@ def print_list() -> None:
         ("grids", list(GRIDS)),
         ("processes", list(PROCESSES)),
         ("targets", list(TARGETS)),
+        ("texts", list(TEXTS)),
+        ("given", list(GIVEN)),
         ("canvases", list(MODES)),
     ]
     for title, names in rows:
         print(f"{title:<10} {'  '.join(names)}")
-    extras = {"digits": "sklearn", "hub": "huggingface_hub", "tensorboard": "tensorboard"}
+    extras = {"digits": "sklearn", "hub": "huggingface_hub", "peers": "diffusers", "tensorboard": "tensorboard"}
+    extras |= {"text": "transformers"}
     print("extras     " + "  ".join(f"{k} ({'installed' if find_spec(v) else 'missing'})" for k, v in extras.items()))
 
 
@@ -119,6 +125,8 @@ def draw(
     model: Positional[ModelName],
     *,
     labels: tuple[str, ...] = (),
+    prompt: tuple[str, ...] = (),
+    negative: str | None = None,
     seeds: tuple[str, ...] = ("0-7",),
     out: Path = Path("samples.png"),
     surface: OmitArgPrefixes[Surface] = Surface(),
@@ -129,6 +137,8 @@ def draw(
     Args:
         model: What draws.
         labels: Classes by number or name, one row each; the first ten when left out.
+        prompt: Texts, one row each, for a model that reads captions; quote each one.
+        negative: A text that guidance leads away from.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
         out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
         surface: On what.
@@ -147,11 +157,19 @@ def draw(
     regions = surface.classes(denoiser, canvas) if canvas else []
     if regions and labels:
         raise ArgumentError(f"labels {' '.join(labels)} with regions {surface.regions}: give one or the other")
+    if labels and len(prompt) > 1:
+        raise ArgumentError(f"{len(labels)} labels with {len(prompt)} prompts: give one prompt, or no labels")
     rows = [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
-    rows = [] if regions else rows
-    wanted = regions or [k for k in rows for _ in columns] or None
+    rows = [] if regions or (prompt and not labels) else rows
+    texts = [text for text in prompt for _ in columns] if len(prompt) > 1 else prompt[0] if prompt else None
     images = sample(
-        canvas or drawn_by, seeds=columns * max(len(rows), 1), labels=wanted, progress=True, **drawing.options()
+        canvas or drawn_by,
+        seeds=columns * max(len(rows), len(prompt), 1),
+        labels=regions or [k for k in rows for _ in columns] or None,
+        text=texts,
+        negative=negative,
+        progress=True,
+        **drawing.options(),
     )
     facts = {
         "model": str(model),
@@ -165,10 +183,12 @@ def draw(
         "plan": str(drawn_by.plan) if isinstance(drawn_by, Planned) else None,
         "precision": drawing.precision,
     }
+    if prompt:
+        facts |= {"prompt": list(prompt), "negative": negative}
     if canvas:
-        facts |= {"height": canvas.height, "width": canvas.width, "canvas": surface.canvas or DEFAULT_MODE}
+        facts |= {"height": images.shape[1], "width": images.shape[2], "canvas": surface.canvas or DEFAULT_MODE}
         facts |= {"regions": regions or None}
-    names = [denoiser.classes[k] for k in rows] or None
+    names = [denoiser.classes[k] for k in rows] or [fill(text, 24) for text in prompt] or None
     if regions:
         names = ["\n".join(" ".join(denoiser.classes[k] for k in row) for row in regions)]
     scale = max(1, 48 // max(images.shape[1:3]))
@@ -179,7 +199,8 @@ def draw(
     if path != out:
         for index, image in enumerate(images):
             label, seed = rows[index // len(columns)] if rows else None, columns[index % len(columns)]
-            name = f"seed{seed}.png" if label is None else f"label{label}_seed{seed}.png"
+            row = f"label{label}_" if label is not None else f"prompt{index // len(columns)}_" if prompt else ""
+            name = f"{row}seed{seed}.png"
             save_png(image, out / name, facts | {"label": label, "seed": seed})
 
 
@@ -199,7 +220,7 @@ def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(nam
         return
     path = find_model(model)
     print(f"file       {path} ({path.stat().st_size / 1e6:.2f} MB)\nsha256     {file_digest(path)}")
-    for part in ("backbone", "process", "target", "codec"):
+    for part in ("backbone", "process", "target", "codec", "given", "text"):
         print(f"{part:<10} {_entry(header[part])}")
     print(f"classes    {', '.join(header['classes']) or 'none'}")
     guest = header.get("guest")

@@ -97,15 +97,25 @@ class Surface:
     def around(self, denoise: Denoiser) -> Canvas | None:
         """A canvas drawn by a denoiser; None where none was asked for."""
         from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
+        from brickwork.sampling.denoiser import core_of
 
         if self.height is self.width is self.canvas is self.regions is None:
             return None
-        _, high, wide = denoise.shape
-        height, width = high if self.height is None else self.height, wide if self.width is None else self.width
+        (_, high, wide), factor = denoise.shape, getattr(getattr(core_of(denoise), "codec", None), "factor", 1)
+        for name in ("height", "width"):
+            if (getattr(self, name) or 0) % factor:
+                raise ArgumentError(
+                    f"{name} {getattr(self, name)}: the model's autoencoder makes {factor} pixels of each place; give "
+                    f"a multiple of {factor}"
+                )
+        height = high if self.height is None else self.height // factor
+        width = wide if self.width is None else self.width // factor
         mode = choose("canvas mode", self.canvas or DEFAULT_MODE, MODES)
         canvas = Canvas(denoise, height, width, mode, self.chunk)
-        if height * width > MAX_PIXELS:
-            raise ArgumentError(f"canvas of {height}x{width} pixels: at most {MAX_PIXELS:,} of them; draw it in parts")
+        if height * width * factor**2 > MAX_PIXELS:
+            raise ArgumentError(
+                f"canvas of {height * factor}x{width * factor} pixels: at most {MAX_PIXELS:,} of them; draw it in parts"
+            )
         return canvas
 
     def classes(self, model: Model, canvas: Canvas) -> list[list[int]]:
@@ -164,12 +174,13 @@ _READERS: dict[type, Callable[[str], Any]] = {
     bool: lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
     int: int,
     float: float,
+    str: str,
 }
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def _options(make: Callable[..., Any]) -> dict[str, type]:
-    """Fields that a word can set: true or false, whole numbers and numbers that the registry does not set itself."""
+    """Fields that a word can set, true or false, numbers and texts, but for those that the registry sets itself."""
     fixed = make.keywords if isinstance(make, partial) else {}
     config: Any = make.func if isinstance(make, partial) else make
     hints = get_type_hints(config)

@@ -23,7 +23,7 @@ def train(words: Sequence[str]) -> int:
     """Train a preset or a recipe on images; any field of the recipe can be set.
 
     brickwork train NAME --help lists the fields, which depend on the backbone of the preset or recipe.
-    --process, --target, --times and --weighting take a name and come before their own fields.
+    --process, --target, --times, --weighting, --text and --given take a name and come before their own fields.
     """
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     if name is None:
@@ -44,6 +44,8 @@ def train(words: Sequence[str]) -> int:
         out: Path,
         init: str | None = None,
         guest: str | None = None,
+        codec: str | None = None,
+        latents: Path | None = None,
         device: str = "auto",
         dry_run: bool = False,
         recipe: Annotated[Recipe, arg(name="")] = start,
@@ -55,13 +57,16 @@ def train(words: Sequence[str]) -> int:
             out: The run folder.
             init: A model to start from; what does not fit is resized or left fresh, and listed.
             guest: A trained model as the brick before the first of LEGO bricks; it stays as it is, in the new model.
+            codec: An autoencoder whose latents are learned: a file or run folder of `brickwork autoencoder`.
+            latents: The folder where latents of the data are kept; the user's cache when left out.
             device: auto, cpu, cuda or mps.
             dry_run: Print the resolved recipe and its cost, and stop.
             recipe: Everything that changes the result.
         """
         from brickwork.checkpoint import load
+        from brickwork.codec.file import load_codec
         from brickwork.data.dataset import load_dataset
-        from brickwork.training.loop import known_guest
+        from brickwork.training.loop import known_codec, known_guest
         from brickwork.training.loop import train as run_training
         from brickwork.training.recipe import fit_to_data, require_budget
         from brickwork.training.recipe_file import to_toml
@@ -69,16 +74,28 @@ def train(words: Sequence[str]) -> int:
         require_budget(recipe)
         images = load_dataset(data, recipe.data, progress=True)  # logs what it skips
         old, before = (load(name) if name else None for name in (init, guest))
+        autoencoder = load_codec(codec) if codec else None
         if dry_run:
             from brickwork.counting import cost
 
             before = before or known_guest(recipe, out, old)
-            fitted = fit_to_data(recipe, images, guest=before is not None)
+            space = autoencoder or known_codec(out, old)
+            fitted = fit_to_data(recipe, images, guest=before is not None, codec=space)
             counted = cost(fitted.backbone, guests=before.configs if before else ())
             print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{counted}")
             return
         heldout = _held_out(data, recipe, images)
-        model = run_training(recipe, images, out, heldout, device=device, init=old, guest=before)
+        model = run_training(
+            recipe,
+            images,
+            out,
+            heldout,
+            device=device,
+            init=old,
+            guest=before,
+            codec=autoencoder,
+            latents=latents,
+        )
         state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
         print(f"{state}: model, recipe, log, curve and samples are in {out}")
         nonlocal code
@@ -129,13 +146,9 @@ def first_recipe(name: str) -> Recipe:
 
 def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
     """Exchange the parts that the words name, and take these words away."""
-    from brickwork.sampling.process import PROCESSES
-    from brickwork.sampling.target import TARGETS
-    from brickwork.training.loss import WEIGHTINGS
-    from brickwork.training.times import TIMES
+    from brickwork.training.recipe_file import NAMED
 
-    registries = {"process": PROCESSES, "target": TARGETS, "times": TIMES, "weighting": WEIGHTINGS}
-    for kind, registry in registries.items():
+    for kind, registry in NAMED.items():
         for place, word in enumerate(words):
             flag, equals, name = word.partition("=")
             if flag == f"--{kind}":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TypeAlias, final
 
@@ -332,7 +332,7 @@ class Canvas:
         (_, down, across), (rows, columns) = labels.shape, self._axes
         self.check_regions(down, across)
         ups, sides = rows.regions(tops, down), columns.regions(lefts, across)
-        return lambda i, j: Condition(labels=labels[:, ups[i], sides[j]], text=condition.text)
+        return lambda i, j: replace(condition, labels=labels[:, ups[i], sides[j]])
 
     def asarray(self, values: np.ndarray) -> Array:
         """As what sees the windows makes them."""

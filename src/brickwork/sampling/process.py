@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import cos, inf, pi, tan
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 
@@ -162,16 +162,24 @@ class Vp(NoiseProcess):
 @final
 @dataclass(frozen=True, kw_only=True)
 class DiscreteVp(NoiseProcess):
-    """Stable Diffusion's schedule: variance preserving in a thousand steps, sqrt(beta) linear over them.
+    """Variance preserving in a thousand steps; by default Stable Diffusion's, with sqrt(beta) linear over them.
 
     t is the index of the step, 1 to t_max. Between indices ln(level) is linear in t; below index 1 the level itself is,
     so that it reaches 0 at t = 0.
 
-    Source: Rombach et al., 2112.10752; index and beta as in Ho et al., 2006.11239, Eq. 4.
+    Source: Rombach et al., 2112.10752; index and beta as in Ho et al., 2006.11239, Eq. 4 and section 4.
+
+    Attributes:
+        beta_start, beta_end: The first and the last beta.
+        even: What rises in even steps from the first to the last: "sqrt-beta", or "beta" itself as in DDPM and DiT.
+        first_number: What the network is told at index 1: 1, or 0 where its authors count from 0.
+        t_min, t_max: Least and largest index.
     """
 
     beta_start: float = 0.00085
     beta_end: float = 0.012
+    even: Literal["sqrt-beta", "beta"] = "sqrt-beta"
+    first_number: float = 1.0
     t_min: float = 1.0
     t_max: float = 1000.0
 
@@ -186,7 +194,12 @@ class DiscreteVp(NoiseProcess):
         _between("beta_end", self.beta_end, 0, 1)
         if not 2 <= self.t_max <= MAX_STEPS:
             raise ConfigError(f"process t_max {self.t_max}: it counts steps, 2 to {MAX_STEPS}; 1000 is usual")
-        beta = np.linspace(self.beta_start**0.5, self.beta_end**0.5, self.num_levels) ** 2
+        if self.even not in ("sqrt-beta", "beta"):
+            raise ConfigError(f"process even {self.even!r}: it must be sqrt-beta or beta")
+        if not 0 <= self.first_number <= MAX_STEPS:
+            raise ConfigError(f"process first_number {self.first_number}: networks are told numbers from 0 or from 1")
+        power = 0.5 if self.even == "sqrt-beta" else 1.0
+        beta = np.linspace(self.beta_start**power, self.beta_end**power, self.num_levels) ** (1 / power)
         levels = np.sqrt(np.expm1(-np.cumsum(np.log1p(-beta))))
         object.__setattr__(self, "_levels", tuple(levels.tolist()))
         object.__setattr__(self, "_slopes", tuple(np.diff(np.log(levels)).tolist()))
@@ -232,8 +245,9 @@ class DiscreteVp(NoiseProcess):
         return xp.where(level < first, level / first, above)
 
     def number(self, t: Array) -> Array:
-        """The index, 1 to num_levels; not rounded."""
-        return namespace(t).clip(t, 1.0, None)
+        """The index, counted from ``first_number``; not rounded."""
+        index = namespace(t).clip(t, 1.0, None)
+        return index if self.first_number == 1 else index + (self.first_number - 1)
 
 
 @final

@@ -18,6 +18,7 @@ from brickwork.data.order import flips, indices
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.gaussian import DROPOUT, TIME, TRAINING, integers, uniform
+from brickwork.text.cache import embedded
 from brickwork.training.parts import chosen_windows
 from brickwork.training.recipe import Recipe
 from brickwork.training.state import STREAMS, Counters
@@ -79,8 +80,6 @@ def prepare_data(data: Dataset, model: Model, latents: Path | None = None, *, pr
     codec, texts = model.codec, None
     known = open_latents(data, codec, latents, progress=progress) if isinstance(codec, Latents) else None
     if model.reads_text and data.captions is not None:
-        from brickwork.text.cache import embedded
-
         encoder = model.encoder()
         texts = (
             encoder.tokenize(data.captions)
