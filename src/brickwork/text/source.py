@@ -1,0 +1,194 @@
+"""Where a published text encoder lies, and how it is read: safetensors alone, and nothing that comes with it is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from brickwork.errors import CheckpointError, MissingExtraError
+
+WEIGHTS = "model.safetensors"
+VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
+DOWNLOADED = ("*.json", "*.txt", "*.model", "model*.safetensors", "text_encoder/model*.safetensors")
+
+
+@contextmanager
+def quiet(kind: str) -> Iterator[Any]:
+    """Transformers, with its bars and remarks off meanwhile.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import transformers
+        from transformers.utils import logging
+    except ImportError as error:
+        raise MissingExtraError("text", "transformers", kind) from error
+    library: Any = transformers
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield library
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def find_encoder(source: str, kind: str, digest: str) -> tuple[Path, Path]:
+    """The folders of the weights and of the tokenizer; a Hub name is fetched once.
+
+    Args:
+        source: A folder, or owner/name.
+        kind: What it should be, for messages.
+        digest: Which one it should be, for messages; "" if that is open.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = from_hub(source, kind, digest)
+    if (folder / "text_encoder").is_dir():
+        return folder / "text_encoder", folder / "tokenizer"
+    if not (folder / "config.json").is_file():
+        raise missing(source, kind, digest, "the folder has no config.json")
+    return folder, folder
+
+
+def missing(source: str, kind: str, digest: str, why: str) -> CheckpointError:
+    """What to do about an encoder that is not there."""
+    own = f" (digest {digest[:12]})" if digest else ""
+    return CheckpointError(
+        f"missing text encoder: {source}, {kind}{own}, cannot be opened ({why}); put its config.json, "
+        f"{WEIGHTS} and tokenizer into a folder of that name, or give another source"
+    )
+
+
+def from_hub(source: str, kind: str, digest: str) -> Path:
+    """The folder in the Hub's own cache, filled if it is not there."""
+    owner, slash, name = source.partition("/")
+    if not (slash and owner and name) or "/" in name or owner.startswith((".", "~")):
+        raise missing(source, kind, digest, "no such folder")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtraError("text", "huggingface_hub", kind) from error
+    for offline in (True, False):
+        try:
+            folder = Path(snapshot_download(source, allow_patterns=[*DOWNLOADED], local_files_only=offline))
+        except Exception as error:  # the client raises its own errors, the network's and its library's
+            if not offline:
+                raise missing(source, kind, digest, f"no such folder, and the Hub: {first_line(error)}") from error
+            continue
+        if not offline or any(folder.rglob("*.safetensors")):
+            return folder
+    raise AssertionError("the second round returns or raises")
+
+
+def weight_files(source: str, folder: Path) -> list[Path]:
+    """The safetensors files of an encoder.
+
+    Raises:
+        CheckpointError: There are none, or pickles in their place.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    index = folder / f"{WEIGHTS}.index.json"
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.is_file() else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index} cannot be read ({error}): copy or fetch it again") from error
+    files = [folder / Path(str(name)).name for name in names]
+    if files and all(file.is_file() for file in files):
+        return files
+    if pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")]):
+        raise CheckpointError(
+            f"{source} holds {pickles[0].name}, which is a pickle, and brickwork unpickles nothing: save it as "
+            f"{WEIGHTS} (transformers' save_pretrained does), or take a source that has one"
+        )
+    lacking = next((file.name for file in files if not file.is_file()), WEIGHTS)
+    raise CheckpointError(f"{source} lacks {lacking}: copy or fetch it again")
+
+
+def digest_of(files: Sequence[Path], vocabulary: dict[str, int]) -> str:
+    """SHA-256 (hex) of weights and vocabulary."""
+    digest = hashlib.sha256(json.dumps(sorted(vocabulary.items(), key=lambda item: (item[1], item[0]))).encode())
+    for file in files:
+        stat = file.stat()
+        digest.update(content_digest(file.resolve(), stat.st_size, stat.st_mtime_ns).encode())
+    return digest.hexdigest()
+
+
+@cache
+def content_digest(file: Path, size: int, changed: int) -> str:
+    """SHA-256 (hex) of a file that has this size and was changed then; worked out once."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, short."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def config_of(transformers: Any, folder: Path) -> Any:
+    """The config in a folder.
+
+    Raises:
+        CheckpointError: There is none that can be read.
+    """
+    try:
+        return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a broken file makes the library raise
+        raise CheckpointError(
+            f"{folder} holds no config.json that can be read ({first_line(error)}): copy or fetch it again"
+        ) from error
+
+
+def tokenizer_of(transformers: Any, folder: Path) -> Any:
+    """The tokenizer in a folder.
+
+    Raises:
+        CheckpointError: There is none that can be read.
+        MissingExtraError: It needs a package.
+    """
+    # Without any of its files transformers makes up an empty vocabulary.
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise CheckpointError(f"{folder} holds no tokenizer ({', '.join(VOCABULARIES)}): copy or fetch it")
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ImportError as error:
+        package = "sentencepiece" if "sentencepiece" in str(error).lower() else "tokenizers"
+        raise MissingExtraError("text", package, f"the tokenizer in {folder}") from error
+    except Exception as error:  # whatever a broken file makes the library raise
+        raise CheckpointError(
+            f"{folder} holds no tokenizer that can be read ({first_line(error)}): copy or fetch it"
+        ) from error
+
+
+def net_of(source: str, kind: Any, folder: Path) -> Any:
+    """The network with all its weights, float32.
+
+    Raises:
+        CheckpointError: Weights are missing or broken.
+    """
+    try:
+        net, told = kind.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:  # whatever a broken file makes the library raise
+        raise CheckpointError(f"{source} cannot be read ({first_line(error)}): copy or fetch it again") from error
+    if lacking := sorted(told["missing_keys"]) + sorted(map(str, told.get("mismatched_keys", ()))):
+        raise CheckpointError(
+            f"{source} lacks the weights {lacking[0]}, and {len(lacking)} in all: it is another model"
+        )
+    return net
