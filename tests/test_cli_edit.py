@@ -81,11 +81,11 @@ def test_image_to_image(model: Path, photo: Path, tmp_path: Path, capsys: pytest
     assert main([*words, str(tmp_path / "all")]) == 0
     out = capsys.readouterr().out
     assert "24x16 pixels; its centre resized to 8x8" in out
-    assert "strength 0.6: the last 3 of 5 steps, from noise level" in out
+    assert "strength 0.4: the last 2 of 5 steps, from noise level" in out
     names = {f"label{label}_seed{seed}.png" for label in (0, 1) for seed in range(3)}
     assert {p.name for p in (tmp_path / "all").iterdir()} == names | {"sheet.png", "picture.png"}
     facts = read_facts(tmp_path / "all" / "label1_seed2.png")
-    assert (facts["label"], facts["seed"], facts["strength"], facts["picture"]) == (1, 2, 0.6, "photo.png")
+    assert (facts["label"], facts["seed"], facts["strength"], facts["picture"]) == (1, 2, 0.4, "photo.png")
     assert len(facts["sha256"]) == 64
     assert main([*words, str(tmp_path / "one.png")]) == 0
     assert np.array_equal(pixels(tmp_path / "all" / "sheet.png"), pixels(tmp_path / "one.png"))

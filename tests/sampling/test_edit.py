@@ -106,7 +106,7 @@ def test_full_strength_is_drawing_from_noise(name: str, process: NoiseProcess) -
     wanted = sample(model, seeds=[7, 8, 9], **options)
     pictures, everything = pictures_like(model, 3), np.ones((2, 4), dtype=bool)
     for mask in (None, everything):
-        result = edit(model, pictures, seeds=[7, 8, 9], strength=1, mask=mask, **options)
+        result = edit(model, pictures, seeds=[7, 8, 9], strength=1, mask=mask, resample=1, **options)
         np.testing.assert_array_equal(result, wanted)
 
 
@@ -117,6 +117,14 @@ def test_strength_is_the_share_of_steps_rounded_down(strength: float, steps: int
     np.testing.assert_array_equal(remaining(sigmas, strength), sigmas[steps - taken :])
     edit(model, pictures_like(model, 1), seeds=[0], strength=strength, steps=steps, solver=Ddim())
     np.testing.assert_allclose(model.calls, sigmas[steps - taken : -1], rtol=1e-6)
+
+
+def test_with_a_mask_steps_are_repeated() -> None:
+    for mask, resample, times in ((None, None, 1), (True, None, 10), (True, 3, 3), (None, 2, 2)):
+        model = Pair()
+        masks = None if mask is None else left_half(model)
+        edit(model, pictures_like(model, 1), seeds=[0], strength=0.5, mask=masks, resample=resample, steps=8)
+        assert len(model.calls) == 4 * times
 
 
 def test_x_starts_as_the_picture_and_the_seed_s_noise() -> None:
@@ -186,6 +194,7 @@ def test_what_is_known_goes_the_straight_way_down() -> None:
             seeds=[3, 4],
             strength=0.8,
             mask=mask,
+            resample=1,
             steps=10,
             solver=SOLVERS[name](),
             on_step=lambda i, x, denoised, xs=xs: xs.append(x),

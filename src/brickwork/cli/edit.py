@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from brickwork.model import Model
 
-STRENGTH = 0.6
+STRENGTH = 0.4
 """Of image to image, unless told otherwise; with a mask all is drawn anew."""
 
 
@@ -26,11 +26,11 @@ class Wish:
     """What is drawn from a picture, and how much of it."""
 
     strength: float | None = None
-    """Share of the steps that are taken, 0 (the picture stays) to 1 (nothing of it stays); 0.6, or 1 with a mask."""
+    """Share of the steps that are taken, 0 (the picture stays) to 1 (nothing of it stays); 0.4, or 1 with a mask."""
     mask: Path | None = None
     """Picture whose white part is drawn anew, of the shape of PICTURE; all else stays exactly."""
-    resample: int = 1
-    """How often each step is taken; with a mask, 4 or more fits the new part better to the old."""
+    resample: int | None = None
+    """How often each step is taken: more fits the new part better to the old; 10 with a mask, else 1."""
     prompt: str | None = None
     """Text, for a model that takes some."""
     negative: str | None = None
@@ -90,7 +90,7 @@ def _after_picture(
     """Pictures by name for the sheet, uint8 (H, W, C); what is drawn, (N, H, W, C); facts."""
     import numpy as np
 
-    from brickwork.sampling.edit import edit, remaining
+    from brickwork.sampling.edit import RESAMPLE, edit, remaining
 
     side = model.shape[1] * model.codec.factor
     picture, size = _read(path, (side,), model.codec.picture_channels)
@@ -112,7 +112,8 @@ def _after_picture(
     )
     levels = remaining(options["grid"].sigmas(model.process, drawing.steps), strength)
     print(f"strength {strength}: the last {len(levels) - 1} of {drawing.steps} steps, from noise level {levels[0]:.4g}")
-    facts = {"strength": strength, "mask": wish.mask.name if wish.mask else None, "resample": wish.resample}
+    facts = {"strength": strength, "mask": wish.mask.name if wish.mask else None}
+    facts |= {"resample": wish.resample or (RESAMPLE if wish.mask else 1)}
     return shown, drawn, facts
 
 
@@ -126,7 +127,7 @@ def _after_given(
     from brickwork.sampling.loop import sample
 
     kind = next(name for name, known in GIVEN.items() if isinstance(model.given, known))
-    if wish.mask is not None or wish.strength is not None or wish.resample != 1:
+    if wish.mask is not None or wish.strength is not None or wish.resample is not None:
         raise ArgumentError(
             f"--mask, --strength or --resample with a model that is given a {kind} picture: it draws all of it anew "
             "after PICTURE; leave them out"

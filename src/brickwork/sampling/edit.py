@@ -16,6 +16,9 @@ from brickwork.sampling.loop import Labels, OnStep, Texts, sample_x0
 from brickwork.sampling.namespace import Array, namespace
 from brickwork.sampling.solvers import Denoise, Solver
 
+RESAMPLE = 10
+"""How often each step is taken where there is a mask, unless told otherwise; as often as RePaint's authors do."""
+
 
 class Options(TypedDict, total=False):
     """What ``edit`` takes as ``sample`` does."""
@@ -39,7 +42,7 @@ def edit(
     seeds: Seeds,
     strength: float,
     mask: np.ndarray | None = None,
-    resample: int = 1,
+    resample: int | None = None,
     steps: int = 50,
     batch_size: int = 64,
     **options: Unpack[Options],
@@ -54,10 +57,10 @@ def edit(
 
     Inpainting (replacement): at every evaluation the denoiser's estimate of what is known is replaced by x0. So what is
     known stays at x0 + sigma * z all the way, with the noise that its seed began with, or the solver's own where that
-    draws fresh noise; and a solver of several steps or stages sees one smooth path. This only comes near to drawing
-    from the conditional distribution; ``resample`` brings it nearer. The known pixels of the result are the input's
-    own. Of latents a place is known only if all its pixels are, and latents beside the mask may still hold something of
-    what was under it.
+    draws fresh noise; and a solver of several steps or stages sees one smooth path. This is not the conditional
+    distribution: of Gaussian pixels of correlation 0.9 a drawn one follows its known neighbour by 0.46, and by 0.85
+    where each step is taken 10 times (``resample``). The known pixels of the result are the input's own. Of latents a
+    place is known only if all its pixels are, and latents beside the mask may hold something of what was under it.
 
     Source: Meng et al., "SDEdit", 2108.01073, Alg. 1; Song et al., 2011.13456, App. I.2 (replacement); Lugmayr et al.,
     "RePaint", 2201.09865, Alg. 1 (resampling).
@@ -68,8 +71,8 @@ def edit(
         seeds: One per result, 0 to 2**64 - 1.
         strength: Share of the steps that are taken, 0 to 1.
         mask: What to draw anew: bool, or uint8 with 0 for what is known; (H, W) for all, or (N, H, W).
-        resample: How often each step is taken, with fresh noise back up between. RePaint's U; 1 is once. Multiplies
-            the evaluations; of use with a mask.
+        resample: How often each step is taken, with fresh noise back up between (RePaint's U): 10 with a mask and 1
+            without, unless told otherwise. Multiplies the evaluations.
         steps: Of the whole grid, of which strength takes a share.
         batch_size: Pictures at a time; changes speed and memory, not pictures.
         **options: As ``sample`` takes them.
@@ -80,7 +83,8 @@ def edit(
     """
     count = len(as_seeds(seeds))
     images, anew = _as_pictures(pictures, count), _as_mask(mask, count, pictures)
-    task = _Task(model=model, pictures=images, anew=anew, strength=_as_strength(strength), repeats=_as_whole(resample))
+    repeats = _as_repeats(resample, 1 if anew is None else RESAMPLE)
+    task = _Task(model=model, pictures=images, anew=anew, strength=_as_strength(strength), repeats=repeats)
     x0 = sample_x0(model, seeds=seeds, steps=steps, batch_size=batch_size, task=task, **options)
     if _taken(steps, strength) == 0:
         return np.broadcast_to(images, (count, *images.shape[1:])).copy()
@@ -203,7 +207,9 @@ def _as_strength(strength: float) -> float:
     return strength
 
 
-def _as_whole(resample: int) -> int:
+def _as_repeats(resample: int | None, usual: int) -> int:
+    if resample is None:
+        return usual
     if isinstance(resample, bool) or not isinstance(resample, int | np.integer) or resample < 1:
         raise ArgumentError(f"resample {resample!r}: each step is taken a whole number of times, at least once")
     return int(resample)
