@@ -18,6 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork
 from brickwork.cli.arguments import Drawing, ModelName, Surface, choose, parse_seeds
+from brickwork.cli.autoencoder import autoencoder
 from brickwork.cli.edit import edit
 from brickwork.cli.train import train
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
@@ -293,6 +294,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "list": print_list,
     "macs": print_macs,
     "train": train,
+    "autoencoder": autoencoder,
     "sample": draw,
     "edit": edit,
     "info": print_info,
@@ -319,8 +321,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UnknownNameError("verb", verb, VERBS)
-        if verb == "train":
-            return train(rest)
+        if verb in ("train", "autoencoder"):
+            return VERBS[verb](rest) or 0
         tyro.cli(VERBS[verb], prog=f"brickwork {verb}", args=rest)
     except BrickworkError as error:
         print(f"brickwork {verb}: {error}", file=sys.stderr)

@@ -1,0 +1,164 @@
+"""Training an autoencoder: one function that reads as the algorithm; ``autoencoder_run`` writes what is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from brickwork.codec.autoencoder import Autoencoder
+from brickwork.codec.base import Latent, to_unit
+from brickwork.codec.latents import Latents
+from brickwork.data.dataset import Dataset
+from brickwork.data.order import flips, indices
+from brickwork.errors import ConfigError
+from brickwork.model import choose_device
+from brickwork.sampling.gaussian import TRAINING, integers
+from brickwork.shapes import Image
+from brickwork.training.adversary import deceiving_loss, judging_loss
+from brickwork.training.autoencoder_recipe import AutoencoderRecipe, AutoencoderReport, fit_autoencoder
+from brickwork.training.autoencoder_run import AutoencoderRun
+from brickwork.training.autoencoder_state import AutoencoderState
+from brickwork.training.interrupt import Interrupt
+from brickwork.training.state import STREAMS
+
+__all__ = ["AutoencoderRecipe", "AutoencoderReport", "train_autoencoder"]
+
+
+def train_autoencoder(
+    recipe: AutoencoderRecipe,
+    data: Dataset,
+    out: str | Path,
+    heldout: Dataset | None = None,
+    *,
+    device: str = "auto",
+    resume: bool = True,
+    progress: bool = True,
+) -> Latents:
+    """Train an autoencoder and measure its latents; the result is also in ``out/autoencoder.safetensors``.
+
+    A run that was interrupted or killed goes on from its last save when it is called again with the same arguments, and
+    ends with the same weights, bit for bit, as one that never stopped (same device and number of threads, budget in
+    steps or images).
+
+    Args:
+        recipe: Everything that changes the result. The channels of the pictures are set from the data.
+        data: Training images; mean and standard deviation of each latent channel are measured on all of them.
+        out: The run folder.
+        heldout: Images never trained on, for the PSNR that is reported.
+        device: "auto", "cpu", "cuda" or "mps".
+        resume: Go on with a run that ``out`` holds; else such a folder is refused.
+        progress: Show a bar and messages on standard error.
+
+    Raises:
+        ConfigError: The recipe cannot be trained on this data, or differs from the run in ``out``.
+        OutputError: ``out`` cannot be written or is full; the last saved files are whole.
+        TrainingError: The loss is not finite again and again.
+    """
+    recipe = fit_autoencoder(recipe, data)
+    if heldout is not None and heldout.shape != data.shape:
+        raise ConfigError(
+            f"held-out images of {heldout.shape} beside training images of {data.shape}: prepare both alike "
+            "(data.size, data.channels)"
+        )
+    state = AutoencoderState(recipe, choose_device(device))
+    run = AutoencoderRun(recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
+    try:
+        with Interrupt() as interrupt:
+            if not run.resumed:
+                run.save()
+            while not run.finished and not interrupt.asked:
+                train_step(state, *draw_images(state, data))
+                run.after_step()
+            return run.finish()
+    finally:
+        run.close()
+
+
+def draw_images(state: AutoencoderState, data: Dataset) -> tuple[Image, torch.Generator]:
+    """The images of the next step, in [-1, 1], and a source of its noise; functions of seed and step.
+
+    A return to a saved state moves both, so that the same loss is not met again.
+    """
+    recipe, now, device = state.recipe, state.counters, state.device
+    first = now.images_seen + now.rollbacks * recipe.batch
+    rows = indices(recipe.seed, first, recipe.batch, len(data))
+    mirrored = flips(recipe.seed, first, recipe.batch) if data.flip else None
+    images = torch.from_numpy(data.batch(rows, mirrored)).to(device, non_blocking=True)
+    seed = integers(recipe.seed, now.step, 1, stream=TRAINING + STREAMS * now.rollbacks)[0]
+    generator = torch.Generator(device).manual_seed(int(seed >> np.uint64(1)))
+    return to_unit(images).contiguous(memory_format=torch.channels_last), generator
+
+
+def train_step(state: AutoencoderState, pixels: Image, generator: torch.Generator) -> None:
+    """One step of the autoencoder, and one of its adversary if it has come in."""
+    network, recipe, adversary = state.network, state.recipe, state.adversary
+    lowered = torch.autocast(pixels.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    with lowered:
+        mean, log_variance = network.moments(pixels)
+        if network.codebook is not None:
+            revive(state, mean.detach(), generator)
+        z, penalty = noisy_latents(network, mean, log_variance, generator, recipe)
+        made = network.decoder(z).float()
+    square = (made - pixels).square().mean()
+    loss = square + recipe.l1 * (made - pixels).abs().mean() + penalty
+    if adversary is not None and state.deceives:
+        with lowered:
+            loss = loss + recipe.adversarial * deceiving_loss(adversary(made))
+    loss.backward()
+    if adversary is not None and state.deceives:
+        adversary.zero_grad(set_to_none=True)  # the autoencoder's gradient came through it
+        with lowered:
+            judging_loss(adversary(pixels), adversary(made.detach())).backward()
+        state.update_adversary()
+    state.update(loss.detach(), square.detach())
+
+
+def noisy_latents(
+    network: Autoencoder,
+    mean: Latent,
+    log_variance: Latent | None,
+    generator: torch.Generator,
+    recipe: AutoencoderRecipe,
+) -> tuple[Latent, Tensor]:
+    """What training decodes, and the weighted penalty on it.
+
+    Kind kl: ``z = m + s n`` with standard normal noise n; the penalty is the divergence. Kind vq: z is the nearest
+    code, which hands its gradient to the latent as it is, and codes and latents are drawn to each other (van den Oord
+    et al. 2017, equation 3).
+    """
+    if log_variance is not None:
+        noise = torch.randn(mean.shape, generator=generator, device=mean.device)
+        return mean + (0.5 * log_variance).exp() * noise, recipe.kl * kl_divergence(mean, log_variance)
+    code = network.look_up(network.nearest(mean)).float()
+    drawn = functional.mse_loss(code, mean.detach()) + recipe.commitment * functional.mse_loss(mean, code.detach())
+    return mean + (code - mean).detach(), drawn
+
+
+def kl_divergence(mean: Latent, log_variance: Latent) -> Tensor:
+    """From N(m, v) to N(0, 1), in nats, the mean over all latent numbers: ``(m^2 + v - 1 - ln v) / 2``.
+
+    Kingma & Welling 2013 (arXiv 1312.6114), appendix B.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+
+
+@torch.no_grad()
+def revive(state: AutoencoderState, z: Latent, generator: torch.Generator) -> None:
+    """Give codes that no latent has chosen for long the place of a latent of this batch, at random.
+
+    All are such codes before the first step: the book begins as latents.
+    """
+    book = state.network.codebook
+    assert book is not None
+    dead = state.idle >= state.recipe.revive_after
+    places = z.float().permute(0, 2, 3, 1).reshape(-1, z.shape[1])
+    chosen = torch.randint(len(places), (len(book),), generator=generator, device=places.device)
+    for codes in (book, state.average.codebook):
+        assert codes is not None
+        codes.copy_(torch.where(dead[:, None], places[chosen], codes))
+    used = torch.bincount(state.network.nearest(z).flatten(), minlength=len(book)) > 0
+    state.idle.copy_(torch.where(used | dead, 0, state.idle + 1))

@@ -1,0 +1,194 @@
+"""All that the training of an autoencoder must remember to go on exactly; one atomic file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from brickwork.codec.autoencoder import Autoencoder
+from brickwork.errors import CheckpointError
+from brickwork.tensorfile import read_tensors, write_tensors
+from brickwork.training.adversary import Adversary
+from brickwork.training.autoencoder_recipe import AutoencoderRecipe
+from brickwork.training.ema import ema_rate, move_average
+from brickwork.training.state import MOMENTS, Counters
+
+STATE = "brickwork-autoencoder-state"
+FORMAT = 1
+
+
+@final
+class AutoencoderState:
+    """An autoencoder in training, its moving average, its adversary if it has one, optimizers and counters.
+
+    Args:
+        recipe: How it is trained; its seed alone decides the fresh weights.
+        device: Where.
+
+    Attributes:
+        average: The autoencoder that is kept: same network, averaged weights.
+        adversary: The discriminator; None where it has no weight.
+        idle: Of kind vq: steps in which no latent chose each code, int64 (codes,); else of no codes.
+        loss_sum: Loss summed over the steps since the last line of the log, on the device; so is square_sum, of the
+            mean squared errors. A sum that is not finite tells that some step was not.
+    """
+
+    def __init__(self, recipe: AutoencoderRecipe, device: torch.device) -> None:
+        self.recipe, self.counters = recipe, Counters()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            self.network = recipe.autoencoder.build().to(device)
+            adversary = Adversary(recipe.autoencoder.picture_channels, recipe.adversary_width)
+        self.average: Autoencoder = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.adversary = adversary.to(device) if recipe.adversarial else None
+        codes = 0 if self.network.codebook is None else len(self.network.codebook)
+        self.idle = torch.full((codes,), recipe.revive_after, device=device)  # the first batch makes all codes
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
+        )
+        self.judging = (
+            torch.optim.AdamW(self.adversary.parameters(), lr=recipe.adversary_lr, betas=(0.5, 0.9), weight_decay=0.0)
+            if self.adversary
+            else None
+        )
+        self.loss_sum = torch.zeros((), device=device)
+        self.square_sum = torch.zeros((), device=device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.loss_sum.device
+
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent."""
+        now = self.counters
+        return self.recipe.spent(step=now.step, images_seen=now.images_seen, seconds=now.seconds)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        return self.recipe.learning_rate(self.recipe.lr, self.counters.step, self.spent)
+
+    @property
+    def deceives(self) -> bool:
+        """Whether the adversary takes part in the next step."""
+        return self.adversary is not None and self.counters.step >= self.recipe.adversarial_start
+
+    def update(self, loss: Tensor, square: Tensor) -> None:
+        """One step from the autoencoder's gradients at hand: clip, AdamW, average, count.
+
+        Args:
+            loss: Of the batch, kept for the log.
+            square: Its mean squared error, likewise.
+        """
+        r, now = self.recipe, self.counters
+        descend(self.network, self.optimizer, self.lr, r.clip)
+        rate = ema_rate(images_seen=now.images_seen, batch=r.batch, half_life=r.ema_half_life, rampup=r.ema_rampup)
+        move_average(list(self.average.parameters()), list(self.network.parameters()), rate)
+        self.loss_sum += loss
+        self.square_sum += square
+        now.step += 1
+        now.images_seen += r.batch
+        now.since_log += 1
+
+    def update_adversary(self) -> None:
+        """One step from the adversary's gradients at hand."""
+        assert self.adversary is not None
+        assert self.judging is not None
+        rate = self.recipe.learning_rate(self.recipe.adversary_lr, self.counters.step, self.spent)
+        descend(self.adversary, self.judging, rate, self.recipe.clip)
+
+    def is_finite(self) -> bool:
+        """Whether every loss since the last line of the log was a number."""
+        return bool(torch.isfinite(self.loss_sum))
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write everything as one file, atomically.
+
+        Raises:
+            OutputError: The place cannot be written; the previous file is whole.
+        """
+        header = {"format": FORMAT, "counters": asdict(self.counters), **record}
+        write_tensors(path, self._tensors(), {STATE: json.dumps(header)})
+
+    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Go on from what :func:`read_autoencoder_state` read, exactly.
+
+        Raises:
+            CheckpointError: The tensors are not those of this recipe's autoencoder.
+        """
+        own = self._weights()
+        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        found = {name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("adamw.")}
+        if wanted != found:
+            odd = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
+            raise CheckpointError(f"the saved state does not fit the autoencoder ({odd[0]}): choose another out folder")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+        for name, optimizer in self._optimizers().items():
+            _restore_moments(optimizer, f"adamw.{name}", tensors)
+        self.counters = Counters(**header["counters"])
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"network": self.optimizer, **({"adversary": self.judging} if self.judging else {})}
+
+    def _weights(self) -> dict[str, Tensor]:
+        parts: dict[str, nn.Module | None] = {
+            "network": self.network,
+            "average": self.average,
+            "adversary": self.adversary,
+        }
+        weights = {f"{k}.{n}": t for k, part in parts.items() if part for n, t in part.state_dict().items()}
+        return weights | {"idle": self.idle, "loss_sum": self.loss_sum, "square_sum": self.square_sum}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        tensors = self._weights()
+        for name, optimizer in self._optimizers().items():
+            for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                if moments := optimizer.state.get(parameter):
+                    tensors[f"adamw.{name}.step.{i}"] = moments["step"]
+                    tensors |= {f"adamw.{name}.{m}.{i}": moments[m] for m in MOMENTS}
+        return tensors
+
+
+def descend(network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float) -> None:
+    """One step of an optimizer from the gradients at hand, which are cut to a norm first and forgotten afterwards."""
+    if clip:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+    optimizer.param_groups[0]["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    optimizer.state.clear()
+    for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
+        if f"{prefix}.step.{i}" in tensors:
+            moments = {m: tensors[f"{prefix}.{m}.{i}"].to(parameter.device) for m in MOMENTS}
+            optimizer.state[parameter] = {"step": tensors[f"{prefix}.step.{i}"].clone(), **moments}
+
+
+def read_autoencoder_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a saved state.
+
+    Raises:
+        CheckpointError: Missing, truncated, or no state of an autoencoder's training.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        header = json.loads(metadata[STATE])
+        version = int(header["format"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no autoencoder's training state: choose another out folder") from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} is a training state of format {version}, this brickwork resumes {FORMAT}")
+    return tensors, header
