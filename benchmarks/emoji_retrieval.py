@@ -54,7 +54,7 @@ def main() -> None:
         return
     model = brickwork.load(arguments.judge, arguments.device)
     model.precision = arguments.precision
-    chosen = {name: prompts(split, name) for name, split in data.items()}
+    chosen = {name: prompts(split) for name, split in data.items()}
     drawn = {name: draw(model, split, chosen[name], arguments) for name, split in data.items()}
     asked = {key: getattr(arguments, key) for key in ("guidance", "steps", "precision")}
     result["model"] = {"file": arguments.judge, "digest": model.digest, "facts": model.facts, "drawing": asked}
@@ -143,7 +143,7 @@ def line(score: dict[str, Any]) -> str:
 # ---- pictures ---------------------------------------------------------------------------------------------------
 
 
-def prompts(split: Emoji, name: str) -> np.ndarray:
+def prompts(split: Emoji) -> np.ndarray:
     """Rows of 381 captions: all of the held-out ones, fixed random ones of the others."""
     count = len(split.captions)
     if count == OTHERS + 1:
