@@ -1,0 +1,320 @@
+"""Autoencoders that others have published, through diffusers: from a local folder, from the Hub, or from our own files.
+
+Weights are read from safetensors files alone, and nothing that comes with them is run. What diffusers calls the scaling
+factor of a network is not used: the statistics of its latents are measured, channel by channel (``Latents.measure``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+
+from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
+from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError
+from brickwork.shapes import Image
+
+WIDTHS = {
+    "AutoencoderKL": ("block_out_channels", "block_out_channels"),
+    "VQModel": ("block_out_channels", "block_out_channels"),
+    "AutoencoderDC": ("encoder_block_out_channels", "decoder_block_out_channels"),
+    "AutoencoderTiny": ("encoder_block_out_channels", "decoder_block_out_channels"),
+}
+"""By design, the settings with the channels of each level of encoder and decoder; each level after the first halves."""
+WEIGHTS = "diffusion_pytorch_model"
+LARGEST, MOST_LAYERS = 1 << 16, 256
+"""Of any number, and of a number of layers or blocks, in settings that come from a file."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class PublishedConfig(FirstStageConfig):
+    """Known to users as ``Published.Config``."""
+
+    design: Literal["AutoencoderKL", "VQModel", "AutoencoderDC", "AutoencoderTiny"]
+    """The class of diffusers."""
+    settings: str
+    """Its arguments, as the JSON text of a config.json of diffusers; our files need nothing else beside weights."""
+
+    def __post_init__(self) -> None:
+        if self.design not in WIDTHS:
+            raise ConfigError(f"design {self.design!r}: must be one of {', '.join(WIDTHS)}")
+        settings = self.arguments
+        for name in ("in_channels", "latent_channels", *WIDTHS[self.design]):
+            if name not in settings:
+                raise ConfigError(f"settings without {name}: give the whole config.json as diffusers writes it")
+        _check_sizes(settings)
+        if settings.get("out_channels", settings["in_channels"]) != settings["in_channels"]:
+            raise ConfigError(
+                f"an autoencoder of {settings['in_channels']} channels in and {settings['out_channels']} out: it must "
+                "give back what it takes"
+            )
+        up = settings.get("upsampling_scaling_factor", 2) ** (len(settings[WIDTHS[self.design][1]]) - 1)
+        if up != self.factor:
+            raise ConfigError(f"a factor of {self.factor} down and {up} up: it must give back as many pixels")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """``settings``, read; without what diffusers notes about the file.
+
+        Raises:
+            ConfigError: They are no JSON object.
+        """
+        try:
+            settings = json.loads(self.settings)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"settings that are no JSON ({error}): give the text of a config.json") from error
+        if not isinstance(settings, dict):
+            raise ConfigError(f"settings {self.settings[:40]!r}: give the text of a config.json, a JSON object")
+        return {name: value for name, value in settings.items() if not name.startswith("_")}
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent place: 2 for each level after the first."""
+        return 2 ** (len(self.arguments[WIDTHS[self.design][0]]) - 1)
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        settings = self.arguments
+        return (self.design == "VQModel" and settings.get("vq_embed_dim")) or settings["latent_channels"]
+
+    @property
+    def picture_channels(self) -> int:
+        """Of the pictures."""
+        return self.arguments["in_channels"]
+
+    def build(self) -> Published:
+        """An autoencoder with fresh weights.
+
+        Raises:
+            ConfigError: diffusers cannot build it.
+            MissingExtraError: diffusers is not installed.
+        """
+        with _quiet() as diffusers:
+            kind = getattr(diffusers, self.design)
+            known = inspect.signature(kind.__init__).parameters
+            try:
+                net = kind(**{name: value for name, value in self.arguments.items() if name in known})
+            except Exception as error:  # whatever wrong settings make the library raise
+                raise ConfigError(f"settings that make no {self.design} ({_first_line(error)})") from error
+        return Published(self, net)
+
+
+@final
+class Published(FirstStage):
+    """A network of diffusers behind our door.
+
+    Source: AutoencoderKL and VQModel, Rombach et al. 2022 (2112.10752); AutoencoderDC, Chen et al. 2024 (2410.10733);
+    AutoencoderTiny, https://github.com/madebyollin/taesd, MIT.
+
+    Args:
+        config: What it is.
+        net: An instance of the design's class.
+    """
+
+    Config = PublishedConfig
+
+    def __init__(self, config: PublishedConfig, net: Any) -> None:
+        super().__init__()
+        self._config = config
+        self.net = net
+        self._halo = _reach(config.arguments) if config.design == "AutoencoderTiny" else None
+
+    @classmethod
+    def open(cls, source: str | Path, subfolder: str | None = None) -> Published:
+        """A published autoencoder, float32, on the CPU.
+
+        Args:
+            source: A folder as diffusers saves it (config.json and safetensors), or owner/name on the Hub.
+            subfolder: Where it lies in there, as "vae" of a pipeline.
+
+        Raises:
+            CheckpointError: It is not there, of no known design, a pickle, or its weights are not whole.
+            ConfigError: It does not give back what it takes.
+            MissingExtraError: diffusers is not installed.
+        """
+        folder = Path(source).expanduser()
+        folder = (folder if folder.is_dir() else _from_hub(str(source), subfolder)) / (subfolder or "")
+        design = _design_in(folder)
+        variant = _variant_of(folder)
+        with _quiet() as diffusers:
+            try:
+                net, told = getattr(diffusers, design).from_pretrained(
+                    folder,
+                    variant=variant,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    torch_dtype=torch.float32,
+                    low_cpu_mem_usage=False,
+                    output_loading_info=True,
+                )
+            except Exception as error:  # whatever a broken file makes the library raise
+                raise CheckpointError(
+                    f"{folder} cannot be read ({_first_line(error)}): copy or fetch it again"
+                ) from error
+        if odd := [*told["missing_keys"], *told["unexpected_keys"], *map(str, told.get("mismatched_keys", ()))]:
+            raise CheckpointError(
+                f"{folder}: {odd[0]} and {len(odd) - 1} other weights do not fit its config.json: fetch it again"
+            )
+        settings = {name: value for name, value in net.config.items() if not name.startswith("_")}
+        try:
+            config = PublishedConfig(design=design, settings=json.dumps(settings, sort_keys=True))  # pyright: ignore[reportArgumentType]
+        except BrickworkError as error:
+            raise CheckpointError(f"{folder}: {error}") from error
+        return cls(config, net)
+
+    @property
+    def config(self) -> PublishedConfig:
+        """What it was built from."""
+        return self._config
+
+    @property
+    def halo(self) -> int | None:
+        """Of AutoencoderTiny, which is convolutions alone, what these reach; None with attention or group norms."""
+        return self._halo
+
+    def posterior(self, pixels: Image) -> tuple[Latent, Latent | None]:
+        """Of AutoencoderKL mean and standard deviation; of VQModel the latent before it is quantised."""
+        out = self.net.encode(pixels)
+        if self._config.design == "AutoencoderKL":
+            return out.latent_dist.mean, out.latent_dist.std
+        return out.latent if self._config.design == "AutoencoderDC" else out.latents, None
+
+    def decode(self, z: Latent) -> Image:
+        """Latents → pictures in [-1, 1]; VQModel quantises, AutoencoderTiny bends latents beyond ±3."""
+        return self.net.decode(z).sample
+
+
+def _check_sizes(settings: dict[str, Any]) -> None:
+    """Refuse numbers that would take for ever to build, and levels or channels that are none.
+
+    Raises:
+        ConfigError: With the first one.
+    """
+    for name, value in settings.items():
+        counted = "layers" in name or name.endswith("_blocks")
+        parts = value if isinstance(value, list) else [value]
+        if len(parts) > MOST_LAYERS:
+            raise ConfigError(f"settings with {len(parts)} values of {name}: at most {MOST_LAYERS}")
+        for part in parts:
+            if isinstance(part, int) and part > (MOST_LAYERS if counted else LARGEST):
+                raise ConfigError(f"settings with {name} {part}: at most {MOST_LAYERS if counted else LARGEST}")
+    for name in ("in_channels", "latent_channels", "upsampling_scaling_factor"):
+        if name in settings and not (type(settings[name]) is int and settings[name] >= 1):
+            raise ConfigError(f"settings with {name} {settings[name]!r}: it must be a whole number, at least 1")
+    for name in ("block_out_channels", "encoder_block_out_channels", "decoder_block_out_channels"):
+        if name in settings and not (isinstance(settings[name], list) and 1 <= len(settings[name]) <= 16):
+            raise ConfigError(f"settings with {name} {settings[name]!r}: it must be a list of channels, one per level")
+
+
+def _reach(settings: dict[str, Any]) -> int | None:
+    """Latent places on each side of a place that its pixels depend on, of AutoencoderTiny's decoder.
+
+    Followed back from the pixels of one place: a 3x3 convolution reaches one further, a nearest upsampling by s takes
+    place floor(p / s). None where the upsampling is of another kind.
+    """
+    s, blocks = settings.get("upsampling_scaling_factor", 2), settings.get("num_decoder_blocks")
+    if settings.get("upsample_fn", "nearest") != "nearest" or not isinstance(blocks, list):
+        return None
+    first = 0
+    last = s ** (len(blocks) - 1) - 1
+    for level, count in reversed(list(enumerate(blocks))):
+        first, last = first - 1, last + 1  # the convolution that ends a level
+        if level < len(blocks) - 1:
+            first, last = first // s, last // s
+        first, last = first - 3 * count, last + 3 * count  # three in a block
+    return max(1 - first, last + 1)  # and the one that begins
+
+
+def _design_in(folder: Path) -> str:
+    """The class of diffusers that a folder's config.json names.
+
+    Raises:
+        CheckpointError: There is none, or it is no autoencoder that we open.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        inside = next((name for name in ("vae", "vqvae", "vqmodel") if (folder / name / "config.json").is_file()), None)
+        way_out = (
+            f"it is in {inside}: give subfolder {inside}" if inside else "give what diffusers' save_pretrained wrote"
+        )
+        raise CheckpointError(f"{folder} holds no config.json; {way_out}")
+    try:
+        design = json.loads(path.read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} cannot be read ({_first_line(error)}): copy or fetch it again") from error
+    if design not in WIDTHS:
+        raise CheckpointError(f"{path} is of {str(design)[:60]}: brickwork opens {', '.join(WIDTHS)}")
+    return design
+
+
+def _variant_of(folder: Path) -> str | None:
+    """None for the weights themselves; where a folder has one other variant alone, as "fp16", that.
+
+    Raises:
+        CheckpointError: There are pickles alone, nothing, or several variants.
+    """
+    files = sorted(path.name for path in folder.glob(f"{WEIGHTS}*.safetensors"))
+    if f"{WEIGHTS}.safetensors" in files or (folder / f"{WEIGHTS}.safetensors.index.json").is_file():
+        return None
+    variants = {name.split(".")[1].split("-")[0] for name in files}
+    if len(variants) == 1:
+        return variants.pop()
+    if not variants and (pickles := sorted([*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")])):
+        raise CheckpointError(
+            f"{folder} holds {pickles[0].name}, which is a pickle, and brickwork unpickles nothing: save it as "
+            f"{WEIGHTS}.safetensors (diffusers' save_pretrained does), or take a source that has one"
+        )
+    raise CheckpointError(f"{folder} lacks {WEIGHTS}.safetensors{' of one kind' if variants else ''}: copy it there")
+
+
+def _from_hub(source: str, subfolder: str | None) -> Path:
+    """The folder in the Hub's own cache, filled if it is not there.
+
+    Raises:
+        CheckpointError: There is no such folder or repository.
+    """
+    owner, _, name = source.partition("/")
+    if not (owner and name) or "/" in name or owner.startswith((".", "~")):
+        raise CheckpointError(f"no folder {source}: give one that is there, or owner/name on the Hub")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtraError("peers", "huggingface_hub", "an autoencoder of the Hub") from error
+    prefix = f"{subfolder}/" if subfolder else ""
+    wanted = [f"{prefix}config.json", f"{prefix}{WEIGHTS}*.safetensors", f"{prefix}{WEIGHTS}*.safetensors.index.json"]
+    try:
+        return Path(snapshot_download(source, allow_patterns=wanted))
+    except Exception as error:  # the client raises its own errors, the network's and its library's
+        raise CheckpointError(f"no folder {source}, and the Hub: {_first_line(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[Any]:
+    """diffusers, with its bars and remarks off meanwhile.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import diffusers
+        from diffusers.utils import logging
+    except ImportError as error:
+        raise MissingExtraError("peers", "diffusers", "a published autoencoder") from error
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield diffusers
+    finally:
+        logging.set_verbosity(before)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
