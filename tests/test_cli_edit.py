@@ -13,8 +13,10 @@ from PIL import Image
 from brickwork.backbone.stoic import Stoic
 from brickwork.checkpoint import load, save
 from brickwork.cli import main
+from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Pixels
 from brickwork.codec.given import Coarse, Given, Grey, Nothing
+from brickwork.codec.latents import Latents
 from brickwork.model import Model
 from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import read_facts
@@ -147,6 +149,26 @@ def test_a_model_that_is_given_pictures(
         Image.new("RGB", (2, 2), (200, 10, 10)).save(tmp_path / "tiny.png")
         assert main(["edit", str(path), str(tmp_path / "tiny.png"), "--steps", "1", "--out", str(tmp_path / "c")]) == 0
         assert (pixels(tmp_path / "c" / "coarse.png") == (200, 10, 10)).all()
+
+
+def test_latents_keep_the_rest(photo: Path, tmp_path: Path) -> None:
+    """The real codec of latents, of 16x16 pixels in 4x4 places; the mask's border runs through places."""
+    torch.manual_seed(0)
+    some = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.uint8)
+    codec = Latents.measure(Autoencoder.Config(channels=4, factor=4, width=8).build(), [some])
+    config = Stoic.Config(size=4, channels=4, width=32, depth=1, stride=1, depthwise=True)
+    save(Model(config.build(), Vp(), V(), codec), tmp_path / "latents.safetensors")
+    Image.fromarray(np.repeat([[0] * 11 + [255] * 13], 16, axis=0).astype(np.uint8)).save(tmp_path / "mask.png")
+    words = ["edit", str(tmp_path / "latents.safetensors"), str(photo), "--steps", "2", "--seeds", "0-1"]
+    assert main([*words, "--mask", str(tmp_path / "mask.png"), "--out", str(tmp_path / "a")]) == 0
+    before, anew = pixels(tmp_path / "a" / "picture.png"), pixels(tmp_path / "a" / "mask.png")[..., 0] > 0
+    assert anew.tolist() == [[False] * 7 + [True] * 9] * 16
+    for seed in (0, 1):
+        after = pixels(tmp_path / "a" / f"seed{seed}.png")
+        assert np.array_equal(after[~anew], before[~anew])
+        assert (after[anew] != before[anew]).mean() > 0.5
+    assert main([*words, "--strength", "0", "--out", str(tmp_path / "b")]) == 0
+    assert np.array_equal(pixels(tmp_path / "b" / "seed1.png"), before)
 
 
 def test_what_cannot_be_done_is_one_line(model: Path, photo: Path, tmp_path: Path, line: Callable[..., str]) -> None:
