@@ -1,4 +1,4 @@
-"""The verb `autoencoder`: train one, or say what one is."""
+"""The verb `autoencoder`: train one, take a published one, or say what one is."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional, arg
 
+from brickwork.cli.autoencoder_import import import_autoencoder
 from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def autoencoder(words: Sequence[str]) -> int:
-    """Train an autoencoder whose latents a model learns, or show what one is.
+    """Train an autoencoder whose latents a model learns, take a published one, or show what one is.
 
     brickwork autoencoder train --data DATA --out RUN --minutes 15     or with a recipe: autoencoder train RECIPE.toml
+    brickwork autoencoder import FOLDER --data DATA --out FILE      a folder or a Hub name, as diffusers writes it
     brickwork autoencoder info RUN
     """
     if not words or words[0] in ("-h", "--help"):
@@ -121,7 +123,7 @@ def info(words: Sequence[str]) -> int:
     return 0
 
 
-SUB_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "info": info}
+SUB_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "info": info, "import": import_autoencoder}
 
 
 def _first_recipe(name: str | None) -> AutoencoderRecipe:

@@ -1,0 +1,124 @@
+"""``brickwork autoencoder import``: a published autoencoder as a file of ours, with the statistics of its latents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from brickwork.errors import ArgumentError, MissingSplitError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from brickwork.codec.latents import Latents
+    from brickwork.data.dataset import DataConfig, Dataset
+
+AT_ONCE = 16
+"""Pictures that are encoded together."""
+
+
+def import_autoencoder(words: Sequence[str]) -> int:
+    """Take an autoencoder of diffusers, and measure its latents on images."""
+    tyro.cli(_run, prog="brickwork autoencoder import", args=list(words))
+    return 0
+
+
+def _run(
+    source: Positional[str],
+    *,
+    data: Annotated[str, arg(metavar="DATA")],
+    out: Path,
+    subfolder: str | None = None,
+    size: int | None = None,
+    images: int = 1000,
+    posterior: str = "mode",
+    device: str = "auto",
+) -> None:
+    """A published autoencoder, from a folder that diffusers wrote or from the Hub, as one file for ``train --codec``.
+
+    Args:
+        source: Folder with config.json and safetensors, or owner/name on the Hub; nothing in it is executed.
+        data: Images whose latents are measured: those that a model will be trained on.
+        out: The file to write, .safetensors, or a folder for it.
+        subfolder: Where the autoencoder lies in SOURCE, as vae in a pipeline.
+        size: Side in pixels that images are resized to.
+        images: How many of them are measured, at most.
+        posterior: What encoding gives: mode, or sample of an AutoencoderKL.
+        device: auto, cpu, cuda or mps.
+    """
+    from brickwork.codec.file import AUTOENCODER_FILE, save_codec
+    from brickwork.codec.latents import Latents
+    from brickwork.codec.published import Published
+    from brickwork.data.dataset import DataConfig, load_dataset
+    from brickwork.model import choose_device
+
+    if posterior not in ("mode", "sample"):
+        raise ArgumentError(f"posterior {posterior!r}: it must be mode or sample")
+    if images < 1:
+        raise ArgumentError(f"{images} images: measuring latents needs at least 1")
+    network = Published.open(source, subfolder)
+    config = DataConfig(size=size, channels=network.config.picture_channels)
+    pictures = load_dataset(data, config, progress=True)
+    _check_sides(pictures, network.config.factor)
+    codec = Latents.measure(network.to(choose_device(device)), _batches(pictures, images), posterior)  # pyright: ignore[reportArgumentType]
+    facts = {
+        "finished": True,
+        "imported": str(source) + (f", {subfolder}" if subfolder else ""),
+        "data": pictures.name,
+        "data_images": min(images, len(pictures)),
+        "data_sha256": pictures.digest,
+    }
+    psnr = _psnr(codec, data, config, pictures)
+    facts |= {} if psnr is None else {"held_out_psnr": round(psnr, 3)}
+    path = out if out.suffix == ".safetensors" else out / AUTOENCODER_FILE
+    save_codec(codec, path, facts)
+    count = sum(weight.numel() for weight in network.parameters())
+    print(
+        f"{network.config.design}: {count / 1e6:.4g} M parameters, {codec.channels} channels, {codec.factor} pixels a "
+        f"place{'' if psnr is None else f', {psnr:.2f} dB PSNR on held-out images'}; in {path}"
+    )
+    if network.halo is None:
+        print("its pixels depend on all latents: pictures larger than a tile come out a little different from whole")
+    print(f"next: brickwork train --codec {path} --data {data}")
+
+
+def _check_sides(pictures: Dataset, factor: int) -> None:
+    """Refuse pictures that the network cannot take, before anything is computed."""
+    height, width, _ = pictures.shape
+    if height % factor or width % factor:
+        raise ArgumentError(
+            f"images of {height}x{width} pixels: the autoencoder's factor {factor} must divide both; give --size"
+        )
+
+
+def _batches(pictures: Dataset, count: int) -> Iterator[np.ndarray]:
+    """A fixed choice of so many pictures, some at a time."""
+    from brickwork.training.heldout import chosen
+
+    rows = chosen(len(pictures), count)
+    for start in range(0, len(rows), AT_ONCE):
+        yield pictures.batch(rows[start : start + AT_ONCE])
+
+
+def _psnr(codec: Latents, data: str, config: DataConfig, pictures: Dataset) -> float | None:
+    """Mean PSNR of up to 256 held-out pictures, in dB; None where there are none."""
+    import numpy as np
+    import torch
+
+    from brickwork.data.dataset import load_heldout
+    from brickwork.training.autoencoder_run import image_psnr
+
+    try:
+        heldout = load_heldout(data, replace(config, size=pictures.shape[0]))
+    except MissingSplitError:
+        return None
+    values: list[np.ndarray] = []
+    for some in _batches(heldout, 256):
+        made = codec.decode(codec.encode(torch.from_numpy(some).to(codec.mean.device)))
+        values.append(image_psnr(some, made.cpu().numpy()))
+    return float(np.concatenate(values).mean())
