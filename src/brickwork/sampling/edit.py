@@ -81,8 +81,8 @@ def edit(
         ArgumentError: For pictures, a mask, a strength or an option that do not fit the model or each other, or a model
             that cannot encode.
     """
-    count = len(as_seeds(seeds))
-    images, anew = _as_pictures(pictures, count), _as_mask(mask, count, pictures)
+    count, pictures = len(as_seeds(seeds)), np.asarray(pictures)
+    images, anew = _as_pictures(pictures, count), _as_mask(None if mask is None else np.asarray(mask), count, pictures)
     repeats = _as_repeats(resample, 1 if anew is None else RESAMPLE)
     task = _Task(model=model, pictures=images, anew=anew, strength=_as_strength(strength), repeats=repeats)
     x0 = sample_x0(model, seeds=seeds, steps=steps, batch_size=batch_size, task=task, **options)
