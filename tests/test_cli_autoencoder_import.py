@@ -1,5 +1,6 @@
 """The verb autoencoder import, from diffusers' folder to a file that trains."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,23 @@ def test_misuse(source: Path, data: Path, tmp_path: Path, capsys: pytest.Capture
     assert "factor 2 must divide both" in capsys.readouterr().err
     assert main([*words, "--subfolder", "vae", "--posterior", "mean"]) == 1
     assert "must be mode or sample" in capsys.readouterr().err
+
+
+def test_published_scale(source: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    words = ["autoencoder", "import", str(source), "--subfolder", "vae", "--out", str(out)]
+    assert main(words) == 1
+    assert "no data to measure latents of" in capsys.readouterr().err
+    config = source / "vae" / "config.json"
+    settings = json.loads(config.read_text())
+    config.write_text(json.dumps({**settings, "scaling_factor": None}))
+    assert main([*words, "--scale", "published"]) == 1
+    assert "there is no published scale" in capsys.readouterr().err
+    config.write_text(json.dumps({**settings, "scaling_factor": 0.18215, "shift_factor": 0.5}))
+    assert main([*words, "--scale", "published", "--data", str(data)]) == 0
+    assert "brickwork import WEIGHTS --codec" in capsys.readouterr().out
+    codec = load_codec(out)
+    with np.load(data) as arrays:
+        images = torch.from_numpy(arrays["images"][:2])
+    raw, _ = codec.autoencoder.posterior(images.permute(0, 3, 1, 2) / 127.5 - 1)
+    torch.testing.assert_close(codec.encode(images), (raw - 0.5) * 0.18215)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from tyro.conf import Positional, arg
@@ -31,8 +31,9 @@ def import_autoencoder(words: Sequence[str]) -> int:
 def _run(
     source: Positional[str],
     *,
-    data: Annotated[str, arg(metavar="DATA")],
     out: Path,
+    data: Annotated[str | None, arg(metavar="DATA")] = None,
+    scale: str = "measured",
     subfolder: str | None = None,
     size: int | None = None,
     images: int = 1000,
@@ -43,8 +44,9 @@ def _run(
 
     Args:
         source: Folder with config.json and safetensors, or owner/name on the Hub; nothing in it is executed.
-        data: Images whose latents are measured: those that a model will be trained on.
         out: The file to write, .safetensors, or a folder for it.
+        data: Images whose latents are measured: those that a model will be trained on.
+        scale: Of the latents: measured on the images, or published, as the authors' own denoisers want it.
         subfolder: Where the autoencoder lies in SOURCE, as vae in a pipeline.
         size: Side in pixels that images are resized to.
         images: How many of them are measured, at most.
@@ -53,27 +55,31 @@ def _run(
     """
     from brickwork.codec.file import AUTOENCODER_FILE, save_codec
     from brickwork.codec.latents import Latents
-    from brickwork.codec.published import Published
+    from brickwork.codec.published import Published, scaled_as_published
     from brickwork.data.dataset import DataConfig, load_dataset
     from brickwork.model import choose_device
 
     if posterior not in ("mode", "sample"):
         raise ArgumentError(f"posterior {posterior!r}: it must be mode or sample")
+    if scale not in ("measured", "published"):
+        raise ArgumentError(f"scale {scale!r}: it must be measured or published")
+    if data is None and scale == "measured":
+        raise ArgumentError("no data to measure latents of: give --data, or --scale published")
     if images < 1:
         raise ArgumentError(f"{images} images: measuring latents needs at least 1")
     network = Published.open(source, subfolder)
-    config = DataConfig(size=size, channels=network.config.picture_channels)
-    pictures = load_dataset(data, config, progress=True)
-    _check_sides(pictures, network.config.factor)
-    codec = Latents.measure(network.to(choose_device(device)), _batches(pictures, images), posterior)  # pyright: ignore[reportArgumentType]
-    facts = {
-        "finished": True,
-        "imported": str(source) + (f", {subfolder}" if subfolder else ""),
-        "data": pictures.name,
-        "data_images": min(images, len(pictures)),
-        "data_sha256": pictures.digest,
-    }
-    psnr = _psnr(codec, data, config, pictures)
+    facts: dict[str, Any] = {"finished": True, "imported": str(source) + (f", {subfolder}" if subfolder else "")}
+    facts["scale"] = scale
+    psnr, codec = None, scaled_as_published(network, posterior) if scale == "published" else None  # pyright: ignore[reportArgumentType]
+    if data is not None:
+        config = DataConfig(size=size, channels=network.config.picture_channels)
+        pictures = load_dataset(data, config, progress=True)
+        _check_sides(pictures, network.config.factor)
+        facts |= {"data": pictures.name, "data_images": min(images, len(pictures)), "data_sha256": pictures.digest}
+        network = network.to(choose_device(device))
+        codec = codec or Latents.measure(network, _batches(pictures, images), posterior)  # pyright: ignore[reportArgumentType]
+        psnr = _psnr(codec.to(choose_device(device)), data, config, pictures)
+    assert codec is not None
     facts |= {} if psnr is None else {"held_out_psnr": round(psnr, 3)}
     path = out if out.suffix == ".safetensors" else out / AUTOENCODER_FILE
     save_codec(codec, path, facts)
@@ -84,7 +90,8 @@ def _run(
     )
     if network.halo is None:
         print("its pixels depend on all latents: pictures larger than a tile come out a little different from whole")
-    print(f"next: brickwork train --codec {path} --data {data}")
+    following = f"train --codec {path} --data {data}" if scale == "measured" else f"import WEIGHTS --codec {path}"
+    print(f"next: brickwork {following}")
 
 
 def _check_sides(pictures: Dataset, factor: int) -> None:

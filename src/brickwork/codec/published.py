@@ -1,7 +1,8 @@
 """Autoencoders that others have published, through diffusers: from a local folder, from the Hub, or from our own files.
 
-Weights are read from safetensors files alone, and nothing that comes with them is run. What diffusers calls the scaling
-factor of a network is not used: the statistics of its latents are measured, channel by channel (``Latents.measure``).
+Weights are read from safetensors files alone, and nothing that comes with them is run. For a model of one's own the
+statistics of its latents are measured, channel by channel (``Latents.measure``); a published denoiser wants them scaled
+as its authors did, by the one factor that diffusers notes (``scaled_as_published``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Literal, final
 import torch
 
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
+from brickwork.codec.latents import Latents, weights_digest
 from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError
 from brickwork.shapes import Image
 
@@ -190,6 +192,29 @@ class Published(FirstStage):
     def decode(self, z: Latent) -> Image:
         """Latents → pictures in [-1, 1]; VQModel quantises, AutoencoderTiny bends latents beyond ±3."""
         return self.net.decode(z).sample
+
+
+def scaled_as_published(autoencoder: Published, posterior: Literal["mode", "sample"] = "mode") -> Latents:
+    """The codec whose latents are (z - shift) * scale with the factors of its config.json, as published denoisers want.
+
+    Raises:
+        ConfigError: The config states no scaling_factor.
+    """
+    settings = autoencoder.config.arguments
+    scale, shift = settings.get("scaling_factor"), settings.get("shift_factor") or 0.0
+    if not isinstance(scale, int | float) or isinstance(scale, bool) or not scale > 0:
+        raise ConfigError(
+            f"scaling_factor {scale!r} in the autoencoder's config.json: there is no published scale; measure it on "
+            "images instead (--scale measured)"
+        )
+    config = Latents.Config(
+        autoencoder=autoencoder.config,
+        mean=(float(shift),) * autoencoder.config.channels,
+        std=(1 / scale,) * autoencoder.config.channels,
+        weights=weights_digest(autoencoder),
+        posterior=posterior,
+    )
+    return Latents(config, autoencoder)
 
 
 def _check_sizes(settings: dict[str, Any]) -> None:
