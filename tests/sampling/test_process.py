@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,15 @@ def test_discrete_vp_is_the_product_of_its_steps() -> None:
     np.testing.assert_allclose(DiscreteVp().at(index).alpha ** 2, alpha_bar, rtol=1e-12)
 
 
+def test_discrete_vp_with_even_betas_counted_from_0() -> None:
+    """The schedule of DDPM, as DiT's networks were trained and are told of it."""
+    process = DiscreteVp(beta_start=1e-4, beta_end=0.02, even="beta", first_number=0.0)
+    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    index = np.arange(1, 1001.0)
+    np.testing.assert_allclose(process.at(index).alpha ** 2, alpha_bar, rtol=1e-12)
+    np.testing.assert_allclose(process.number(index), index - 1)
+
+
 def test_coefficients_meet_images() -> None:
     c = LinearFlow().at(torch.tensor([0.1, 0.2, 0.3])).expand()
     assert c.alpha.shape == (3, 1, 1, 1)
@@ -172,8 +182,10 @@ def test_impossible_ends(kind: type[NoiseProcess], ends: tuple[float, float]) ->
         (DiscreteVp, {"beta_start": 0.0}, "beta_start"),
         (DiscreteVp, {"t_max": 1.4}, "counts steps"),
         (DiscreteVp, {"t_max": 1e12}, "counts steps"),
+        (DiscreteVp, {"even": "time"}, "sqrt-beta or beta"),
+        (DiscreteVp, {"first_number": -1.0}, "first_number"),
     ],
 )
-def test_impossible_schedules(kind: type[NoiseProcess], values: dict[str, float], word: str) -> None:
+def test_impossible_schedules(kind: type[NoiseProcess], values: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         kind(**values)

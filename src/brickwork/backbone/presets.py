@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from brickwork.backbone.base import BackboneConfig
+from brickwork.backbone.dit import Dit
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
 from brickwork.backbone.tldm import Tldm
+from brickwork.backbone.uvit import Uvit
 from brickwork.errors import UnknownNameError
 
 # The carrier of layout of our own presets: the position-free form that learned best at equal MACs (docs/log.md).
@@ -21,12 +23,21 @@ SMALL = (
     Lego.Brick(window=0, patch=4, width=256, heads=4, depth=4, depthwise=True),
 )
 
+# ImageNet in latents of a factor of 8, at 256 pixels and at 512; DiT's published head has a half for the variance.
+IMAGENET_256: dict[str, Any] = {"size": 32, "channels": 4, "num_classes": 1000}
+IMAGENET_512: dict[str, Any] = {"size": 64, "channels": 4, "num_classes": 1000}
+IMAGENET_64: dict[str, Any] = {"size": 64, "channels": 3, "num_classes": 1000}
+COCO: dict[str, Any] = {"size": 32, "channels": 4, "text_length": 77, "text_width": 768}
+DIT: dict[str, Any] = {**IMAGENET_256, "variance": True}
+
 # Literal: arXiv 2411.06119 read word by word (one 3x3 stem, no carrier of layout), at its widths and depths and at the
 # scale it leaves open; 32x32 colour, unconditional, as the counts are published for U-ViT of the same width and depth.
 # LEGO: arXiv 2310.06389 with the bricks of its released code; "-old" is behind the released 64-pixel files; C = 4 are
 # latents. The S sizes for 32 pixels in colour are missing there, and are ours.
 # Transformer-LDM: arXiv 2212.14678 does not say its sizes. S to XL are those of DiT, on 256 patches of latents; "match"
 # has the parameters of the latent U-Net that the paper compares with (395 M); mini is for small latents.
+# U-ViT: arXiv 2209.12152, table 2 and released configs; "-512" is for 512 pixels, "-coco" has text of CLIP, and so has
+# "-deep". DiT: arXiv 2212.09748, table 1.
 # Ours: the ones to recommend.
 PRESETS: dict[str, BackboneConfig] = {
     "stoic-12x512-s1":   Stoic.Config(depth=12,  width=512,  stride=1, size=32, channels=3),
@@ -74,6 +85,30 @@ PRESETS: dict[str, BackboneConfig] = {
     "tldm-match-b":      Tldm.Config(depth=24, width=1152, heads=16, size=32, channels=4, num_classes=1000),
     "tldm-XL":           Tldm.Config(depth=28, width=1152, heads=16, size=32, channels=4, num_classes=1000),
 
+    "uvit-s-2":          Uvit.Config(depth=13, width=512,  heads=8,  patch=2, size=32, channels=3),
+    "uvit-s-4":          Uvit.Config(depth=13, width=512,  heads=8,  patch=4, size=64, channels=3),
+    "uvit-s-2-coco":     Uvit.Config(depth=13, width=512,  heads=8,  patch=2, **COCO),
+    "uvit-s-2-deep":     Uvit.Config(depth=17, width=512,  heads=8,  patch=2, **COCO),
+    "uvit-m-4":          Uvit.Config(depth=17, width=768,  heads=12, patch=4, **IMAGENET_64),
+    "uvit-l-4":          Uvit.Config(depth=21, width=1024, heads=16, patch=4, **IMAGENET_64),
+    "uvit-l-2":          Uvit.Config(depth=21, width=1024, heads=16, patch=2, **IMAGENET_256),
+    "uvit-h-2":          Uvit.Config(depth=29, width=1152, heads=16, patch=2, final_conv=False, **IMAGENET_256),
+    "uvit-l-4-512":      Uvit.Config(depth=21, width=1024, heads=16, patch=4, **IMAGENET_512),
+    "uvit-h-4-512":      Uvit.Config(depth=29, width=1152, heads=16, patch=4, final_conv=False, **IMAGENET_512),
+
+    "dit-s-2":           Dit.Config(depth=12, width=384,  heads=6,  patch=2, **DIT),
+    "dit-s-4":           Dit.Config(depth=12, width=384,  heads=6,  patch=4, **DIT),
+    "dit-s-8":           Dit.Config(depth=12, width=384,  heads=6,  patch=8, **DIT),
+    "dit-b-2":           Dit.Config(depth=12, width=768,  heads=12, patch=2, **DIT),
+    "dit-b-4":           Dit.Config(depth=12, width=768,  heads=12, patch=4, **DIT),
+    "dit-b-8":           Dit.Config(depth=12, width=768,  heads=12, patch=8, **DIT),
+    "dit-l-2":           Dit.Config(depth=24, width=1024, heads=16, patch=2, **DIT),
+    "dit-l-4":           Dit.Config(depth=24, width=1024, heads=16, patch=4, **DIT),
+    "dit-l-8":           Dit.Config(depth=24, width=1024, heads=16, patch=8, **DIT),
+    "dit-xl-2":          Dit.Config(depth=28, width=1152, heads=16, patch=2, **DIT),
+    "dit-xl-4":          Dit.Config(depth=28, width=1152, heads=16, patch=4, **DIT),
+    "dit-xl-8":          Dit.Config(depth=28, width=1152, heads=16, patch=8, **DIT),
+
     "lego-s-pg-32":      Lego.Config.pg(384, (2, 4, 6), size=32, channels=3),
     "lego-s-pr-32":      Lego.Config.pr(384, (6, 4, 2), size=32, channels=3),
     "lego-small-pg":     Lego.Config(bricks=SMALL, vector_width=192, size=32, channels=3),
@@ -88,7 +123,13 @@ PRESETS: dict[str, BackboneConfig] = {
     "tldm-small":        Tldm.Config(depth=8,  width=256,  size=16, channels=8, num_classes=10),
 }  # fmt: skip
 
-BACKBONES: dict[str, type[BackboneConfig]] = {"lego": Lego.Config, "stoic": Stoic.Config, "tldm": Tldm.Config}
+BACKBONES: dict[str, type[BackboneConfig]] = {
+    "dit": Dit.Config,
+    "lego": Lego.Config,
+    "stoic": Stoic.Config,
+    "tldm": Tldm.Config,
+    "uvit": Uvit.Config,
+}
 
 
 def preset(name: str) -> BackboneConfig:

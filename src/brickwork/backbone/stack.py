@@ -17,6 +17,11 @@ LongSkip = Literal["none", "concat", "add"]
 Network = TypeVar("Network", bound=Backbone)
 
 
+def default_heads(width: int) -> int:
+    """Heads of 64 channels, or of 32 where 64 does not divide the width."""
+    return max(1, width // (32 if width % 64 and width % 32 == 0 else 64))
+
+
 def check_heads(width: int, heads: int) -> None:
     """Refuse widths that the heads, or the sinusoids of rows and columns, do not divide.
 

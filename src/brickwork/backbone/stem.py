@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Callable
 from typing import Literal, final
 
 import torch
@@ -16,6 +17,7 @@ from brickwork.backbone.base import rows_of_null
 from brickwork.errors import ArgumentError
 from brickwork.layers import Grid, grid_sinusoid, modulated_norm
 from brickwork.products import Linear
+from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Label, Sigma, Text, Tokens
 
 Patches = Float[Tensor, "B T P"]  # P = S·S·C numbers of each image row
@@ -93,7 +95,7 @@ class Patchify(nn.Module):
         return on_pixels(self.conv, x).flatten(2).mT.contiguous()
 
 
-def on_pixels(layer: nn.Module, pixels: Tensor) -> Tensor:
+def on_pixels(layer: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """A layer that reads pixels: under autocast it stays in fp32, and its result has autocast's dtype.
 
     A bf16 pixel near 1 has steps of 1/128: a fifth of the noise at level 0.05, which could then not be told.
@@ -205,6 +207,11 @@ class ClassRows(nn.Module):
     def forward(self, labels: Label) -> Tokens:
         """(B,) → (B, num_rows, L)."""
         return self.table(rows_of_null(labels, self.num_classes)).unflatten(-1, (self.num_rows, -1))
+
+
+def labels_of(condition: Condition, number: Sigma) -> Label:
+    """The labels of a batch; without any, "no class" for each of the numbers."""
+    return number.new_full((len(number),), -1).long() if condition.labels is None else condition.labels
 
 
 @final

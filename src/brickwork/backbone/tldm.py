@@ -24,6 +24,7 @@ from brickwork.backbone.stack import (
     check_heads,
     check_patch,
     check_unskipped,
+    default_heads,
     merges_of,
     run_blocks,
     with_blocks,
@@ -37,6 +38,7 @@ from brickwork.backbone.stem import (
     SliceTokens,
     TextRows,
     TextVector,
+    labels_of,
     prepend,
     unshuffle,
 )
@@ -104,10 +106,7 @@ class TldmConfig(BackboneConfig):
     @property
     def num_heads(self) -> int:
         """Heads as used."""
-        if self.heads is not None:
-            return self.heads
-        side = 32 if self.width % 64 and self.width % 32 == 0 else 64
-        return max(1, self.width // side)
+        return default_heads(self.width) if self.heads is None else self.heads
 
     @property
     def grid(self) -> Grid:
@@ -204,7 +203,7 @@ class Tldm(Backbone):
 
     def _rows(self, number: Sigma, condition: Condition, x: Image) -> list[Tensor]:
         """Rows of the condition: (B, K, L), (B, 1, L), (B, M, L)."""
-        rows = [] if self.classes is None else [self.classes(_labels(number, condition))]
+        rows = [] if self.classes is None else [self.classes(labels_of(condition, number))]
         rows.append(self.time(number)[:, None])
         if self.text is not None:
             rows.append(self.text(condition.text, x))
@@ -214,7 +213,7 @@ class Tldm(Backbone):
         """The condition as one vector: time plus class plus text."""
         vector = self.time(number)
         if self.classes is not None:
-            vector = vector + self.classes(_labels(number, condition))[:, 0]
+            vector = vector + self.classes(labels_of(condition, number))[:, 0]
         return vector if self.text is None else vector + self.text(condition.text, number)
 
     def _placed(self, h: Tokens, extra: list[Tensor], grid: Grid) -> Float[Tensor, "B T D"]:
@@ -244,11 +243,6 @@ def _block(c: TldmConfig) -> nn.Module:
     if c.conditioning == "cross_attention":
         return CrossBlock(c.width, c.num_heads, c.mlp_ratio, qk_norm=c.qk_norm)
     return Block(c.width, c.num_heads, c.mlp_ratio, qk_norm=c.qk_norm, depthwise=False, modulated=False, qkv_bias=True)
-
-
-def _labels(number: Sigma, condition: Condition) -> Tensor:
-    """The labels, or "no class" for each number."""
-    return number.new_full((len(number),), -1).long() if condition.labels is None else condition.labels
 
 
 def _initialize(tldm: Tldm) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from brickwork.backbone.base import Backbone
 from brickwork.codec.base import Pixels
+from brickwork.codec.latents import Latents
 from brickwork.errors import BrickworkError, CheckpointError
-from brickwork.foreign import lego
+from brickwork.foreign import dit, lego, uvit
 from brickwork.foreign.pickles import quote
 from brickwork.foreign.weights import Weights, read_weights
 from brickwork.model import Model
@@ -28,15 +29,19 @@ class Format:
         recognises: Whether the names are those of this design.
         convert: The backbone with the weights, what noised its images, and what it predicts. Raises BrickworkError
             where a tensor is missing, left over or of another shape.
+        assumed: What the file does not say and is taken as published, for a person; nothing where it says all.
     """
 
     source: str
     recognises: Callable[[Weights], bool]
     convert: Callable[[Weights], tuple[Backbone, NoiseProcess, Target]]
+    assumed: Callable[[Weights], str] = lambda _: ""
 
 
 FORMATS: dict[str, Format] = {
+    "dit": Format("DiT (Peebles and Xie 2023, arXiv 2212.09748)", dit.recognises, dit.convert, dit.assumed),
     "lego": Format("LEGO (Zheng et al. 2024, arXiv 2310.06389)", lego.recognises, lego.convert),
+    "uvit": Format("U-ViT (Bao et al. 2023, arXiv 2209.12152)", uvit.recognises, uvit.convert, uvit.assumed),
 }
 
 
@@ -77,21 +82,32 @@ def read_network(path: str | Path) -> Network:
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     facts = {"imported": path.name, "source_sha256": file_digest(path), "design": FORMATS[name].source}
+    if said := FORMATS[name].assumed(weights):
+        facts["assumed"] = said
     return Network(name, backbone.eval().requires_grad_(False), process, target, facts)
 
 
-def import_weights(path: str | Path) -> Model:
-    """A published model of pixels: a denoiser, ready to draw or to save.
+def import_weights(path: str | Path, codec: Latents | None = None) -> Model:
+    """A published model: a denoiser, ready to draw or to save.
+
+    Args:
+        path: The file.
+        codec: The autoencoder whose latents the network draws, scaled as its authors scaled them; none for pixels.
 
     Raises:
-        CheckpointError: As ``read_network``; or the network draws latents.
+        CheckpointError: As ``read_network``; or the network draws latents of another autoencoder, or of none.
     """
     network = read_network(path)
     config = network.backbone.config
-    if config.channels not in (1, 3):
+    if codec is None and config.channels not in (1, 3):
         raise CheckpointError(
-            f"{path}: its network draws latents, {config.channels} channels of {config.size}x{config.size}, and no "
-            "codec turns them into pictures yet: brickwork.foreign.formats.read_network gives the network alone"
+            f"{path}: its network draws latents, {config.channels} channels of {config.size}x{config.size}: give the "
+            "autoencoder that it was trained with (--codec; brickwork autoencoder import makes the file)"
         )
-    codec = Pixels(num_channels=config.channels)
-    return Model(network.backbone, network.process, network.target, codec, facts=dict(network.facts)).eval()
+    if codec is not None and config.channels != codec.channels:
+        raise CheckpointError(
+            f"{path}: its network draws {config.channels} channels and the autoencoder has latents of "
+            f"{codec.channels}: give the one that it was trained with"
+        )
+    space = Pixels(num_channels=config.channels) if codec is None else codec
+    return Model(network.backbone, network.process, network.target, space, facts=dict(network.facts)).eval()

@@ -15,7 +15,6 @@ the attribute that the pickled attention has, and in a state dict, which has no 
 
 from __future__ import annotations
 
-import re
 from math import isqrt
 
 import torch
@@ -25,7 +24,7 @@ from brickwork.backbone.base import Backbone
 from brickwork.backbone.lego import Brick, BrickConfig, LegoConfig
 from brickwork.errors import CheckpointError
 from brickwork.foreign.pickles import quote
-from brickwork.foreign.torchfile import Stored
+from brickwork.foreign.source import Source, renamed
 from brickwork.foreign.weights import Weights
 from brickwork.layers import window_positions
 from brickwork.sampling.process import Edm, NoiseProcess
@@ -64,17 +63,14 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Target]:
     """
     prefix = _prefix(weights)
     assert prefix is not None
-    source = _Source(weights, prefix)
+    source = Source(weights, prefix, "LEGO")
     config = _config(source)
     with torch.device("meta"):
         lego = config.build()
-    theirs = {ours: _theirs(ours) for ours in lego.state_dict()}
+    theirs = {ours: renamed(ours, _NAMES) for ours in lego.state_dict()}
     tables = {f"model.{k}.pos_embed" for k in range(config.num_parts)}
     left_out = {"map_augment.weight", "map_augment.bias"}
-    if extra := sorted(set(source.names) - set(theirs.values()) - tables - left_out):
-        raise CheckpointError(
-            f"its tensor {quote(extra[0])} is none of a LEGO network's ({len(extra)} such): another design?"
-        )
+    source.refuse(set(source.names) - set(theirs.values()) - tables - left_out)
     lego.load_state_dict(
         {ours: _adapt(source, ours, theirs[ours], meta.shape) for ours, meta in lego.state_dict().items()}, assign=True
     )
@@ -93,47 +89,7 @@ def _prefix(weights: Weights) -> str | None:
     return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
 
 
-def _theirs(ours: str) -> str:
-    """Their name of a weight of ours."""
-    stem, _, kind = ours.rpartition(".")
-    for pattern, name in _NAMES.items():
-        if match := re.fullmatch(pattern, stem):
-            return f"{match.expand(name)}.{kind}"
-    raise AssertionError(f"{ours} has no name in the published files")
-
-
-class _Source:
-    """The file's tensors and attributes, by names without the prefix."""
-
-    def __init__(self, weights: Weights, prefix: str) -> None:
-        self.weights, self.prefix = weights, prefix
-        self.names = [name.removeprefix(prefix) for name in weights.tensors if name.startswith(prefix)]
-        if outside := [name for name in weights.tensors if not name.startswith(prefix)]:
-            raise CheckpointError(f"its tensor {quote(outside[0])} is none of a LEGO network's: another design?")
-
-    def stored(self, name: str, axes: int) -> Stored:
-        """A tensor of so many axes, none of them empty, that holds real numbers."""
-        stored = self.weights.tensors.get(self.prefix + name)
-        if stored is None:
-            raise CheckpointError(f"it lacks {name}, which every LEGO network of its sizes has; download it again")
-        if len(stored.shape) != axes or not all(stored.shape) or not stored.dtype.is_floating_point:
-            raise CheckpointError(
-                f"its {name} is {stored.dtype} of shape {stored.shape}: it must be of {axes} axes and real numbers"
-            )
-        return stored
-
-    def whole(self, name: str) -> int | None:
-        """An attribute that is a whole number; None without."""
-        value = self.weights.attributes.get(self.prefix + name)
-        return value if type(value) is int else None
-
-    def count(self, start: str) -> int:
-        """How many children a list of modules has: the numbers that follow ``start`` in names."""
-        numbers = {m[1] for name in self.names if (m := re.match(rf"{re.escape(start)}(\d{{1,4}})\.", name))}
-        return next((n for n in range(len(numbers)) if str(n) not in numbers), len(numbers))
-
-
-def _config(source: _Source) -> LegoConfig:
+def _config(source: Source) -> LegoConfig:
     """Sizes, from shapes; what they leave open, from attributes."""
     bricks = [_brick(source, k) for k in range(source.count("model."))]
     channels = source.stored(_START, 4).shape[1] - 2  # two coordinates
@@ -159,18 +115,13 @@ def _config(source: _Source) -> LegoConfig:
     )
 
 
-def _brick(source: _Source, k: int) -> BrickConfig:
+def _brick(source: Source, k: int) -> BrickConfig:
     """One brick; its window from the number of places in its table."""
     width, _, patch, _ = source.stored(f"model.{k}.x_embedder.proj.weight", 4).shape
     places = source.stored(f"model.{k}.pos_embed", 3).shape[1]
     if isqrt(places) ** 2 != places:
         raise CheckpointError(f"its model.{k}.pos_embed has {places} places: windows are squares")
-    heads = source.whole(f"model.{k}.blocks.0.attn.num_heads") or HEADS.get(width)
-    if heads is None:
-        raise CheckpointError(
-            f"its brick {k} is {width} wide and nothing in it says its heads: give the pickled network rather than its "
-            f"state dict, whose heads are known for widths {', '.join(map(str, HEADS))} alone"
-        )
+    heads = source.heads(f"model.{k}.blocks.0.attn.num_heads", width, HEADS, f"its brick {k}")
     return BrickConfig(
         window=isqrt(places) * patch,
         patch=patch,
@@ -180,7 +131,7 @@ def _brick(source: _Source, k: int) -> BrickConfig:
     )
 
 
-def _adapt(source: _Source, ours: str, theirs: str, shape: torch.Size) -> Tensor:
+def _adapt(source: Source, ours: str, theirs: str, shape: torch.Size) -> Tensor:
     """A weight in our layout, float32."""
     axes = 4 if ours.endswith("embed.weight") else len(shape)
     stored = source.stored(theirs, axes)
@@ -193,13 +144,11 @@ def _adapt(source: _Source, ours: str, theirs: str, shape: torch.Size) -> Tensor
         raise CheckpointError(
             f"its {theirs} is of shape {stored.shape}: by its other sizes it must make {tuple(shape)}; another design?"
         )
-    tensor = stored.read().float()
-    if not tensor.isfinite().all():
-        raise CheckpointError(f"its {theirs} has numbers that are infinite or none: it cannot draw; get another file")
+    tensor = source.numbers(stored, theirs)
     return tensor.T.contiguous() if ours == "label.weight" else tensor.reshape(shape)
 
 
-def _position(source: _Source, k: int, brick: Brick) -> Tensor:
+def _position(source: Source, k: int, brick: Brick) -> Tensor:
     """Our table of places, once the file's is found to be the same."""
     width = brick.brick.width
     stored = source.stored(f"model.{k}.pos_embed", 3)

@@ -1,0 +1,169 @@
+"""DiT: a vision transformer of latents whose time and class shift, scale and gate every block (adaLN-Zero).
+
+Peebles and Xie: "Scalable diffusion models with transformers" (ICCV 2023, arXiv 2212.09748). LEGO's bricks are made of
+its blocks. Positions are fixed sinusoids; the published networks also have a head for the variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.stack import check_heads, check_patch, default_heads, run_blocks, with_blocks
+from brickwork.backbone.stem import ClassRows, FinalLayer, Patchify, TextVector, labels_of, unshuffle
+from brickwork.errors import ConfigError
+from brickwork.layers import Grid, ModulatedBlock, TimeVector, window_positions
+from brickwork.sampling.denoiser import Condition
+from brickwork.shapes import Image, Sigma, Tokens
+
+NUM_WAVES = 256  # numbers in the sinusoid of time
+
+
+@dataclass(frozen=True, kw_only=True)
+class DitConfig(BackboneConfig):
+    """The published geometry; known to users as ``Dit.Config``."""
+
+    width: int = 384
+    """Width L of every row, in channels."""
+    depth: int = 12
+    """Number N of blocks."""
+    heads: int | None = None
+    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
+    mlp_ratio: int = 4
+    """Hidden width of the MLP over the width."""
+    patch: int = 2
+    """Side of the square that becomes one row, in pixels."""
+    variance: bool = False
+    """A head for the variance beside the one for the image, as published; it is kept with the weights, and not used."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, a third more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "depth", "mlp_ratio", "patch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.heads is not None and self.heads < 1:
+            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
+        check_heads(self.width, self.num_heads)
+        check_patch(self.size, self.patch)
+
+    @property
+    def multiple(self) -> int:
+        """The patch; positions are spread over another grid."""
+        return self.patch
+
+    @property
+    def num_heads(self) -> int:
+        """Heads as used."""
+        return default_heads(self.width) if self.heads is None else self.heads
+
+    @property
+    def grid(self) -> Grid:
+        """Rows of the sequence, as height and width, at ``size``."""
+        return self.size // self.patch, self.size // self.patch
+
+    @property
+    def num_parts(self) -> int:
+        """The blocks."""
+        return self.depth
+
+    def _kept(self, parts: tuple[int, ...]) -> DitConfig:
+        """Fewer blocks."""
+        return replace(self, depth=len(parts))
+
+    def build(self) -> Dit:
+        """A network with fresh weights."""
+        return Dit(self)
+
+
+@final
+class SpreadPosition(nn.Module):
+    """Fixed sinusoids of column and row; those of another grid are spread over the trained places."""
+
+    table: Tensor
+
+    def __init__(self, grid: Grid, width: int) -> None:
+        super().__init__()
+        self.grid, self.width = grid, width
+        self.register_buffer("table", window_positions(grid, grid, width), persistent=False)
+
+    def forward(self, x: Tokens, grid: Grid) -> Tokens:
+        """x + table of this grid."""
+        table = self.table if grid == self.grid else window_positions(grid, self.grid, self.width).to(x.device)
+        return x + table.to(x.dtype)
+
+
+@final
+class Dit(Backbone):
+    """The network of a config. Its output is exactly zero at the start. Peebles & Xie 2023, arXiv 2212.09748."""
+
+    Config = DitConfig
+
+    def __init__(self, config: DitConfig) -> None:
+        super().__init__()
+        self._config = c = config
+        self.patchify = Patchify(c.in_channels, c.width, c.patch)
+        self.position = SpreadPosition(c.grid, c.width)
+        self.time = TimeVector(c.width, NUM_WAVES)
+        self.classes = ClassRows(c.num_classes, 1, c.width) if c.num_classes else None
+        self.text = TextVector(c.text_length, c.text_width, c.width) if c.text_length else None
+        self.blocks = nn.ModuleList(ModulatedBlock(c.width, c.num_heads, c.mlp_ratio, c.width) for _ in range(c.depth))
+        self.head = FinalLayer(c.width, c.patch**2 * c.channels * (2 if c.variance else 1), c.width)
+        _initialize(self)
+
+    @property
+    def config(self) -> DitConfig:
+        """What the network was built from."""
+        return self._config
+
+    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+        """One evaluation; see Backbone.
+
+        Raises:
+            ArgumentError: An image that the patch does not divide, or of other channels; text of another shape.
+        """
+        c, grid = self._config, self.patchify.grid(x)
+        vector = F.silu(self.vector(number, condition))
+        h = self.position(self.patchify(beside(x, condition, c)), grid)
+        h = run_blocks(self.blocks, h, (vector, grid), checkpointing=c.checkpointing)
+        return unshuffle(self.head(h, vector), grid, c.patch)[:, : c.channels]
+
+    def vector(self, number: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
+        """What modulates every block, before its SiLU: time plus class plus text."""
+        vector = self.time(number)
+        if self.classes is not None:
+            vector = vector + self.classes(labels_of(condition, number))[:, 0]
+        return vector if self.text is None else vector + self.text(condition.text, number)
+
+    def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Dit:
+        """Some blocks, and all else."""
+        return with_blocks(self, config, parts)
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)
+
+
+def _initialize(dit: Dit) -> None:
+    """Xavier-uniform weights; time and classes normal of 0.02; modulations and the last layer zero. Section 3.2."""
+    for part in dit.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            nn.init.zeros_(part.bias)
+    patches = dit.patchify.conv
+    nn.init.xavier_uniform_(patches.weight.view(len(patches.weight), -1))
+    for layer in (dit.time.first, dit.time.second):
+        nn.init.normal_(layer.weight, std=0.02)
+    if dit.classes is not None:
+        nn.init.normal_(dit.classes.table.weight, std=0.02)
+    for part in dit.modules():
+        if isinstance(part, ModulatedBlock | FinalLayer):
+            nn.init.zeros_(part.modulation.weight)
+    nn.init.zeros_(dit.head.linear.weight)

@@ -1,0 +1,155 @@
+"""U-ViT: a plain vision transformer with long skips, whose time, class and text are rows beside the patches.
+
+Bao, Nie, Xue, Cao, Li, Su and Zhu: "All are worth words: a ViT backbone for diffusion models" (CVPR 2023, arXiv
+2209.12152). The published choices: the sinusoid itself is the row of time; the first half of the blocks is joined with
+the second by concatenation and a linear layer; no bias on q, k and v; a learned table of positions for all rows; a 3x3
+convolution at the end, but not in the huge ones.
+
+Rows: the class, time, text, then T = H/p · W/p patches of the image, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor, nn
+
+from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.stack import check_heads, check_patch, check_unskipped, default_heads, merges_of, run_blocks
+from brickwork.backbone.stem import (
+    ClassRows,
+    Patchify,
+    RowPosition,
+    SliceTokens,
+    TextRows,
+    labels_of,
+    prepend,
+    unshuffle,
+)
+from brickwork.errors import ConfigError
+from brickwork.layers import Block, Grid, initialize, sinusoid
+from brickwork.sampling.denoiser import Condition
+from brickwork.shapes import Image, Sigma
+
+
+@dataclass(frozen=True, kw_only=True)
+class UvitConfig(BackboneConfig):
+    """The published geometry; known to users as ``Uvit.Config``."""
+
+    width: int = 512
+    """Width L of every row, in channels."""
+    depth: int = 13
+    """Number N of blocks, odd: one between the two halves that are joined."""
+    heads: int | None = None
+    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
+    mlp_ratio: int = 4
+    """Hidden width of the MLP over the width."""
+    patch: int = 2
+    """Side of the square that becomes one row, in pixels."""
+    final_conv: bool = True
+    """A 3x3 convolution on the assembled image."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, a third more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "depth", "mlp_ratio", "patch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.heads is not None and self.heads < 1:
+            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
+        if self.depth % 2 == 0:
+            raise ConfigError(
+                f"depth {self.depth}: must be odd, one block between two equal halves; take {self.depth + 1}"
+            )
+        check_heads(self.width, self.num_heads)
+        check_patch(self.size, self.patch)
+
+    @property
+    def multiple(self) -> int:
+        """The patch; the learned table is interpolated."""
+        return self.patch
+
+    @property
+    def num_heads(self) -> int:
+        """Heads as used."""
+        return default_heads(self.width) if self.heads is None else self.heads
+
+    @property
+    def grid(self) -> Grid:
+        """Image rows of the sequence, as height and width, at ``size``."""
+        return self.size // self.patch, self.size // self.patch
+
+    @property
+    def num_extra(self) -> int:
+        """Rows in front of the image's: class, time, text."""
+        return (self.num_classes > 0) + 1 + self.text_length
+
+    @property
+    def num_parts(self) -> int:
+        """The blocks, all of which are needed."""
+        return self.depth
+
+    def _kept(self, parts: tuple[int, ...]) -> UvitConfig:
+        """Refused: skips lead past every block but the one in the middle."""
+        check_unskipped(len(parts), self.depth, "concat")
+        return self
+
+    def build(self) -> Uvit:
+        """A network with fresh weights."""
+        return Uvit(self)
+
+
+@final
+class Uvit(Backbone):
+    """The network of a config. Bao et al. 2023, arXiv 2209.12152, section 3."""
+
+    Config = UvitConfig
+
+    def __init__(self, config: UvitConfig) -> None:
+        super().__init__()
+        self._config = c = config
+        self.patchify = Patchify(c.in_channels, c.width, c.patch)
+        self.classes = ClassRows(c.num_classes, 1, c.width) if c.num_classes else None
+        self.text = TextRows(c.text_length, c.text_width, c.width) if c.text_length else None
+        self.position = RowPosition(c.grid, c.num_extra, c.width)
+        self.blocks = nn.ModuleList(
+            Block(c.width, c.num_heads, c.mlp_ratio, qk_norm=False, depthwise=False, modulated=False)
+            for _ in range(c.depth)
+        )
+        self.merges = merges_of(c.width, c.depth, "concat")
+        self.head = SliceTokens(c.width, c.patch**2 * c.channels)
+        self.final_conv = nn.Conv2d(c.channels, c.channels, 3, padding=1) if c.final_conv else None
+        initialize(self)
+
+    @property
+    def config(self) -> UvitConfig:
+        """What the network was built from."""
+        return self._config
+
+    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+        """One evaluation; see Backbone.
+
+        Raises:
+            ArgumentError: An image that the patch does not divide, or of other channels; text of another shape.
+        """
+        c, grid = self._config, self.patchify.grid(x)
+        h = self.patchify(beside(x, condition, c))
+        h = self.position(prepend(h, self._rows(number, condition, x)), grid)
+        h = run_blocks(self.blocks, h, (grid,), long_skip="concat", merges=self.merges, checkpointing=c.checkpointing)
+        image = unshuffle(self.head(h, grid), grid, c.patch)
+        return image if self.final_conv is None else self.final_conv(image)
+
+    def _rows(self, number: Sigma, condition: Condition, x: Image) -> list[Tensor]:
+        """Rows of the condition: (B, 1, L) twice, (B, M, L)."""
+        rows = [] if self.classes is None else [self.classes(labels_of(condition, number))]
+        rows.append(sinusoid(number, self._config.width)[:, None])
+        if self.text is not None:
+            rows.append(self.text(condition.text, x))
+        return rows
+
+    def compilable(self) -> Sequence[nn.Module]:
+        """The blocks."""
+        return list(self.blocks)

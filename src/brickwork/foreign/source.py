@@ -1,0 +1,128 @@
+"""One network's tensors in a file of another project, asked for by name, axes and shape; what is wrong is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from math import isqrt
+
+from torch import Tensor
+
+from brickwork.errors import CheckpointError
+from brickwork.foreign.pickles import quote
+from brickwork.foreign.torchfile import Stored
+from brickwork.foreign.weights import Weights
+
+
+class Source:
+    """The file's tensors and attributes, by names without a prefix.
+
+    Args:
+        weights: The file's.
+        prefix: What stands before all names of the network; another tensor beside them is refused.
+        design: Its name for messages, "LEGO".
+
+    Raises:
+        CheckpointError: A tensor outside the prefix.
+    """
+
+    def __init__(self, weights: Weights, prefix: str, design: str) -> None:
+        self.weights, self.prefix, self.design = weights, prefix, design
+        self.names = [name.removeprefix(prefix) for name in weights.tensors if name.startswith(prefix)]
+        self.refuse([name for name in weights.tensors if not name.startswith(prefix)])
+
+    def refuse(self, strange: Iterable[str]) -> None:
+        """Refuse tensors that the design does not have.
+
+        Raises:
+            CheckpointError: If there are any.
+        """
+        if names := sorted(strange):
+            raise CheckpointError(
+                f"its tensor {quote(names[0])} is none of a {self.design} network's ({len(names)} such): another "
+                "design?"
+            )
+
+    def stored(self, name: str, axes: int) -> Stored:
+        """A tensor of so many axes, none of them empty, that holds real numbers.
+
+        Raises:
+            CheckpointError: It is missing, or another thing.
+        """
+        stored = self.weights.tensors.get(self.prefix + name)
+        if stored is None:
+            raise CheckpointError(
+                f"it lacks {name}, which every {self.design} network of its sizes has; download it again"
+            )
+        if len(stored.shape) != axes or not all(stored.shape) or not stored.dtype.is_floating_point:
+            raise CheckpointError(
+                f"its {name} is {stored.dtype} of shape {stored.shape}: it must be of {axes} axes and real numbers"
+            )
+        return stored
+
+    def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """A tensor of this shape, float32.
+
+        Raises:
+            CheckpointError: It is missing, of another shape, or has numbers that are none.
+        """
+        stored = self.stored(name, len(shape))
+        if stored.shape != shape:
+            raise CheckpointError(
+                f"its {name} is of shape {stored.shape}: by its other sizes it must be {shape}; another design?"
+            )
+        return self.numbers(stored, name)
+
+    def numbers(self, stored: Stored, name: str) -> Tensor:
+        """What a tensor holds, float32.
+
+        Raises:
+            CheckpointError: Numbers that are infinite or none.
+        """
+        tensor = stored.read().float()
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"its {name} has numbers that are infinite or none: it cannot draw; get another file")
+        return tensor
+
+    def whole(self, name: str) -> int | None:
+        """An attribute that is a whole number; None without."""
+        value = self.weights.attributes.get(self.prefix + name)
+        return value if type(value) is int else None
+
+    def count(self, start: str) -> int:
+        """How many children a list of modules has: the numbers that follow ``start`` in names."""
+        numbers = {m[1] for name in self.names if (m := re.match(rf"{re.escape(start)}(\d{{1,4}})\.", name))}
+        return next((n for n in range(len(numbers)) if str(n) not in numbers), len(numbers))
+
+    def heads(self, attribute: str, width: int, known: Mapping[int, int], of: str = "it") -> int:
+        """Heads of an attention: in no shape, but an attribute of a pickled module, or known for published widths.
+
+        Raises:
+            CheckpointError: Neither says.
+        """
+        heads = self.whole(attribute) or known.get(width)
+        if heads is None:
+            raise CheckpointError(
+                f"{of} is {width} wide and nothing in the file says its heads: give the pickled network rather than "
+                f"its state dict, whose heads are known for widths {', '.join(map(str, known))} alone"
+            )
+        return heads
+
+    def side(self, name: str, places: int) -> int:
+        """Side of a square of so many places.
+
+        Raises:
+            CheckpointError: They make no square.
+        """
+        if places < 1 or isqrt(places) ** 2 != places:
+            raise CheckpointError(f"its {name} has {places} places of an image: a {self.design} image is a square")
+        return isqrt(places)
+
+
+def renamed(ours: str, names: Mapping[str, str]) -> str:
+    """A weight's name in the file: the first pattern that fits all but its last word, and what replaces it."""
+    stem, _, kind = ours.rpartition(".")
+    for pattern, name in names.items():
+        if match := re.fullmatch(pattern, stem):
+            return f"{match.expand(name)}.{kind}"
+    raise AssertionError(f"{ours} has no name in the published files")
