@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Frame, check_parts
+from brickwork.backbone.unet import HeadProducts
 from brickwork.layers import Attention, CrossAttention
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.plan import Plan
@@ -39,6 +40,10 @@ PARTS = {
     "blocks.norm_cross": "blocks.norms",
     "blocks.norm_mlp": "blocks.norms",
     "classes": "embed",
+    "network.down_blocks": "down",
+    "network.mid_block": "middle",
+    "network.time_embedding": "embed",
+    "network.up_blocks": "up",
     "position": "embed",
     "text": "embed",
     "time": "embed",
@@ -261,7 +266,7 @@ class _Watch(TorchDispatchMode):
     def _add(self, macs: int, out: Tensor) -> None:
         name, module = self.path[-1] if self.path else ("", None)
         self.macs[name] += macs
-        if isinstance(module, Attention | CrossAttention):
+        if isinstance(module, Attention | CrossAttention | HeadProducts):
             self.attention_macs += macs
             if out.shape[-1] == out.shape[-2]:
                 self.score_bytes = max(self.score_bytes, out.nbytes)

@@ -9,6 +9,7 @@ from brickwork.backbone.dit import Dit
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
 from brickwork.backbone.tldm import Tldm
+from brickwork.backbone.unet import Unet
 from brickwork.backbone.uvit import Uvit
 from brickwork.errors import UnknownNameError
 
@@ -23,6 +24,12 @@ SMALL = (
     Lego.Brick(window=0, patch=4, width=256, heads=4, depth=4, depthwise=True),
 )
 
+# Parts of rows that would be too long.
+LDM_F4: dict[str, Any] = {"size": 64, "channels": 3, "num_classes": 1000}
+DDPM: dict[str, Any] = {"design": "ddpm", "size": 32, "channels": 3}
+ADM: dict[str, Any] = {"design": "adm", "num_blocks": 3, "size": 64, "channels": 3, "num_classes": 1000}
+SMALL_UNET: dict[str, Any] = {"groups": 16, "head_width": 16, "num_classes": 10}
+
 # ImageNet in latents of a factor of 8, at 256 pixels and at 512; DiT's published head has a half for the variance.
 IMAGENET_256: dict[str, Any] = {"size": 32, "channels": 4, "num_classes": 1000}
 IMAGENET_512: dict[str, Any] = {"size": 64, "channels": 4, "num_classes": 1000}
@@ -36,6 +43,8 @@ DIT: dict[str, Any] = {**IMAGENET_256, "variance": True}
 # latents. The S sizes for 32 pixels in colour are missing there, and are ours.
 # Transformer-LDM: arXiv 2212.14678 does not say its sizes. S to XL are those of DiT, on 256 patches of latents; "match"
 # has the parameters of the latent U-Net that the paper compares with (395 M); mini is for small latents.
+# U-Net: LDM's two for ImageNet (Rombach et al. 2022), DDPM's for CIFAR-10 (Ho et al. 2020), ADM's for ImageNet at 64
+# pixels (Dhariwal and Nichol 2021); of the small ones the first has the parameters, and nearly the MACs, of tldm-tiny.
 # U-ViT: arXiv 2209.12152, table 2 and released configs; "-512" is for 512 pixels, "-coco" has text of CLIP, and so has
 # "-deep". DiT: arXiv 2212.09748, table 1.
 # Ours: the ones to recommend.
@@ -85,6 +94,11 @@ PRESETS: dict[str, BackboneConfig] = {
     "tldm-match-b":      Tldm.Config(depth=24, width=1152, heads=16, size=32, channels=4, num_classes=1000),
     "tldm-XL":           Tldm.Config(depth=28, width=1152, heads=16, size=32, channels=4, num_classes=1000),
 
+    "unet-ldm-f8":       Unet.Config(widths=(256, 512, 1024), size=32, channels=4, num_classes=1000),
+    "unet-ldm-f4":       Unet.Config(widths=(192, 384, 576, 960), attention=(1, 2, 3), head_width=None, **LDM_F4),
+    "unet-ddpm-32":      Unet.Config(widths=(128, 256, 256, 256), attention=(1,), head_width=None, **DDPM),
+    "unet-adm-64":       Unet.Config(widths=(192, 384, 576, 768), attention=(1, 2, 3), head_width=64, **ADM),
+
     "uvit-s-2":          Uvit.Config(depth=13, width=512,  heads=8,  patch=2, size=32, channels=3),
     "uvit-s-4":          Uvit.Config(depth=13, width=512,  heads=8,  patch=4, size=64, channels=3),
     "uvit-s-2-coco":     Uvit.Config(depth=13, width=512,  heads=8,  patch=2, **COCO),
@@ -121,6 +135,9 @@ PRESETS: dict[str, BackboneConfig] = {
 
     "tldm-tiny":         Tldm.Config(depth=8,  width=192,  size=16, channels=8, num_classes=10),
     "tldm-small":        Tldm.Config(depth=8,  width=256,  size=16, channels=8, num_classes=10),
+
+    "unet-small-latent": Unet.Config(widths=(48, 64, 80),  size=16, context_width=64, channels=8, **SMALL_UNET),
+    "unet-small":        Unet.Config(widths=(48, 96, 144), size=32, design="ddpm", attention=(1, 2), **SMALL_UNET),
 }  # fmt: skip
 
 BACKBONES: dict[str, type[BackboneConfig]] = {
@@ -128,6 +145,7 @@ BACKBONES: dict[str, type[BackboneConfig]] = {
     "lego": Lego.Config,
     "stoic": Stoic.Config,
     "tldm": Tldm.Config,
+    "unet": Unet.Config,
     "uvit": Uvit.Config,
 }
 
