@@ -71,7 +71,7 @@ class AutoencoderRecipe:
     """Channels of the adversary's first layer."""
     batch: int = 16
     """Images per optimizer step."""
-    lr: float = 4e-3
+    lr: float = 2e-3
     """Largest learning rate of AdamW."""
     betas: tuple[float, float] = (0.9, 0.99)
     """AdamW's memories of the gradient and of its square."""
