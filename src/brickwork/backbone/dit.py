@@ -15,12 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.position import SpreadPosition
 from brickwork.backbone.stack import check_heads, check_patch, default_heads, run_blocks, with_blocks
 from brickwork.backbone.stem import ClassRows, FinalLayer, Patchify, TextVector, labels_of, unshuffle
 from brickwork.errors import ConfigError
-from brickwork.layers import Grid, ModulatedBlock, TimeVector, window_positions
+from brickwork.layers import Grid, ModulatedBlock, TimeVector
 from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Sigma, Tokens
+from brickwork.shapes import Image, Sigma
 
 NUM_WAVES = 256  # numbers in the sinusoid of time
 
@@ -81,23 +82,6 @@ class DitConfig(BackboneConfig):
     def build(self) -> Dit:
         """A network with fresh weights."""
         return Dit(self)
-
-
-@final
-class SpreadPosition(nn.Module):
-    """Fixed sinusoids of column and row; those of another grid are spread over the trained places."""
-
-    table: Tensor
-
-    def __init__(self, grid: Grid, width: int) -> None:
-        super().__init__()
-        self.grid, self.width = grid, width
-        self.register_buffer("table", window_positions(grid, grid, width), persistent=False)
-
-    def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table of this grid."""
-        table = self.table if grid == self.grid else window_positions(grid, self.grid, self.width).to(x.device)
-        return x + table.to(x.dtype)
 
 
 @final

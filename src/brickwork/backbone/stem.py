@@ -1,21 +1,20 @@
-"""Pixels to tokens and back: convolutions and patches, position tables, condition rows, and four decoders."""
+"""Pixels to tokens and back: convolutions and patches, condition rows, and four decoders."""
 
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable
 from typing import Literal, final
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.backbone.base import rows_of_null
+from brickwork.backbone.position import require_grid
 from brickwork.errors import ArgumentError
-from brickwork.layers import Grid, grid_sinusoid, modulated_norm
+from brickwork.layers import Grid, modulated_norm
 from brickwork.products import Linear
 from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Label, Sigma, Text, Tokens
@@ -114,84 +113,6 @@ def coordinates(x: Image) -> Float[Tensor, "B C+2 H W"]:
     column = (torch.arange(W, device=x.device, dtype=x.dtype) * 2 + 1) / W - 1
     plane = torch.stack([row[:, None].expand(H, W), column[None].expand(H, W)])
     return torch.cat([x, plane.expand(B, -1, -1, -1)], dim=1)
-
-
-@final
-class LearnedPosition(nn.Module):
-    """A learned table, one row per place; ties the model to its grid."""
-
-    def __init__(self, grid: Grid, width: int) -> None:
-        super().__init__()
-        self.grid = grid
-        self.table = nn.Parameter(torch.empty(1, grid[0] * grid[1], width))
-        nn.init.trunc_normal_(self.table, std=0.02)
-
-    def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table.
-
-        Raises:
-            ArgumentError: Another grid than the table's.
-        """
-        require_grid(grid, self.grid, "position 'learned'")
-        return x + self.table.to(x.dtype)
-
-
-@final
-class RowPosition(nn.Module):
-    """A learned table of all rows, those of a condition in front too; its image part is interpolated for another grid.
-
-    Args:
-        grid: Image rows, as height and width.
-        num_extra: E, rows in front of them.
-        width: L.
-    """
-
-    def __init__(self, grid: Grid, num_extra: int, width: int) -> None:
-        super().__init__()
-        self.grid = grid
-        self.warned = False
-        self.table = nn.Parameter(torch.empty(1, grid[0] * grid[1], width))
-        nn.init.trunc_normal_(self.table, std=0.02)
-        self.extra = nn.Parameter(torch.empty(1, num_extra, width)) if num_extra else None
-        if self.extra is not None:
-            nn.init.trunc_normal_(self.extra, std=0.02)
-
-    def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table of this grid; x has E + T rows."""
-        table = self.table if grid == self.grid else self.between(grid)
-        return x + (table if self.extra is None else torch.cat([self.extra, table], dim=1)).to(x.dtype)
-
-    def between(self, grid: Grid) -> Float[Tensor, "1 T D"]:
-        """The image part for another grid, bicubic; the first time with a warning."""
-        if not self.warned:
-            self.warned = True
-            warnings.warn(
-                f"an image of {grid[0]}x{grid[1]} tokens for a model of {self.grid[0]}x{self.grid[1]}: its learned "
-                "positions are interpolated, and it has not seen this size in training",
-                stacklevel=2,
-            )
-        places = self.table[0].unflatten(0, self.grid).permute(2, 0, 1)[None]
-        # antialias=True also selects Keys' kernel with a = -1/2, the one that keeps slopes.
-        places = F.interpolate(places, size=grid, mode="bicubic", antialias=True)
-        return places.flatten(2).mT
-
-
-@final
-class FixedPosition(nn.Module):
-    """Sinusoids of row and column; made anew for a grid other than the trained one."""
-
-    table: Tensor
-
-    def __init__(self, grid: Grid, width: int) -> None:
-        super().__init__()
-        self.grid = grid
-        self.width = width
-        self.register_buffer("table", grid_sinusoid(grid, width), persistent=False)
-
-    def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table of this grid."""
-        table = self.table if grid == self.grid else grid_sinusoid(grid, self.width).to(x.device)
-        return x + table.to(x.dtype)
 
 
 @final
@@ -332,19 +253,6 @@ class FinalLayer(nn.Module):
 def unshuffle(rows: Patches, grid: Grid, stride: int) -> Image:
     """Rows of S·S·C numbers, channels innermost, back to pixels (B, C, H, W)."""
     return rearrange(rows, "b (h w) (p q c) -> b c (h p) (w q)", h=grid[0], w=grid[1], p=stride, q=stride)
-
-
-def require_grid(grid: Grid, own: Grid, reason: str) -> None:
-    """Refuse a grid that a table was not made for.
-
-    Raises:
-        ArgumentError: With both grids.
-    """
-    if grid != own:
-        raise ArgumentError(
-            f"image of {grid[0]}x{grid[1]} tokens: {reason} ties this model to {own[0]}x{own[1]}; "
-            "use that image size, or a position and decoder without a table"
-        )
 
 
 def prepend(x: Tokens, extra: list[Float[Tensor, "B _ D"]]) -> Float[Tensor, "B T D"]:

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.position import FixedPosition, LearnedPosition
 from brickwork.backbone.stem import (
     ClassRows,
-    FixedPosition,
     InitialConvolution,
-    LearnedPosition,
     LinearTokens,
     SliceChannels,
     SliceTokens,

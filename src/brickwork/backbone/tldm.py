@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.position import FixedPosition, RowPosition
 from brickwork.backbone.stack import (
     LongSkip,
     check_heads,
@@ -32,9 +33,7 @@ from brickwork.backbone.stack import (
 from brickwork.backbone.stem import (
     ClassRows,
     FinalLayer,
-    FixedPosition,
     Patchify,
-    RowPosition,
     SliceTokens,
     TextRows,
     TextVector,

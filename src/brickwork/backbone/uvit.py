@@ -17,11 +17,11 @@ from typing import final
 from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.position import RowPosition
 from brickwork.backbone.stack import check_heads, check_patch, check_unskipped, default_heads, merges_of, run_blocks
 from brickwork.backbone.stem import (
     ClassRows,
     Patchify,
-    RowPosition,
     SliceTokens,
     TextRows,
     labels_of,
