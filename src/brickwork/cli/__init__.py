@@ -266,20 +266,22 @@ def evaluate(
         print(f"report in {out}")
 
 
-def import_weights(file: Positional[Path], *, out: Path) -> None:
+def import_weights(file: Positional[Path], *, out: Path, codec: str | None = None) -> None:
     """Published weights of other projects as a model; nothing in their file is executed.
 
     Args:
         file: Weights as their authors published them: .pkl, .pth or .pt.
         out: The model file to write, .safetensors.
+        codec: The autoencoder of a network of latents, as `brickwork autoencoder import` writes it.
     """
     from brickwork.backbone.presets import PRESETS
     from brickwork.checkpoint import save
+    from brickwork.codec.file import load_codec
     from brickwork.foreign.formats import import_weights as read
 
     if out.exists() and file.exists() and out.samefile(file):
         raise ArgumentError(f"out {out}: it is the file to import; name another one")
-    model = read(file)
+    model = read(file, load_codec(codec) if codec else None)
     config, (C, H, W) = model.backbone.config, model.shape
     name = next((f" with the sizes of {name}" for name, known in PRESETS.items() if known == config), "")
     print(f"{model.facts['design']}{name}: {config.num_parts} parts, {H}x{W}x{C}, {config.num_classes} classes")

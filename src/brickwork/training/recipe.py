@@ -9,18 +9,22 @@ from typing import Any, Literal
 from tyro.conf import OmitArgPrefixes
 
 from brickwork.backbone.base import BackboneConfig
+from brickwork.backbone.dit import Dit
 from brickwork.backbone.lego import Lego
+from brickwork.backbone.tldm import Tldm
+from brickwork.backbone.unet import Unet
+from brickwork.backbone.uvit import Uvit
 from brickwork.codec.base import Codec, Pixels
 from brickwork.codec.given import Given, Nothing
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ConfigError
-from brickwork.sampling.process import Edm, LinearFlow, NoiseProcess
-from brickwork.sampling.target import EdmF, Target, Velocity
+from brickwork.sampling.process import DiscreteVp, Edm, LinearFlow, NoiseProcess, Vp
+from brickwork.sampling.target import EdmF, Eps, Target, Velocity
 from brickwork.text.base import NoText, TextConfig
 from brickwork.training.loss import EdmWeight, Plain, Weighting
 from brickwork.training.parts import PartsConfig, check_parts_config
 from brickwork.training.schedule import Schedule, budget_spent
-from brickwork.training.times import LogitNormal, LogNormal, TimeSampling
+from brickwork.training.times import LogitNormal, LogNormal, TimeSampling, Uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +156,21 @@ class Recipe:
 
 
 def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
-    """Process, target, times and weighting that a design was published with, where these are not the recipe's own."""
+    """Process, target, times and weighting that a design was published with, where these are not the recipe's own.
+
+    Of Transformer-LDM they are not known; those of the latent diffusion that it is compared with stand for them, as for
+    a U-Net (Rombach et al. 2022, arXiv 2112.10752, and its ImageNet configs).
+    """
     if isinstance(backbone, Lego.Config):
         return {"process": Edm(), "target": EdmF(), "times": LogNormal(), "weighting": EdmWeight()}
-    return {}
+    noise: dict[type, NoiseProcess] = {
+        Dit.Config: DiscreteVp(beta_start=1e-4, beta_end=0.02, even="beta", first_number=0.0),
+        Tldm.Config: DiscreteVp(beta_start=0.0015, beta_end=0.0195),
+        Unet.Config: DiscreteVp(beta_start=0.0015, beta_end=0.0195),
+        Uvit.Config: Vp() if backbone.channels in (1, 3) else DiscreteVp(),
+    }
+    process = noise.get(type(backbone))
+    return {} if process is None else {"process": process, "target": Eps(), "times": Uniform()}
 
 
 BUDGETS = ("steps", "images", "minutes")
