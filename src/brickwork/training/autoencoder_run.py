@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, final
 
@@ -42,6 +41,8 @@ from brickwork.training.run import CURVE_FILE, LOG_FILE, MAX_FAILURES, RECIPE_FI
 
 AT_ONCE = 64
 """Images that are encoded or reconstructed at once."""
+FEW = 512
+"""Training images whose latents an interrupted run measures."""
 PERFECT = 100.0
 """dB that an image without any error is given."""
 
@@ -191,16 +192,21 @@ class AutoencoderRun:
         self.say(f"loss is not finite by step {bad}: back to step {now.step}, with other noise")
 
     def finish(self) -> Latents:
-        """Save, measure the latents of all training images, and where the budget is spent all held-out images."""
+        """Save, and measure the latents of the training images; where the budget is spent, the held-out images too.
+
+        A run that was interrupted measures a few only, so that it ends soon.
+        """
         if not self.state.is_finite():
             self.roll_back()
         self.save()
         found = self._hold_out(None) if self.finished else None
         self._draw_sheet()
         self._draw_curve()
-        self.say("measuring the latents of all training images")
-        codec = Latents.measure(self.state.average, self._all_images())
-        save_codec(codec, self.out / AUTOENCODER_FILE, self._facts(found))
+        rows = np.arange(len(self.data)) if self.finished else _evenly(len(self.data), FEW)
+        self.say(f"measuring the latents of {len(rows)} training images")
+        batches = (self.data.batch(rows[i : i + AT_ONCE]) for i in range(0, len(rows), AT_ONCE))
+        codec = Latents.measure(self.state.average, batches)
+        save_codec(codec, self.out / AUTOENCODER_FILE, self._facts(found) | {"statistics_of_images": len(rows)})
         if not self.finished:
             self.say(f"saved at step {self.state.counters.step}; run the same command to resume")
         return codec
@@ -278,8 +284,7 @@ class AutoencoderRun:
     def _some(self, count: int) -> np.ndarray:
         """Held-out images, evenly from all of them."""
         assert self.heldout is not None
-        rows = np.linspace(0, len(self.heldout) - 1, min(count, len(self.heldout))).astype(np.int64)
-        return self.heldout.batch(rows)
+        return self.heldout.batch(_evenly(len(self.heldout), count))
 
     def _draw_sheet(self) -> None:
         count = self.recipe.report.sheet_images
@@ -303,10 +308,6 @@ class AutoencoderRun:
         ]
         save_png(np.concatenate(panels, axis=1), self.out / CURVE_FILE)
 
-    def _all_images(self) -> Iterator[np.ndarray]:
-        for start in range(0, len(self.data), AT_ONCE):
-            yield self.data.batch(np.arange(start, min(start + AT_ONCE, len(self.data))))
-
     def _place(self) -> dict[str, Any]:
         """What the last bits of a result depend on, beside the recipe."""
         return {"device": self.state.device.type, "threads": torch.get_num_threads()}
@@ -327,3 +328,8 @@ class AutoencoderRun:
             "brickwork": brickwork.__version__,
             "recipe": autoencoder_toml(self.recipe),
         }
+
+
+def _evenly(size: int, count: int) -> np.ndarray:
+    """Which of so many images are taken: at most count, evenly from all."""
+    return np.linspace(0, size - 1, min(count, size)).astype(np.int64)
