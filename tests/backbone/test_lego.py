@@ -252,7 +252,7 @@ def test_cost_by_hand() -> None:
         ({"size": 14, "bricks": (IMAGE,)}, "size 14 is not divisible by patch 4 of brick 1"),
         ({"previous": "x0"}, "previous 'x0': must be one of output, denoised"),
         ({"vector_width": 0}, "vector_width 0: must be at least 1"),
-        ({"text_length": 3, "text_width": 4}, "take no text"),
+        ({"text_length": 3}, "text_length 3 with text_width 0"),
     ],
 )
 def test_impossible_stacks_say_value_rule_and_way_out(options: dict[str, Any], says: str) -> None:
