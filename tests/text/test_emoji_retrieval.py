@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from emoji_head import LETTERS, Emoji, Head, changed, tokens_of
-from emoji_retrieval import line, prompts, ranks_among, score, wilson
+from emoji_retrieval import line, over_emoji, prompts, ranks_among, score, wilson
 
 
 def test_wilson() -> None:
@@ -15,6 +15,16 @@ def test_wilson() -> None:
         for end in wilson(share, count):
             assert (end - share) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / count, abs=1e-12)
     assert wilson(0.0, 381)[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_skin_tones_of_one_emoji_count_together() -> None:
+    """Four hits of one emoji and four misses of another are two cases, not eight: nothing is known then."""
+    tones = ["", ", light skin tone", ", dark skin tone and light skin tone", ", medium skin tone"]
+    captions = [f"{name}{tone}" for name in ("a", "couple b, c") for tone in tones]
+    assert over_emoji(np.repeat([1.0, 0.0], 4), captions) == (0.0, 1.0)
+    many = [f"emoji {i}" for i in range(381)]
+    low, high = over_emoji((np.arange(381) < 38).astype(float), many)
+    assert (low, high) == pytest.approx(wilson(38 / 381, 381), abs=0.01)
 
 
 def test_ranks_count_ties_against_the_picture() -> None:
