@@ -278,6 +278,7 @@ def import_weights(file: Positional[Path], *, out: Path, codec: str | None = Non
     from brickwork.checkpoint import save
     from brickwork.codec.file import load_codec
     from brickwork.foreign.formats import import_weights as read
+    from brickwork.sampling.process import Edm
 
     if out.exists() and file.exists() and out.samefile(file):
         raise ArgumentError(f"out {out}: it is the file to import; name another one")
@@ -288,8 +289,11 @@ def import_weights(file: Positional[Path], *, out: Path, codec: str | None = Non
     save(model, out)
     count = sum(weight.numel() for weight in model.parameters())
     print(f"{count / 1e6:.4g} M parameters in {out} ({out.stat().st_size / 1e6:.4g} MB)")
+    if "assumed" in model.facts:
+        print(model.facts["assumed"])
+    how = " --solver heun --steps 18" if isinstance(model.process, Edm) else " --steps 50"
     guidance = " --guidance 1.5" if model.num_classes else ""
-    print(f"draw: brickwork sample {shlex.quote(str(out))} --solver heun --steps 18{guidance}")
+    print(f"draw: brickwork sample {shlex.quote(str(out))}{how}{guidance}")
 
 
 VERBS: dict[str, Callable[..., int | None]] = {

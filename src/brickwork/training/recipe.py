@@ -163,13 +163,13 @@ def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
     """
     if isinstance(backbone, Lego.Config):
         return {"process": Edm(), "target": EdmF(), "times": LogNormal(), "weighting": EdmWeight()}
-    noise: dict[type, NoiseProcess] = {
-        Dit.Config: DiscreteVp(beta_start=1e-4, beta_end=0.02, even="beta", first_number=0.0),
-        Tldm.Config: DiscreteVp(beta_start=0.0015, beta_end=0.0195),
-        Unet.Config: DiscreteVp(beta_start=0.0015, beta_end=0.0195),
-        Uvit.Config: Vp() if backbone.channels in (1, 3) else DiscreteVp(),
-    }
-    process = noise.get(type(backbone))
+    process: NoiseProcess | None = None
+    if isinstance(backbone, Dit.Config):
+        process = DiscreteVp(beta_start=1e-4, beta_end=0.02, even="beta", first_number=0.0)
+    elif isinstance(backbone, Tldm.Config | Unet.Config):
+        process = DiscreteVp(beta_start=0.0015, beta_end=0.0195)
+    elif isinstance(backbone, Uvit.Config):
+        process = Vp() if backbone.final_conv and not backbone.text_length else DiscreteVp()
     return {} if process is None else {"process": process, "target": Eps(), "times": Uniform()}
 
 
