@@ -55,7 +55,18 @@ def test_vocabulary_is_by_frequency_then_alphabet() -> None:
 def test_tokens_of_words() -> None:
     tokens = words(length=4).tokenize(["skin DARK cat", "", "dark dark dark dark dark", "?"])
     assert tokens.dtype == np.int64
-    assert tokens.tolist() == [[3, 2, 1, 0], [0, 0, 0, 0], [2, 2, 2, 2], [0, 0, 0, 0]]
+    assert tokens.tolist() == [[3, 2, 0, 0], [0, 0, 0, 0], [2, 2, 2, 2], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("options", [{"min_count": 2}, {"max_words": 2}])
+def test_words_that_training_left_out_have_a_token(options: dict) -> None:
+    assert words(length=4, **options).tokenize(["man dark cat", "skin"]).tolist() == [[1, 2, 1, 0], [3, 0, 0, 0]]
+
+
+def test_words_that_training_never_met_are_passed_over() -> None:
+    encoder = words()
+    assert torch.equal(embed(encoder, ["a dark cat"]), embed(encoder, ["dark"]))
+    assert not embed(encoder, ["cat"]).any()
 
 
 def test_tokens_of_bytes() -> None:

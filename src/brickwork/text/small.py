@@ -150,7 +150,10 @@ class SmallEncoder(TextEncoder):
 
 @final
 class Words(SmallEncoder):
-    """A token for every word of a vocabulary, and one for all words that are not in it.
+    """A token for every word of a vocabulary.
+
+    Where training left words out of the vocabulary, one token stands for all of those. Where it left none out, that
+    token would be one that training never saw, so a word that is not in the vocabulary is passed over instead.
 
     Args:
         config: Which words, and the network's size.
@@ -183,6 +186,11 @@ class Words(SmallEncoder):
             """No token, the unknown word, and every word."""
             return len(self.words) + 2
 
+        @property
+        def has_unknown(self) -> bool:
+            """Whether training meets words that are not in the vocabulary."""
+            return self.min_count > 1 or len(self.words) >= self.max_words
+
         def fitted(self, captions: Sequence[str]) -> Words.Config:
             """The config with the captions' words, most frequent first, then by alphabet; itself if it has words.
 
@@ -211,11 +219,13 @@ class Words(SmallEncoder):
         if not config.words:
             raise ConfigError("an encoder of words with no words: name them, or fit the config to captions")
         super().__init__(config)
+        self._has_unknown = config.has_unknown
         self._number = {word: number for number, word in enumerate(config.words, UNKNOWN + 1)}
 
     def symbols_of(self, caption: str) -> list[int]:
-        """A number for each word."""
-        return [self._number.get(word, UNKNOWN) for word in words_of(caption)]
+        """A number for each word, but for those passed over."""
+        numbers = [self._number.get(word, UNKNOWN) for word in words_of(caption)]
+        return numbers if self._has_unknown else [number for number in numbers if number != UNKNOWN]
 
 
 @final
