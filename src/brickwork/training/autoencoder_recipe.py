@@ -81,7 +81,7 @@ class AutoencoderRecipe:
     """Steps over which the learning rate rises from 0."""
     schedule: Schedule = "cosine"
     """Learning rate after the warm-up: constant, or a cosine that reaches 0 with the budget."""
-    clip: float = 1.0
+    clip: float = 0.25
     """Largest norm of the gradient; 0 for no clipping."""
     ema_half_life: float = 3000.0
     """Images after which half of the averaged weights is new; 0 for no average."""
