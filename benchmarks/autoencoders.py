@@ -113,12 +113,12 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--size", type=int)
     parser.add_argument("--name", default="", help="ending of the result's name")
-    parser.add_argument("--sheet", action="store_true", help="also a sheet; mind the licence of the pictures")
+    parser.add_argument("--sheet", action="store_true", help="also a sheet of what comes out; mind the licence of the pictures")
     options = parser.parse_args()
     config = DataConfig(size=options.size)
     train, heldout = load_dataset(options.data, config), load_heldout(options.data, config)
     shown = np.linspace(0, len(heldout) - 1, COLUMNS).astype(np.int64)
-    rows, pictures, captions = [], [heldout.batch(shown)], ["original"]
+    rows, pictures, captions = [], [], []
     for name in options.runs:
         row, made, simple = measured(name, train, heldout)
         rows.append(row)

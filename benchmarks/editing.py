@@ -4,7 +4,8 @@ Held-out pictures, as many of each class, each asked for its own class. Inpainti
 the side in the middle, drawn anew by replacement with each step taken once, 4 or 10 times, by the ODE and by DDIM with
 fresh noise. Measured: known pixels that changed (there must be none), the drawn pixels' distance to the true ones, and
 the mean step across the mask's border over that of the true pictures (1 where the new fits the old). Image to image:
-the mean distance to the input, and the share of pixels that are its own, by strength.
+the mean distance to the input, and the share of pixels that are its own, by strength. The sheets show the same for
+pictures that the model drew itself, since those of a data set stay where they are.
 
     python benchmarks/editing.py runs/fashion --data ../shared/data/fashion_mnist
 """
@@ -24,6 +25,7 @@ from brickwork.data.dataset import load_heldout
 from brickwork.model import Model
 from brickwork.sampling.edit import edit, remaining
 from brickwork.sampling.grid import GRIDS, Grid
+from brickwork.sampling.loop import sample
 from brickwork.sampling.picture import save_png, sheet
 from brickwork.sampling.solvers import SOLVERS, Solver
 
@@ -34,6 +36,8 @@ WAYS: dict[str, tuple[Solver, int]] = {
     for times in (1, 4, 10)
 }
 """Solver, and how often each step is taken."""
+FIRST_OWN = 1000
+"""Seed of the first picture that the model draws for the sheets; not one of those that edit it."""
 
 
 def held_out(model: Model, data: Path, each: int) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +70,7 @@ def inpainted(model: Model, images: np.ndarray, labels: np.ndarray, steps: int) 
     """A row of figures for each mask and way; the pictures by mask and way."""
     rows, drawn = [], {}
     for name, mask in masks_of(images.shape[1]).items():
-        drawn[name] = {"true": images, "known": np.where(mask[..., None], np.uint8(128), images)}
+        drawn[name] = {"input": images, "known": np.where(mask[..., None], np.uint8(128), images)}
         for way, (solver, times) in WAYS.items():
             result = edit(
                 model,
@@ -90,7 +94,6 @@ def inpainted(model: Model, images: np.ndarray, labels: np.ndarray, steps: int) 
                     "step_across_border_over_true": round(step_across(result, mask) / step_across(images, mask), 3),
                 }
             )
-            print(rows[-1], flush=True)
     return rows, drawn
 
 
@@ -111,7 +114,6 @@ def changed(
                 "pixels_unchanged": round(float((result == images).mean()), 4),
             }
         )
-        print(rows[-1], flush=True)
     return rows, drawn
 
 
@@ -126,19 +128,24 @@ def main() -> None:
     options = parser.parse_args()
     model, grid = load(options.model), GRIDS[options.grid]()
     images, labels = held_out(model, options.data, options.each)
-    strengths, by_strength = changed(model, images, labels, options.steps, grid)
-    masks, by_mask = inpainted(model, images, labels, options.steps)
+    strengths, _ = changed(model, images, labels, options.steps, grid)
+    masks, _ = inpainted(model, images, labels, options.steps)
     facts = {"model": options.model, "sha256": model.digest, "images": len(images), "steps": options.steps}
     facts |= {"grid": options.grid, "images_seen": model.facts.get("images")}
     result = facts_of_this_machine() | facts | {"inpainting": masks, "image_to_image": strengths}
     path = write_result("editing", result)
-    few = slice(None, None, options.each)
+    for row in (*masks, *strengths):
+        print(row)
+    own = np.arange(model.num_classes)
+    images = sample(model, seeds=FIRST_OWN + own, labels=own, guidance=2.0, steps=options.steps)
+    by_mask = inpainted(model, images, own, options.steps)[1]
+    by_strength = changed(model, images, own, options.steps, grid)[1]
     for name, ways in by_mask.items():
-        pictures = np.stack([pictures[few] for pictures in ways.values()], axis=1)
+        pictures = np.stack(list(ways.values()), axis=1)
         captions = [way.replace(", ", "\n") for way in ways]
         picture = sheet(pictures.reshape(-1, *images.shape[1:]), len(ways), scale=2, column_captions=captions)
         save_png(picture, path.with_name(f"{path.stem}_{name.replace(' ', '-')}.png"), facts)
-    pictures = np.stack([pictures[few] for pictures in by_strength], axis=1)
+    pictures = np.stack(by_strength, axis=1)
     captions = [f"{strength:g}" for strength in STRENGTHS]
     picture = sheet(pictures.reshape(-1, *images.shape[1:]), len(STRENGTHS), scale=2, column_captions=captions)
     save_png(picture, path.with_name(f"{path.stem}_strength.png"), facts)

@@ -79,7 +79,7 @@ def main() -> None:
     facts |= {"steps": options.steps, "guidance": options.guidance, "images_seen": model.facts.get("images")}
     path = write_result(f"given-{kind}", facts_of_this_machine() | facts | figures)
     few = slice(0, options.shown)
-    columns = {kind: given[few], "seed 1": drawn[0][few], "seed 2": drawn[1][few], "true": true[few]}
+    columns = {kind: given[few], "seed 1": drawn[0][few], "seed 2": drawn[1][few]}
     pictures = np.stack(list(columns.values()), axis=1).reshape(-1, *true.shape[1:])
     save_png(sheet(pictures, len(columns), scale=2, column_captions=list(columns)), path.with_suffix(".png"), facts)
     print(path)
