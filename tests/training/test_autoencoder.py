@@ -32,6 +32,7 @@ from brickwork.training.autoencoder_run import AutoencoderRun, image_psnr
 from brickwork.training.autoencoder_state import AutoencoderState
 from brickwork.training.journal import read_journal
 
+RECIPES = Path(__file__).parents[2] / "recipes" / "autoencoders"
 KINDS: dict[str, dict[str, Any]] = {
     "kl": {},
     "vq": {"autoencoder": Autoencoder.Config(width=8, channels=3, kind="vq", codes=8), "revive_after": 2},
@@ -324,6 +325,13 @@ def test_recipes_as_text_and_back() -> None:
     recipe = recipe_of(betas=(0.5, 0.6), data=DataConfig(size=64, split="all"), kl=0.0)
     assert parse_autoencoder_recipe(autoencoder_toml(recipe)) == recipe
     assert parse_autoencoder_recipe("") == AutoencoderRecipe()
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_our_recipes(path: Path) -> None:
+    recipe = load_autoencoder_recipe(path)
+    assert recipe.steps or recipe.images or recipe.minutes
+    assert parse_autoencoder_recipe(autoencoder_toml(recipe)) == recipe
 
 
 def test_budgets_may_grow_while_the_rate_is_constant() -> None:
