@@ -305,7 +305,7 @@ class Model(nn.Module):
 
     def encode(self, images: np.ndarray) -> Tensor:
         """uint8 (B, H, W, C) → model space (B, C', H', W') on this model's device, without waiting for it."""
-        pixels = torch.from_numpy(np.ascontiguousarray(images))
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         return self.codec.encode(pixels.to(self.device, non_blocking=True))
@@ -324,7 +324,7 @@ class Model(nn.Module):
             ArgumentError: The model is given nothing, or pictures of a wrong size.
         """
         side = self.backbone.config.size * self.codec.factor
-        images = self.given.prepare(torch.from_numpy(np.ascontiguousarray(pictures)), side, side)
+        images = self.given.prepare(torch.from_numpy(np.require(pictures, requirements=["C", "W"])), side, side)
         return self.codec.encode(images.to(self.device)).cpu().numpy()
 
     def class_index(self, name: str) -> int:

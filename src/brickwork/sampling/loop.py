@@ -195,7 +195,10 @@ def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarra
         return None
     shape = (channels, *model.shape[1:])
     if given is None:
-        raise ArgumentError(f"nothing given: this model draws after a picture, an array of {shape} in model space")
+        raise ArgumentError(
+            f"nothing given: this model draws after a picture; `brickwork edit MODEL PICTURE` does, or give {shape} in "
+            "model space (model.give)"
+        )
     wanted = np.asarray(given, dtype=np.float32)
     wanted = wanted[None] if wanted.ndim == 3 else wanted
     if wanted.shape[1:] != shape or len(wanted) not in (1, count):
