@@ -25,7 +25,7 @@ from brickwork.codec.latents import Latents
 from brickwork.data.config import DataConfig
 from brickwork.data.dataset import Dataset, load_dataset, load_heldout
 from brickwork.sampling.picture import save_png, sheet
-from brickwork.training.autoencoder_run import image_psnr
+from brickwork.training.autoencoder.run import image_psnr
 
 AT_ONCE = 64
 COLUMNS = 8
@@ -113,7 +113,9 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--size", type=int)
     parser.add_argument("--name", default="", help="ending of the result's name")
-    parser.add_argument("--sheet", action="store_true", help="also a sheet of what comes out; mind the licence of the pictures")
+    parser.add_argument(
+        "--sheet", action="store_true", help="also a sheet of what comes out; mind the licence of the pictures"
+    )
     options = parser.parse_args()
     config = DataConfig(size=options.size)
     train, heldout = load_dataset(options.data, config), load_heldout(options.data, config)

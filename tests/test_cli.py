@@ -76,12 +76,22 @@ def line(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 # ---- the verbs --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", [v for v in VERBS if v != "train"])
+@pytest.mark.parametrize("verb", [v for v in VERBS if v not in ("train", "autoencoder")])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main([verb, "--help"])
     assert done.value.code == 0
     assert f"brickwork {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["train", "import", "info"])
+def test_every_verb_of_the_autoencoder_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["autoencoder", "--help"]) == 0
+    assert f"brickwork autoencoder {verb}" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as done:
+        main(["autoencoder", verb, "--help"])
+    assert done.value.code == 0
+    assert f"brickwork autoencoder {verb}" in capsys.readouterr().out
 
 
 def test_train_has_help_with_every_field(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from brickwork.cli import main
 from brickwork.codec.file import load_codec
-from brickwork.training.autoencoder_run import AutoencoderRun
+from brickwork.training.autoencoder.run import AutoencoderRun
 
 TINY = ["--width", "8", "--batch", "4", "--warmup", "1", "--report.sheet-images", "2", "--precision", "fp32"]
 

@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Autoencoder": "brickwork.codec.autoencoder",
-    "AutoencoderRecipe": "brickwork.training.autoencoder_recipe",
+    "AutoencoderRecipe": "brickwork.training.autoencoder.recipe",
     "BrickworkError": "brickwork.errors",
     "Bytes": "brickwork.text.small",
     "Canvas": "brickwork.sampling.canvas",
@@ -80,7 +80,7 @@ _HOME = {
     "save_png": "brickwork.sampling.picture",
     "sheet": "brickwork.sampling.picture",
     "train": "brickwork.training.loop",
-    "train_autoencoder": "brickwork.training.autoencoder",
+    "train_autoencoder": "brickwork.training.autoencoder.loop",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]  (looked up when used)

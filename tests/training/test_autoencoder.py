@@ -13,23 +13,23 @@ import pytest
 import torch
 from torch import Tensor
 
-import brickwork.training.autoencoder as loop
+import brickwork.training.autoencoder.loop as loop
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.file import load_codec, read_codec_header
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import BrickworkError, CheckpointError, ConfigError, TrainingError
 from brickwork.tensorfile import read_tensors
-from brickwork.training.adversary import Adversary, deceiving_loss, judging_loss
-from brickwork.training.autoencoder import AutoencoderRecipe, AutoencoderReport, train_autoencoder
-from brickwork.training.autoencoder_recipe import (
+from brickwork.training.autoencoder.adversary import Adversary, deceiving_loss, judging_loss
+from brickwork.training.autoencoder.loop import AutoencoderRecipe, AutoencoderReport, train_autoencoder
+from brickwork.training.autoencoder.recipe import (
     autoencoder_toml,
     changed_fields,
     load_autoencoder_recipe,
     parse_autoencoder_recipe,
 )
-from brickwork.training.autoencoder_run import AutoencoderRun, image_psnr
-from brickwork.training.autoencoder_state import AutoencoderState
+from brickwork.training.autoencoder.run import AutoencoderRun, image_psnr
+from brickwork.training.autoencoder.state import AutoencoderState
 from brickwork.training.journal import read_journal
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "autoencoders"

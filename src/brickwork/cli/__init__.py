@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import fill
 from typing import Annotated, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork
-from brickwork.cli.arguments import Drawing, ModelName, Surface, choose, parse_seeds
+from brickwork.cli.arguments import Drawing, ModelName, choose
 from brickwork.cli.autoencoder import autoencoder
 from brickwork.cli.edit import edit
+from brickwork.cli.sample import draw
 from brickwork.cli.train import train
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 
@@ -120,89 +120,6 @@ def print_macs(
         ran = ", ".join(f"{n} parts in {count}" for n, count in times.items())
         lines.append(f"by plan {planned}: {ran}, {less / 1e9:.4g} GMAC, {1 - less / macs:.1%} saved")
     print(json.dumps(result.to_dict() | {"image": image}, indent=2) if as_json else "\n".join([str(result), *lines]))
-
-
-def draw(
-    model: Positional[ModelName],
-    *,
-    labels: tuple[str, ...] = (),
-    prompt: tuple[str, ...] = (),
-    negative: str | None = None,
-    seeds: tuple[str, ...] = ("0-7",),
-    out: Path = Path("samples.png"),
-    surface: OmitArgPrefixes[Surface] = Surface(),
-    drawing: OmitArgPrefixes[Drawing] = Drawing(),
-) -> None:
-    """Draw pictures: a sheet when --out ends in .png, else a folder with the sheet and every picture.
-
-    Args:
-        model: What draws.
-        labels: Classes by number or name, one row each; the first ten when left out.
-        prompt: Texts, one row each, for a model that reads captions; quote each one.
-        negative: A text that guidance leads away from.
-        seeds: Seeds and ranges, as in 0-7 12; one column each.
-        out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
-        surface: On what.
-        drawing: How.
-    """
-    from brickwork.sampling.canvas import DEFAULT_MODE
-    from brickwork.sampling.loop import sample
-    from brickwork.sampling.picture import save_png, sheet
-    from brickwork.sampling.plan import Planned
-
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
-        raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
-    denoiser, columns = drawing.open(model), parse_seeds(seeds)
-    drawn_by = drawing.planned(denoiser)
-    canvas = surface.around(drawn_by)
-    regions = surface.classes(denoiser, canvas) if canvas else []
-    if regions and labels:
-        raise ArgumentError(f"labels {' '.join(labels)} with regions {surface.regions}: give one or the other")
-    if labels and len(prompt) > 1:
-        raise ArgumentError(f"{len(labels)} labels with {len(prompt)} prompts: give one prompt, or no labels")
-    rows = [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
-    rows = [] if regions or (prompt and not labels) else rows
-    texts = [text for text in prompt for _ in columns] if len(prompt) > 1 else prompt[0] if prompt else None
-    images = sample(
-        canvas or drawn_by,
-        seeds=columns * max(len(rows), len(prompt), 1),
-        labels=regions or [k for k in rows for _ in columns] or None,
-        text=texts,
-        negative=negative,
-        progress=True,
-        **drawing.options(),
-    )
-    facts = {
-        "model": str(model),
-        "sha256": denoiser.digest,
-        "version": brickwork.__version__,
-        "steps": drawing.steps,
-        "solver": drawing.solver,
-        "grid": drawing.grid,
-        "guidance": drawing.guidance,
-        "guidance_interval": [str(x) for x in drawing.guidance_interval],
-        "plan": str(drawn_by.plan) if isinstance(drawn_by, Planned) else None,
-        "precision": drawing.precision,
-    }
-    if prompt:
-        facts |= {"prompt": list(prompt), "negative": negative}
-    if canvas:
-        facts |= {"height": images.shape[1], "width": images.shape[2], "canvas": surface.canvas or DEFAULT_MODE}
-        facts |= {"regions": regions or None}
-    names = [denoiser.classes[k] for k in rows] or [fill(text, 24) for text in prompt] or None
-    if regions:
-        names = ["\n".join(" ".join(denoiser.classes[k] for k in row) for row in regions)]
-    scale = max(1, 48 // max(images.shape[1:3]))
-    picture = sheet(images, len(columns), scale=scale, row_captions=names, column_captions=[str(n) for n in columns])
-    path = out if out.suffix.lower() == ".png" else out / "sheet.png"
-    save_png(picture, path, facts | {"labels": rows, "seeds": columns})
-    print(f"{len(images)} pictures in {path}")
-    if path != out:
-        for index, image in enumerate(images):
-            label, seed = rows[index // len(columns)] if rows else None, columns[index % len(columns)]
-            row = f"label{label}_" if label is not None else f"prompt{index // len(columns)}_" if prompt else ""
-            name = f"{row}seed{seed}.png"
-            save_png(image, out / name, facts | {"label": label, "seed": seed})
 
 
 def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:

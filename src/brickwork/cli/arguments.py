@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from tyro.conf import arg
 
+import brickwork
 from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -59,6 +61,21 @@ class Drawing:
             "guidance": self.guidance,
             "guidance_interval": self.guidance_interval,
             "batch_size": self.batch_size,
+        }
+
+    def facts(self, name: str, model: Model) -> dict[str, Any]:
+        """What a PNG says of how it was drawn, so that it can be drawn again."""
+        return {
+            "model": str(name),
+            "sha256": model.digest,
+            "version": brickwork.__version__,
+            "steps": self.steps,
+            "solver": self.solver,
+            "grid": self.grid,
+            "guidance": self.guidance,
+            "guidance_interval": [str(x) for x in self.guidance_interval],
+            "plan": None if self.plan is None else str(self.planned(model).plan),  # pyright: ignore[reportAttributeAccessIssue]
+            "precision": self.precision,
         }
 
     def open(self, name: str) -> Model:
@@ -128,6 +145,16 @@ class Surface:
             raise ArgumentError(f"regions {self.regions!r}: rows of {counts} classes; give every row as many")
         canvas.check_regions(len(found), len(found[0]))
         return found
+
+
+def check_png(out: Path) -> None:
+    """Refuse a file name of another kind of picture.
+
+    Raises:
+        ArgumentError: With one line.
+    """
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
+        raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
 
 
 def parse_seeds(texts: Sequence[str]) -> list[int]:

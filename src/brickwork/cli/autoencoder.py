@@ -17,7 +17,7 @@ from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
     from brickwork.data.dataset import DataConfig, Dataset
-    from brickwork.training.autoencoder_recipe import AutoencoderRecipe
+    from brickwork.training.autoencoder.recipe import AutoencoderRecipe
 
 
 def autoencoder(words: Sequence[str]) -> int:
@@ -37,7 +37,7 @@ def autoencoder(words: Sequence[str]) -> int:
 
 def train(words: Sequence[str]) -> int:
     """Train on images; any field of the recipe can be set."""
-    from brickwork.training.autoencoder_recipe import AutoencoderRecipe
+    from brickwork.training.autoencoder.recipe import AutoencoderRecipe
 
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     start, code = _first_recipe(name), 0
@@ -63,8 +63,8 @@ def train(words: Sequence[str]) -> int:
         """
         from brickwork.codec.file import read_codec_header
         from brickwork.data.dataset import load_dataset
-        from brickwork.training.autoencoder import train_autoencoder
-        from brickwork.training.autoencoder_recipe import autoencoder_toml, fit_autoencoder, require_budget
+        from brickwork.training.autoencoder.loop import train_autoencoder
+        from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder, require_budget
 
         require_budget(recipe)
         if size is not None:
@@ -128,7 +128,7 @@ SUB_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "info": 
 
 def _first_recipe(name: str | None) -> AutoencoderRecipe:
     """The recipe in a file or a run folder, or the default one."""
-    from brickwork.training.autoencoder_recipe import AutoencoderRecipe, load_autoencoder_recipe
+    from brickwork.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
 
     if name is None:
         return AutoencoderRecipe()

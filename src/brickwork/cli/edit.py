@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-import brickwork
-from brickwork.cli.arguments import Drawing, ModelName, parse_seeds
+from brickwork.cli.arguments import Drawing, ModelName, check_png, parse_seeds
 from brickwork.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
@@ -61,8 +60,7 @@ def edit(
         out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
         drawing: How.
     """
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
-        raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
+    check_png(out)
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
     rows = [denoiser.class_index(label) for label in labels] or [None]
     asked: dict[str, Any] = {
@@ -73,9 +71,8 @@ def edit(
     }
     after = _after_given if denoiser.given_channels else _after_picture
     shown, drawn, facts = after(denoiser, picture, wish, drawing, asked)
-    facts = {"model": str(model), "sha256": denoiser.digest, "version": brickwork.__version__} | facts
     facts |= {"picture": picture.name, "prompt": wish.prompt, "negative": wish.negative}
-    facts |= _settings(drawing)
+    facts |= drawing.facts(model, denoiser)
     names = [denoiser.classes[k] for k in rows if k is not None] or None
     path = out if out.suffix.lower() == ".png" else out / "sheet.png"
     _save_sheet(path, shown, drawn, names, columns, facts | {"labels": rows if labels else [], "seeds": columns})
@@ -137,18 +134,6 @@ def _after_given(
     shown = model.given.prepare(torch.from_numpy(picture[None]), side, side).numpy()[0]
     drawn = sample(drawing.planned(model), given=model.give(picture[None]), progress=True, **asked, **drawing.options())
     return {kind: shown}, drawn, {"given": kind}
-
-
-def _settings(drawing: Drawing) -> dict[str, Any]:
-    return {
-        "steps": drawing.steps,
-        "solver": drawing.solver,
-        "grid": drawing.grid,
-        "guidance": drawing.guidance,
-        "guidance_interval": [str(x) for x in drawing.guidance_interval],
-        "plan": drawing.plan,
-        "precision": drawing.precision,
-    }
 
 
 def _read(path: Path, sides: tuple[int, ...], channels: int) -> tuple[np.ndarray, tuple[int, int]]:

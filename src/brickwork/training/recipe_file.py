@@ -64,21 +64,21 @@ def parse_recipe(text: str) -> Recipe:
             values[section] = _named(section, registry, _table(section, table.pop(section)))
     for section, config in PLAIN.items():
         if section in table:
-            values[section] = config(**_checked(config, _table(section, table.pop(section)), section))
-    return Recipe(**values, **_checked(Recipe, table, ""))
+            values[section] = config(**checked_fields(config, _table(section, table.pop(section)), section))
+    return Recipe(**values, **checked_fields(Recipe, table, ""))
 
 
 def to_toml(recipe: Recipe) -> str:
     """The recipe as TOML with every field written out; :func:`parse_recipe` gives an equal recipe."""
     sections = {"backbone", *NAMED, *PLAIN}
-    lines = _lines(recipe, skip=sections)
+    lines = lines_of(recipe, skip=sections)
     kind = _name_of(BACKBONES, {type(recipe.backbone)})
-    lines += ["", "[backbone]", f"kind = {json.dumps(kind)}", *_lines(recipe.backbone)]
+    lines += ["", "[backbone]", f"kind = {json.dumps(kind)}", *lines_of(recipe.backbone)]
     for section, registry in NAMED.items():
         config = getattr(recipe, section)
-        lines += ["", f"[{section}]", f"name = {json.dumps(_name_of(registry, {type(config)}))}", *_lines(config)]
+        lines += ["", f"[{section}]", f"name = {json.dumps(_name_of(registry, {type(config)}))}", *lines_of(config)]
     for section in PLAIN:
-        lines += ["", f"[{section}]", *_lines(getattr(recipe, section))]
+        lines += ["", f"[{section}]", *lines_of(getattr(recipe, section))]
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +88,7 @@ def to_toml(recipe: Recipe) -> str:
 def _backbone(table: dict[str, Any]) -> Any:
     if "preset" in table:
         base = preset(str(table.pop("preset")))
-        return replace(base, **_checked(type(base), table, "backbone"))
+        return replace(base, **checked_fields(type(base), table, "backbone"))
     if "kind" not in table:
         raise ConfigError('[backbone] needs preset = "..." or kind = "..."')
     return _named("backbone", BACKBONES, {"name": table.pop("kind"), **table})
@@ -100,7 +100,7 @@ def _named(section: str, registry: Mapping[str, type], table: dict[str, Any]) ->
     name = str(table.pop("name"))
     if name not in registry:
         raise UnknownNameError(section, name, registry)
-    return registry[name](**_checked(registry[name], table, section))
+    return registry[name](**checked_fields(registry[name], table, section))
 
 
 def _table(section: str, value: Any) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _table(section: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _checked(config: type, table: Mapping[str, Any], section: str) -> dict[str, Any]:
+def checked_fields(config: type, table: Mapping[str, Any], section: str) -> dict[str, Any]:
     """Values of the types that the config's fields state; unknown keys are refused with their neighbours."""
     hints = get_type_hints(config)
     known = {item.name for item in fields(config)}
@@ -152,7 +152,7 @@ def _coerced(value: Any, hint: Any) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
             raise TypeError(f"it must be a table of {', '.join(item.name for item in fields(hint))}")
-        return hint(**_checked(hint, value, hint.__name__.removesuffix("Config").lower()))
+        return hint(**checked_fields(hint, value, hint.__name__.removesuffix("Config").lower()))
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
@@ -170,7 +170,7 @@ def _name_of(registry: Mapping[str, type], kinds: set[type]) -> str:
     return next(name for name, kind in registry.items() if kind in kinds)
 
 
-def _lines(config: Any, skip: set[str] = frozenset()) -> list[str]:  # pyright: ignore[reportArgumentType]
+def lines_of(config: Any, skip: set[str] = frozenset()) -> list[str]:  # pyright: ignore[reportArgumentType]
     """``key = value`` of every field; None is not written, since it is always the default."""
     assert is_dataclass(config)
     items = [(item, getattr(config, item.name)) for item in fields(config) if item.name not in skip]
@@ -193,5 +193,5 @@ def _text(value: Any) -> str:
             return "[\n" + "".join(f"    {_text(v)},\n" for v in value) + "]"
         return f"[{', '.join(_text(v) for v in value)}]"
     if is_dataclass(value):
-        return f"{{{', '.join(_lines(value))}}}"
+        return f"{{{', '.join(lines_of(value))}}}"
     return repr(value)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.errors import CheckpointError
 from brickwork.tensorfile import read_tensors, write_tensors
-from brickwork.training.adversary import Adversary
-from brickwork.training.autoencoder_recipe import AutoencoderRecipe
+from brickwork.training.autoencoder.adversary import Adversary
+from brickwork.training.autoencoder.recipe import AutoencoderRecipe
 from brickwork.training.ema import ema_rate, move_average
 from brickwork.training.state import MOMENTS, Counters
 

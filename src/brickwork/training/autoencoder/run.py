@@ -28,13 +28,13 @@ from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, TrainingError
 from brickwork.sampling.picture import save_png, sheet, write_whole
 from brickwork.tensorfile import remove_leftovers
-from brickwork.training.autoencoder_recipe import (
+from brickwork.training.autoencoder.recipe import (
     AutoencoderRecipe,
     autoencoder_toml,
     changed_fields,
     parse_autoencoder_recipe,
 )
-from brickwork.training.autoencoder_state import AutoencoderState, read_autoencoder_state
+from brickwork.training.autoencoder.state import AutoencoderState, read_autoencoder_state
 from brickwork.training.curve import Line, panel
 from brickwork.training.journal import Journal, read_journal
 from brickwork.training.run import CURVE_FILE, LOG_FILE, MAX_FAILURES, RECIPE_FILE, STATE_FILE

@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes
 from brickwork.codec.autoencoder import Autoencoder, AutoencoderConfig
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ConfigError
-from brickwork.training.recipe_file import _checked, _lines
+from brickwork.training.recipe_file import checked_fields, lines_of
 from brickwork.training.schedule import Schedule, budget_spent, learning_rate
 
 BUDGETS = ("steps", "images", "minutes")
@@ -179,15 +179,15 @@ def parse_autoencoder_recipe(text: str) -> AutoencoderRecipe:
             part = table.pop(section)
             if not isinstance(part, dict):
                 raise ConfigError(f"{section} is {part!r}: write it as a table, [{section}]")
-            values[section] = config(**_checked(config, part, section))
-    return AutoencoderRecipe(**values, **_checked(AutoencoderRecipe, table, ""))
+            values[section] = config(**checked_fields(config, part, section))
+    return AutoencoderRecipe(**values, **checked_fields(AutoencoderRecipe, table, ""))
 
 
 def autoencoder_toml(recipe: AutoencoderRecipe) -> str:
     """The recipe as TOML with every field written out; :func:`parse_autoencoder_recipe` gives an equal one."""
-    lines = _lines(recipe, skip=set(SECTIONS))
+    lines = lines_of(recipe, skip=set(SECTIONS))
     for section in SECTIONS:
-        lines += ["", f"[{section}]", *_lines(getattr(recipe, section))]
+        lines += ["", f"[{section}]", *lines_of(getattr(recipe, section))]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Training an autoencoder: one function that reads as the algorithm; ``autoencoder_run`` writes what is kept."""
+"""Training an autoencoder: one function that reads as the algorithm; ``run`` writes what is kept."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from brickwork.errors import ConfigError
 from brickwork.model import choose_device
 from brickwork.sampling.gaussian import TRAINING, integers
 from brickwork.shapes import Image
-from brickwork.training.adversary import deceiving_loss, judging_loss
-from brickwork.training.autoencoder_recipe import AutoencoderRecipe, AutoencoderReport, fit_autoencoder
-from brickwork.training.autoencoder_run import AutoencoderRun
-from brickwork.training.autoencoder_state import AutoencoderState
+from brickwork.training.autoencoder.adversary import deceiving_loss, judging_loss
+from brickwork.training.autoencoder.recipe import AutoencoderRecipe, AutoencoderReport, fit_autoencoder
+from brickwork.training.autoencoder.run import AutoencoderRun
+from brickwork.training.autoencoder.state import AutoencoderState
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.state import STREAMS
 

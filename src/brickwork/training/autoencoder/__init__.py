@@ -1,0 +1,1 @@
+"""Training of autoencoders: what makes the latents that denoisers learn."""
