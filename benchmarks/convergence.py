@@ -199,7 +199,7 @@ def draw(rows: dict[str, list[dict[str, Any]]], costs: dict[str, Cost]) -> np.nd
         return found
 
     panels = []
-    for measure, title in (("loss", "held-out loss"), ("distance", "Fréchet distance")):
+    for measure, title in (("loss", "held-out loss"), ("distance", "distance of drawn pictures")):
         title = f"{title} (blue transformer, orange U-Net)"
         row = [
             panel(lines(measure, macs=False), title=title, axis="images seen", log_x=True),
