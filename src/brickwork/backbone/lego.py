@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Frame, beside
-from brickwork.backbone.stem import FinalLayer, TextVector, on_pixels
+from brickwork.backbone.stem import FinalLayer, TextVector, labels_of, on_pixels
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Grid, ModulatedBlock, TimeVector, window_positions
 from brickwork.sampling.denoiser import Condition
@@ -366,9 +366,7 @@ class Lego(Backbone):
         """What modulates every brick: time plus class plus text."""
         vector = self.time(number)
         if self.label is not None:
-            labels = condition.labels
-            labels = number.new_full((len(number),), -1).long() if labels is None else labels.long()
-            vector = vector + self.label(labels)
+            vector = vector + self.label(labels_of(condition, number).long())
         return vector if self.text is None else vector + self.text(condition.text, number)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Lego:

@@ -64,7 +64,7 @@ def merges_of(width: int, depth: int, long_skip: LongSkip) -> nn.ModuleList:
 
 
 def run_blocks(
-    blocks: nn.ModuleList,
+    blocks: nn.ModuleList | Sequence[nn.Module],
     x: Tokens,
     arguments: Sequence[Any],
     *,
@@ -77,7 +77,7 @@ def run_blocks(
     Source: Bao et al. 2023 (U-ViT, 2209.12152), section 3.1.
 
     Args:
-        blocks: Each takes rows, then the arguments.
+        blocks: Each takes rows, then the arguments; one may come several times.
         x: (B, T, L).
         arguments: What every block takes besides.
         long_skip: Add, or concatenate and merge by a linear layer; or neither.
@@ -108,5 +108,7 @@ def with_blocks(network: Network, config: BackboneConfig, parts: Sequence[int]) 
         part.add_module(name, child)
     blocks = list(network.get_submodule("blocks").children())
     part.add_module("blocks", nn.ModuleList(blocks[k] for k in parts))
+    for name, table in network.named_buffers(recurse=False):
+        part.register_buffer(name, table, persistent=False)
     part.training = part.get_submodule("blocks").training = network.training
     return part

@@ -13,12 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
 from brickwork.backbone.position import FixedPosition, LearnedPosition
+from brickwork.backbone.stack import (
+    check_heads,
+    check_unskipped,
+    default_heads,
+    merges_of,
+    run_blocks,
+    with_blocks,
+)
 from brickwork.backbone.stem import (
     ClassRows,
     InitialConvolution,
@@ -27,13 +33,14 @@ from brickwork.backbone.stem import (
     SliceTokens,
     TextRows,
     coordinates,
+    labels_of,
     prepend,
     unshuffle,
 )
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.layers import Block, Grid, Rotation, TimeVector, grid_rotation, initialize, sinusoid
 from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Label, Sigma, Text, Tokens
+from brickwork.shapes import Image, Sigma, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +105,7 @@ class StoicConfig(BackboneConfig):
             )
 
     def _check_width(self) -> None:
-        if self.width % 4:
-            raise ConfigError(f"width {self.width}: must be a multiple of 4 (sinusoids of rows and columns)")
-        if self.width % self.num_heads:
-            near = [h for h in range(1, self.width + 1) if self.width % h == 0]
-            best = min(near, key=lambda h: abs(h - self.num_heads))
-            raise ConfigError(f"width {self.width} is not divisible by heads {self.num_heads}: take heads {best}")
+        check_heads(self.width, self.num_heads)
         if self.position == "rope" and (self.width // self.num_heads) % 4:
             raise ConfigError(
                 f"position 'rope' needs heads of a multiple of 4 channels, not {self.width // self.num_heads}: "
@@ -145,10 +147,7 @@ class StoicConfig(BackboneConfig):
     @property
     def num_heads(self) -> int:
         """Heads as used."""
-        if self.heads is not None:
-            return self.heads
-        side = 32 if self.width % 64 and self.width % 32 == 0 else 64
-        return max(1, self.width // side)
+        return default_heads(self.width) if self.heads is None else self.heads
 
     @property
     def kernel_size(self) -> int:
@@ -178,11 +177,7 @@ class StoicConfig(BackboneConfig):
 
     def _kept(self, parts: tuple[int, ...]) -> StoicConfig:
         """Fewer blocks; long skips lead past the ones that are left out."""
-        if self.long_skip != "none":
-            raise ConfigError(
-                f"{len(parts)} of {self.depth} blocks with long_skip {self.long_skip!r}: blocks are joined in pairs, "
-                "first with last, and a part of them is no network; train with long_skip 'none'"
-            )
+        check_unskipped(len(parts), self.depth, self.long_skip)
         return replace(self, depth=len(parts))
 
     def build(self) -> Stoic:
@@ -238,8 +233,7 @@ class Stoic(Backbone):
             )
             for _ in range(1 if c.share_weights else c.depth)
         )
-        num_merges = c.depth // 2 if c.long_skip == "concat" else 0
-        self.merges = nn.ModuleList(nn.Linear(2 * c.width, c.width) for _ in range(num_merges))
+        self.merges = merges_of(c.width, c.depth, c.long_skip)
         self.decoder = _decoder(c)
         self.final_conv = (
             nn.Conv2d(c.channels, c.channels, 3, 1, 1, padding_mode=c.padding_mode) if c.final_conv else None
@@ -271,25 +265,17 @@ class Stoic(Backbone):
             h = self.position(h, grid)
         if self.config.time == "add":
             h = h + sinusoid(number, self.config.width)[:, None].to(h.dtype)
-        h = prepend(h, self._extra_rows(x, number, condition.labels, condition.text))
-        h = self._run(h, grid, self._rotation(grid, h), self.time(number) if self.time is not None else None)
+        h = prepend(h, self._extra_rows(x, number, condition))
+        c, modulator = self.config, self.time(number) if self.time is not None else None
+        blocks = [self.blocks[0]] * c.depth if c.share_weights else self.blocks
+        arguments = (grid, self._rotation(grid, h), modulator)
+        h = run_blocks(blocks, h, arguments, long_skip=c.long_skip, merges=self.merges, checkpointing=c.checkpointing)
         image = unshuffle(self.decoder(h, grid), grid, self.config.stride)
         return image if self.final_conv is None else self.final_conv(image)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Stoic:
         """Stem, some blocks, and what follows the last one."""
-        with torch.device("meta"):
-            part = config.build()
-        assert isinstance(part, Stoic)
-        for name, child in self.named_children():
-            part.add_module(name, child)
-        part.blocks = nn.ModuleList(
-            self.blocks[0 if self.config.share_weights else k] for k in parts[: len(part.blocks)]
-        )
-        for name, table in self.named_buffers(recurse=False):
-            part.register_buffer(name, table, persistent=False)
-        part.training = part.blocks.training = self.training
-        return part
+        return with_blocks(self, config, [0] if self.config.share_weights else parts)
 
     def compilable(self) -> Sequence[nn.Module]:
         """The blocks."""
@@ -301,14 +287,14 @@ class Stoic(Backbone):
             raise ArgumentError(f"image of {H}x{W} pixels: stride {S} must divide both; pad or resize it")
         return H // S, W // S
 
-    def _extra_rows(self, x: Image, number: Sigma, labels: Label | None, text: Text | None) -> list[Tensor]:
+    def _extra_rows(self, x: Image, number: Sigma, condition: Condition) -> list[Tensor]:
         rows: list[Tensor] = []
         if self.config.time == "token":
             rows.append(sinusoid(number, self.config.width)[:, None])
         if self.classes is not None:
-            rows.append(self.classes(number.new_full((len(x),), -1).long() if labels is None else labels))
+            rows.append(self.classes(labels_of(condition, number)))
         if self.text is not None:
-            rows.append(self.text(text, x))
+            rows.append(self.text(condition.text, x))
         return rows
 
     def _rotation(self, grid: Grid, h: Tokens) -> Rotation | None:
@@ -319,25 +305,6 @@ class Stoic(Backbone):
             return self.get_buffer("cosine"), self.get_buffer("sine")
         cosine, sine = grid_rotation(grid, c.width // c.num_heads, c.num_extra)
         return cosine.to(h.device), sine.to(h.device)
-
-    def _run(self, h: Tokens, grid: Grid, rotation: Rotation | None, modulator: Tensor | None) -> Tokens:
-        """All N blocks; with long skips, the first N//2 outputs are merged into the last N//2 inputs, last first."""
-        N, kept = self.config.depth, []
-        for i in range(N):
-            mirror = N - 1 - i
-            if self.config.long_skip != "none" and i > mirror:
-                h = self._merge(h, kept.pop(), mirror)
-            block = self.blocks[0 if self.config.share_weights else i]
-            if self.config.checkpointing and torch.is_grad_enabled():
-                h = checkpoint(block, h, grid, rotation, modulator, use_reentrant=False)
-            else:
-                h = block(h, grid, rotation, modulator)
-            if self.config.long_skip != "none" and i < mirror:
-                kept.append(h)
-        return h
-
-    def _merge(self, h: Tokens, skip: Tokens, i: int) -> Tokens:
-        return h + skip if self.config.long_skip == "add" else self.merges[i](torch.cat([h, skip], dim=-1))
 
 
 def _decoder(c: StoicConfig) -> nn.Module:
