@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
 from brickwork.backbone.position import SpreadPosition
-from brickwork.backbone.stack import check_heads, check_patch, default_heads, run_blocks, with_blocks
+from brickwork.backbone.stack import PatchStackConfig, run_blocks, with_blocks
 from brickwork.backbone.stem import ClassRows, FinalLayer, Patchify, TextVector, labels_of, unshuffle
-from brickwork.errors import ConfigError
-from brickwork.layers import Grid, ModulatedBlock, TimeVector
+from brickwork.layers import ModulatedBlock, TimeVector
 from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Sigma
 
@@ -27,53 +26,15 @@ NUM_WAVES = 256  # numbers in the sinusoid of time
 
 
 @dataclass(frozen=True, kw_only=True)
-class DitConfig(BackboneConfig):
+class DitConfig(PatchStackConfig):
     """The published geometry; known to users as ``Dit.Config``."""
 
     width: int = 384
     """Width L of every row, in channels."""
     depth: int = 12
     """Number N of blocks."""
-    heads: int | None = None
-    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
-    mlp_ratio: int = 4
-    """Hidden width of the MLP over the width."""
-    patch: int = 2
-    """Side of the square that becomes one row, in pixels."""
     variance: bool = False
     """A head for the variance beside the one for the image, as published; it is kept with the weights, and not used."""
-    checkpointing: bool = False
-    """Recompute each block in the backward pass: less memory, a third more time."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("width", "depth", "mlp_ratio", "patch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.heads is not None and self.heads < 1:
-            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
-        check_heads(self.width, self.num_heads)
-        check_patch(self.size, self.patch)
-
-    @property
-    def multiple(self) -> int:
-        """The patch; positions are spread over another grid."""
-        return self.patch
-
-    @property
-    def num_heads(self) -> int:
-        """Heads as used."""
-        return default_heads(self.width) if self.heads is None else self.heads
-
-    @property
-    def grid(self) -> Grid:
-        """Rows of the sequence, as height and width, at ``size``."""
-        return self.size // self.patch, self.size // self.patch
-
-    @property
-    def num_parts(self) -> int:
-        """The blocks."""
-        return self.depth
 
     def _kept(self, parts: tuple[int, ...]) -> DitConfig:
         """Fewer blocks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.errors import ConfigError
+from brickwork.layers import Grid
 from brickwork.shapes import Tokens
 
 LongSkip = Literal["none", "concat", "add"]
@@ -20,6 +22,54 @@ Network = TypeVar("Network", bound=Backbone)
 def default_heads(width: int) -> int:
     """Heads of 64 channels, or of 32 where 64 does not divide the width."""
     return max(1, width // (32 if width % 64 and width % 32 == 0 else 64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchStackConfig(BackboneConfig):
+    """What transformers over patches have in common: a stack of equal blocks on rows, each row a square of pixels."""
+
+    width: int = 512
+    """Width L of every row, in channels."""
+    depth: int = 12
+    """Number N of blocks; all have the same shape."""
+    heads: int | None = None
+    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
+    mlp_ratio: int = 4
+    """Hidden width of the MLP over the width."""
+    patch: int = 2
+    """Side of the square that becomes one row, in pixels."""
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, a third more time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("width", "depth", "mlp_ratio", "patch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
+        if self.heads is not None and self.heads < 1:
+            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
+        check_heads(self.width, self.num_heads)
+        check_patch(self.size, self.patch)
+
+    @property
+    def multiple(self) -> int:
+        """The patch: positions are made, or interpolated, for another grid."""
+        return self.patch
+
+    @property
+    def num_heads(self) -> int:
+        """Heads as used."""
+        return default_heads(self.width) if self.heads is None else self.heads
+
+    @property
+    def grid(self) -> Grid:
+        """Image rows of the sequence, as height and width, at ``size``."""
+        return self.size // self.patch, self.size // self.patch
+
+    @property
+    def num_parts(self) -> int:
+        """The blocks."""
+        return self.depth
 
 
 def check_heads(width: int, heads: int) -> None:

@@ -20,16 +20,7 @@ from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
 from brickwork.backbone.position import FixedPosition, RowPosition
-from brickwork.backbone.stack import (
-    LongSkip,
-    check_heads,
-    check_patch,
-    check_unskipped,
-    default_heads,
-    merges_of,
-    run_blocks,
-    with_blocks,
-)
+from brickwork.backbone.stack import LongSkip, PatchStackConfig, check_unskipped, merges_of, run_blocks, with_blocks
 from brickwork.backbone.stem import (
     ClassRows,
     FinalLayer,
@@ -50,19 +41,13 @@ Conditioning = Literal["in_context", "adaln_zero", "cross_attention"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TldmConfig(BackboneConfig):
+class TldmConfig(PatchStackConfig):
     """Every option of the design; known to users as ``Tldm.Config``."""
 
     width: int = 256
     """Width L of every row, in channels."""
     depth: int = 12
     """Number N of blocks; all have the same shape."""
-    heads: int | None = None
-    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
-    mlp_ratio: int = 4
-    """Hidden width of the MLP over the width."""
-    patch: int = 2
-    """Side of the square that becomes one row, in pixels."""
     conditioning: Conditioning = "in_context"
     """How time, class and text enter: as rows in front of the image's, which attend to each other (the paper's way); as
     a vector that shifts, scales and gates each block; or as rows that the image's rows ask by cross-attention."""
@@ -76,41 +61,19 @@ class TldmConfig(BackboneConfig):
     """Root-mean-square norm of queries and keys."""
     final_conv: bool = False
     """A 3x3 convolution on the assembled image."""
-    checkpointing: bool = False
-    """Recompute each block in the backward pass: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, value in _CHOICES.items():
             if getattr(self, name) not in value:
                 raise ConfigError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(value)}")
-        for name in ("width", "depth", "mlp_ratio", "patch", "num_class_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.heads is not None and self.heads < 1:
-            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
+        if self.num_class_tokens < 1:
+            raise ConfigError(f"num_class_tokens {self.num_class_tokens}: must be at least 1")
         if self.conditioning == "adaln_zero" and self.num_class_tokens != 1:
             raise ConfigError(
                 f"num_class_tokens {self.num_class_tokens} with conditioning 'adaln_zero': a class is one vector "
                 "there; set it to 1, or take conditioning 'in_context'"
             )
-        check_heads(self.width, self.num_heads)
-        check_patch(self.size, self.patch)
-
-    @property
-    def multiple(self) -> int:
-        """The patch; a learned table is interpolated."""
-        return self.patch
-
-    @property
-    def num_heads(self) -> int:
-        """Heads as used."""
-        return default_heads(self.width) if self.heads is None else self.heads
-
-    @property
-    def grid(self) -> Grid:
-        """Image rows of the sequence, as height and width, at ``size``."""
-        return self.size // self.patch, self.size // self.patch
 
     @property
     def num_extra(self) -> int:
@@ -118,11 +81,6 @@ class TldmConfig(BackboneConfig):
         if self.conditioning == "adaln_zero":
             return 0
         return (self.num_class_tokens if self.num_classes else 0) + 1 + self.text_length
-
-    @property
-    def num_parts(self) -> int:
-        """The blocks."""
-        return self.depth
 
     def _kept(self, parts: tuple[int, ...]) -> TldmConfig:
         """Fewer blocks; long skips lead past the ones that are left out."""

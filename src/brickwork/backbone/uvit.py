@@ -16,9 +16,9 @@ from typing import final
 
 from torch import Tensor, nn
 
-from brickwork.backbone.base import Backbone, BackboneConfig, beside
+from brickwork.backbone.base import Backbone, beside
 from brickwork.backbone.position import RowPosition
-from brickwork.backbone.stack import check_heads, check_patch, check_unskipped, default_heads, merges_of, run_blocks
+from brickwork.backbone.stack import PatchStackConfig, check_unskipped, merges_of, run_blocks
 from brickwork.backbone.stem import (
     ClassRows,
     Patchify,
@@ -29,68 +29,33 @@ from brickwork.backbone.stem import (
     unshuffle,
 )
 from brickwork.errors import ConfigError
-from brickwork.layers import Block, Grid, initialize, sinusoid
+from brickwork.layers import Block, initialize, sinusoid
 from brickwork.sampling.denoiser import Condition
 from brickwork.shapes import Image, Sigma
 
 
 @dataclass(frozen=True, kw_only=True)
-class UvitConfig(BackboneConfig):
+class UvitConfig(PatchStackConfig):
     """The published geometry; known to users as ``Uvit.Config``."""
 
     width: int = 512
     """Width L of every row, in channels."""
     depth: int = 13
     """Number N of blocks, odd: one between the two halves that are joined."""
-    heads: int | None = None
-    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
-    mlp_ratio: int = 4
-    """Hidden width of the MLP over the width."""
-    patch: int = 2
-    """Side of the square that becomes one row, in pixels."""
     final_conv: bool = True
     """A 3x3 convolution on the assembled image."""
-    checkpointing: bool = False
-    """Recompute each block in the backward pass: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "depth", "mlp_ratio", "patch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.heads is not None and self.heads < 1:
-            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
         if self.depth % 2 == 0:
             raise ConfigError(
                 f"depth {self.depth}: must be odd, one block between two equal halves; take {self.depth + 1}"
             )
-        check_heads(self.width, self.num_heads)
-        check_patch(self.size, self.patch)
-
-    @property
-    def multiple(self) -> int:
-        """The patch; the learned table is interpolated."""
-        return self.patch
-
-    @property
-    def num_heads(self) -> int:
-        """Heads as used."""
-        return default_heads(self.width) if self.heads is None else self.heads
-
-    @property
-    def grid(self) -> Grid:
-        """Image rows of the sequence, as height and width, at ``size``."""
-        return self.size // self.patch, self.size // self.patch
 
     @property
     def num_extra(self) -> int:
         """Rows in front of the image's: class, time, text."""
         return (self.num_classes > 0) + 1 + self.text_length
-
-    @property
-    def num_parts(self) -> int:
-        """The blocks, all of which are needed."""
-        return self.depth
 
     def _kept(self, parts: tuple[int, ...]) -> UvitConfig:
         """Refused: skips lead past every block but the one in the middle."""
