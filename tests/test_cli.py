@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 
 from brickwork.checkpoint import load
 from brickwork.cli import VERBS, main
-from brickwork.cli.arguments import choose, parse_seeds
 from brickwork.counting import cost
 from brickwork.data.opening import open_source
 from brickwork.errors import ArgumentError, UnknownNameError
 from brickwork.sampling.canvas import DEFAULT_MODE
 from brickwork.sampling.grid import GRIDS, Karras
+from brickwork.sampling.options import choose, parse_seeds
 from brickwork.sampling.picture import read_facts
 from brickwork.sampling.solvers import SOLVERS, Ddim, DpmSolverPP
 from brickwork.training.run import Run

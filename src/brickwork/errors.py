@@ -7,6 +7,8 @@ BrickworkError
 ├── DataError            images that are missing, broken or of the wrong kind
 │   └── MissingSplitError    a split that a set of images does not have
 ├── CheckpointError      a model file that is truncated, foreign or inconsistent
+├── PackageError         a device package that is damaged, foreign, or that cannot run here
+│   └── ParityError          a package whose pictures are too far from its model's; it was not kept
 ├── OutputError          a place that cannot be written
 ├── MissingExtraError    an ability whose optional dependency is not installed
 └── TrainingError        a run that cannot go on
@@ -60,6 +62,14 @@ class MissingSplitError(DataError):
 
 class CheckpointError(BrickworkError):
     """A model file that is truncated, foreign or inconsistent."""
+
+
+class PackageError(BrickworkError):
+    """A device package that is damaged, foreign, or that cannot run here."""
+
+
+class ParityError(PackageError):
+    """A package whose pictures, or whose quality, are too far from its model's."""
 
 
 class OutputError(BrickworkError):

@@ -20,6 +20,7 @@ from brickwork.codec.base import Codec
 from brickwork.codec.given import Given, Nothing
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.sampling.denoiser import Condition
+from brickwork.sampling.options import class_number
 from brickwork.sampling.process import NoiseProcess
 from brickwork.sampling.target import Target
 from brickwork.shapes import Image, Sigma
@@ -333,13 +334,7 @@ class Model(nn.Module):
         Raises:
             ArgumentError: There is no such class.
         """
-        if name in self.classes:
-            return self.classes.index(name)
-        if name.isdecimal() and int(name) < self.num_classes:
-            return int(name)
-        known = ", ".join(f"{i} {c}" if c != str(i) else c for i, c in enumerate(self.classes[:20]))
-        rule = f"its classes are {known}" if self.classes else "it has no classes; leave the label out"
-        raise ArgumentError(f"label {name!r}: this model has {self.num_classes} classes; {rule}")
+        return class_number(name, self.classes)
 
 
 def check_hosting(config: BackboneConfig, has_guest: bool) -> None:

@@ -16,12 +16,14 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork
-from brickwork.cli.arguments import Drawing, ModelName, choose
+from brickwork.cli.arguments import Drawing, ModelName
 from brickwork.cli.autoencoder import autoencoder
 from brickwork.cli.edit import edit
+from brickwork.cli.package import pack, run, verify
 from brickwork.cli.sample import draw
 from brickwork.cli.train import train
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
+from brickwork.sampling.options import choose
 
 
 def print_list() -> None:
@@ -50,7 +52,8 @@ def print_list() -> None:
     for title, names in rows:
         print(f"{title:<10} {'  '.join(names)}")
     extras = {"digits": "sklearn", "hub": "huggingface_hub", "peers": "diffusers", "tensorboard": "tensorboard"}
-    extras |= {"text": "transformers"}
+    extras |= {"text": "transformers", "onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch"}
+    extras |= {"litert": "ai_edge_litert", "coreml": "coremltools"}
     print("extras     " + "  ".join(f"{k} ({'installed' if find_spec(v) else 'missing'})" for k, v in extras.items()))
 
 
@@ -223,6 +226,9 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "info": print_info,
     "eval": evaluate,
     "import": import_weights,
+    "pack": pack,
+    "run": run,
+    "verify": verify,
 }
 
 
@@ -244,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UnknownNameError("verb", verb, VERBS)
-        if verb in ("train", "autoencoder"):
+        if verb in ("train", "autoencoder", "run"):
             return VERBS[verb](rest) or 0
         tyro.cli(VERBS[verb], prog=f"brickwork {verb}", args=rest)
     except BrickworkError as error:

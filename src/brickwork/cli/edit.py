@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from brickwork.cli.arguments import Drawing, ModelName, check_png, parse_seeds
+from brickwork.cli.arguments import Drawing, ModelName
 from brickwork.errors import ArgumentError, DataError
+from brickwork.sampling.options import parse_seeds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,8 @@ def edit(
         out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
         drawing: How.
     """
+    from brickwork.sampling.gallery import check_png
+
     check_png(out)
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
     rows = [denoiser.class_index(label) for label in labels] or [None]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from brickwork.cli.arguments import Drawing, ModelName, Surface, check_png, parse_seeds
+from brickwork.cli.arguments import Drawing, ModelName, Surface
 from brickwork.errors import ArgumentError
+from brickwork.sampling.options import parse_seeds
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from brickwork.model import Model
 
 
@@ -41,6 +40,7 @@ def draw(
         drawing: How.
     """
     from brickwork.sampling.canvas import DEFAULT_MODE
+    from brickwork.sampling.gallery import check_png, save_gallery
     from brickwork.sampling.loop import sample
 
     check_png(out)
@@ -67,7 +67,8 @@ def draw(
     names = [denoiser.classes[k] for k in rows] or [fill(text, 24) for text in prompt] or None
     if regions:
         names = ["\n".join(" ".join(denoiser.classes[k] for k in row) for row in regions)]
-    _save(out, images, names, rows, columns, len(prompt), facts)
+    how = {"names": names, "rows": rows, "seeds": columns, "num_prompts": len(prompt), "facts": facts}
+    print(f"{len(images)} pictures in {save_gallery(out, images, **how)}")
 
 
 def _rows(
@@ -81,28 +82,3 @@ def _rows(
     if regions or (prompt and not labels):
         return []
     return [denoiser.class_index(label) for label in labels] or list(range(denoiser.num_classes))[:10]
-
-
-def _save(
-    out: Path,
-    images: np.ndarray,
-    names: list[str] | None,
-    rows: list[int],
-    columns: list[int],
-    num_prompts: int,
-    facts: dict[str, Any],
-) -> None:
-    """The sheet; in a folder, also every picture by itself."""
-    from brickwork.sampling.picture import save_png, sheet
-
-    scale = max(1, 48 // max(images.shape[1:3]))
-    picture = sheet(images, len(columns), scale=scale, row_captions=names, column_captions=[str(n) for n in columns])
-    path = out if out.suffix.lower() == ".png" else out / "sheet.png"
-    save_png(picture, path, facts | {"labels": rows, "seeds": columns})
-    print(f"{len(images)} pictures in {path}")
-    if path == out:
-        return
-    for index, image in enumerate(images):
-        label, seed = rows[index // len(columns)] if rows else None, columns[index % len(columns)]
-        row = f"label{label}_" if label is not None else f"prompt{index // len(columns)}_" if num_prompts else ""
-        save_png(image, out / f"{row}seed{seed}.png", facts | {"label": label, "seed": seed})

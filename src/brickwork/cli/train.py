@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import arg
 
-from brickwork.cli.arguments import choose
 from brickwork.errors import ArgumentError
+from brickwork.sampling.options import choose
 
 if TYPE_CHECKING:
     from brickwork.data.dataset import Dataset

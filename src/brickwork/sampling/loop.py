@@ -375,7 +375,22 @@ def on_device(condition: Condition, x: Array) -> Condition:
     )
 
 
-def _progress(shown: bool, total: int) -> Any:
-    from tqdm import tqdm  # here, so that importing the loop stays light
+class _Silent:
+    """A bar that is not shown, and needs no package to show it."""
 
-    return tqdm(total=total, unit="step", desc="sampling", disable=not shown)
+    def __enter__(self) -> _Silent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self) -> None:
+        pass
+
+
+def _progress(shown: bool, total: int) -> Any:
+    if not shown:
+        return _Silent()
+    from tqdm import tqdm  # here: a device that draws from a package may not have it
+
+    return tqdm(total=total, unit="step", desc="sampling")

@@ -5,8 +5,6 @@ Letters: B batch, M tokens, E width of a token, h heads, d width of one head.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -23,17 +21,9 @@ from brickwork.layers import Mlp, initialize
 from brickwork.products import Linear
 from brickwork.shapes import Text
 from brickwork.text.base import TextConfig, TextEncoder, TokenIds
-
-WORD = re.compile(r"[^\W_]+")
-UNKNOWN = 1
-"""The token of a word that is not in the vocabulary; 0 is no token."""
+from brickwork.tokens import ByteTokenizer, Tokenizer, WordTokenizer, words_of
 
 Mask = Bool[Tensor, "B M"]
-
-
-def words_of(caption: str) -> list[str]:
-    """The lower-cased runs of letters and digits in a text, of any script; all else parts them and is dropped."""
-    return WORD.findall(unicodedata.normalize("NFKC", caption).lower())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,17 +115,14 @@ class SmallEncoder(TextEncoder):
         """What it was built from."""
         return self._config
 
+    @property
     @abstractmethod
-    def symbols_of(self, caption: str) -> list[int]:
-        """Token numbers above 0 of one text, of any length."""
+    def tokenizer(self) -> Tokenizer:
+        """What makes token numbers of texts."""
 
     def tokenize(self, captions: Sequence[str]) -> np.ndarray:
         """Token numbers, int64 (N, M); 0 is no token, and stands behind all others."""
-        tokens = np.zeros((len(captions), self.config.length), np.int64)
-        for row, caption in zip(tokens, captions, strict=True):
-            symbols = self.symbols_of(caption)[: len(row)]
-            row[: len(symbols)] = symbols
-        return tokens
+        return self.tokenizer.tokenize(captions)
 
     def forward(self, tokens: TokenIds) -> Text:
         """(B, M) → (B, M, E) float32; zeros where there is no token."""
@@ -219,13 +206,12 @@ class Words(SmallEncoder):
         if not config.words:
             raise ConfigError("an encoder of words with no words: name them, or fit the config to captions")
         super().__init__(config)
-        self._has_unknown = config.has_unknown
-        self._number = {word: number for number, word in enumerate(config.words, UNKNOWN + 1)}
+        self._tokenizer = WordTokenizer(length=config.length, words=config.words, has_unknown=config.has_unknown)
 
-    def symbols_of(self, caption: str) -> list[int]:
+    @property
+    def tokenizer(self) -> WordTokenizer:
         """A number for each word, but for those passed over."""
-        numbers = [self._number.get(word, UNKNOWN) for word in words_of(caption)]
-        return numbers if self._has_unknown else [number for number in numbers if number != UNKNOWN]
+        return self._tokenizer
 
 
 @final
@@ -258,6 +244,7 @@ class Bytes(SmallEncoder):
     def __init__(self, config: Bytes.Config) -> None:
         super().__init__(config)
 
-    def symbols_of(self, caption: str) -> list[int]:
+    @property
+    def tokenizer(self) -> ByteTokenizer:
         """Each byte, plus 1."""
-        return [byte + 1 for byte in caption.lower().encode(errors="replace")]
+        return ByteTokenizer(length=self.config.length)

@@ -1,0 +1,1 @@
+"""Running a package: numpy, pillow and one runtime, and no torch."""

@@ -1,0 +1,183 @@
+"""``python -m brickwork.device PACKAGE`` and ``brickwork run PACKAGE``: pictures from a package, without PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import fill
+from time import perf_counter
+from typing import Any, NoReturn
+
+import numpy as np
+
+import brickwork
+from brickwork.device.runner import Runner, open_package
+from brickwork.errors import ArgumentError, BrickworkError
+from brickwork.sampling.gallery import check_png, save_gallery
+from brickwork.sampling.grid import GRIDS
+from brickwork.sampling.loop import sample
+from brickwork.sampling.options import choose, parse_seeds
+from brickwork.sampling.picture import save_png
+from brickwork.sampling.plan import Planned
+from brickwork.sampling.solvers import SOLVERS
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose mistakes are lines like any other of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(f"{message}; --help lists the options")
+
+
+def parser(program: str) -> argparse.ArgumentParser:
+    """All options; what is left out is as the package's manifest says."""
+    p = _Parser(
+        prog=program,
+        description="Draw pictures from a package. What is left out is as the package says.",
+        allow_abbrev=False,
+    )
+    p.add_argument("package", help="folder that `brickwork pack` wrote")
+    p.add_argument("--labels", "--label", nargs="+", default=[], metavar="CLASS", help="classes by number or name")
+    p.add_argument("--prompt", nargs="+", default=[], help="texts, quoted; one row each")
+    p.add_argument("--negative", help="a text that guidance leads away from")
+    p.add_argument("--text-embedding", type=Path, metavar="NPY", help="embedded text, where the encoder was left out")
+    p.add_argument("--given", type=Path, metavar="NPY", help="picture in model space that is drawn after")
+    p.add_argument("--seeds", "--seed", nargs="+", default=["0"], metavar="SEED", help="seeds and ranges, as in 0-7 12")
+    p.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG file, or folder for each picture")
+    p.add_argument("--size", help="pixels, as 64 or 32x64: one of those packed")
+    p.add_argument("--steps", type=int, help="steps of the solver")
+    p.add_argument("--solver", help=f"{', '.join(SOLVERS)}; options behind a colon")
+    p.add_argument("--grid", help=f"noise levels: {', '.join(GRIDS)}")
+    p.add_argument("--guidance", type=float, help="classifier-free guidance; 1 is off")
+    p.add_argument("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only there")
+    p.add_argument("--plan", help="parts by noise level, as in 3@5.84,2; a number runs so many throughout")
+    p.add_argument("--batch-size", type=int, default=64, help="pictures at once; never changes a picture")
+    p.add_argument("--threads", type=int, help="processor threads")
+    p.add_argument("--expect", default="", metavar="SHA256", help="that manifest.json must have")
+    return p
+
+
+def run(words: Sequence[str], program: str = "python -m brickwork.device") -> None:
+    """Draw.
+
+    Raises:
+        BrickworkError: With one line.
+    """
+    asked = parser(program).parse_args(list(words))
+    check_png(asked.out)
+    seeds = parse_seeds(asked.seeds)
+    package = open_package(asked.package, expect=asked.expect, threads=asked.threads)
+    if asked.size is not None:
+        package = package.at(*_places(asked.size, package.manifest.factor))
+    plan = asked.plan if asked.plan is not None else package.manifest.sampling.plan
+    how = package.how() | _how(asked)
+    if asked.labels and len(asked.prompt) > 1:
+        raise ArgumentError(
+            f"{len(asked.labels)} labels and {len(asked.prompt)} prompts: give one prompt, or no labels"
+        )
+    text = _text(package, asked)
+    rows = [package.class_index(name) for name in asked.labels]
+    if not rows and package.num_classes and text is None:
+        rows = list(range(package.num_classes))[:10] if len(seeds) > 1 else [0]
+    count = max(len(rows), len(asked.prompt), 1)
+    start = perf_counter()
+    images = sample(
+        planned(package, plan),
+        seeds=seeds * count,
+        labels=[k for k in rows for _ in seeds] or None,
+        text=[words for words in text for _ in seeds] if isinstance(text, list) else text,
+        negative=asked.negative,
+        given=None if asked.given is None else _array(asked.given),
+        batch_size=asked.batch_size,
+        progress=find_spec("tqdm") is not None and sys.stderr.isatty(),
+        **how,
+    )
+    seconds = perf_counter() - start
+    facts = _facts(asked, package, plan, how)
+    if len(images) == 1 and asked.out.suffix.lower() == ".png":
+        save_png(images[0], asked.out, {**facts, "labels": rows, "seeds": seeds})
+        path = asked.out
+    else:
+        names = [package.classes[k] for k in rows] or [fill(words, 24) for words in asked.prompt] or None
+        told = {"names": names, "rows": rows, "seeds": seeds, "num_prompts": len(asked.prompt), "facts": facts}
+        path = save_gallery(asked.out, images, **told)
+    noun = "picture" if len(images) == 1 else "pictures"
+    print(f"{len(images)} {noun} in {path}, {seconds / len(images):.3g} s each")
+
+
+def planned(package: Runner, plan: str | None) -> Runner | Planned:
+    """A package under a plan; a plan of one number is that many parts throughout.
+
+    Raises:
+        ArgumentError: No plan, or parts that were not packed.
+    """
+    if plan is None:
+        return package
+    return package.first(int(plan)) if plan.isdecimal() else Planned.of(package, plan)
+
+
+def _places(size: str, factor: int) -> tuple[int, int]:
+    words = size.lower().split("x")
+    if len(words) > 2 or not all(word.isdecimal() for word in words):
+        raise ArgumentError(f"size {size!r}: give pixels, as 64, or height x width, as 32x64")
+    height, width = int(words[0]), int(words[-1])
+    if height % factor or width % factor:
+        raise ArgumentError(f"size {size!r}: the autoencoder makes {factor} pixels of each place; give multiples")
+    return height // factor, width // factor
+
+
+def _how(asked: argparse.Namespace) -> dict[str, Any]:
+    how: dict[str, Any] = {name: getattr(asked, name) for name in ("steps", "guidance")}
+    how["solver"] = None if asked.solver is None else choose("solver", asked.solver, SOLVERS)
+    how["grid"] = None if asked.grid is None else choose("grid", asked.grid, GRIDS)
+    how["guidance_interval"] = asked.guidance_interval and tuple(asked.guidance_interval)
+    return {name: value for name, value in how.items() if value is not None}
+
+
+def _text(package: Runner, asked: argparse.Namespace) -> list[str] | str | np.ndarray | None:
+    """Prompts, or embedded text from a file."""
+    if asked.text_embedding is not None:
+        if asked.prompt:
+            raise ArgumentError("a prompt and a text embedding: give one or the other")
+        return _array(asked.text_embedding)
+    said = package.manifest.text
+    if asked.prompt and said is not None and said.left_out:
+        raise ArgumentError(
+            f"prompt {asked.prompt[0]!r}: {said.left_out}; embed it elsewhere and give the array, "
+            f"{said.length}x{said.width}, by --text-embedding FILE.npy"
+        )
+    return asked.prompt if len(asked.prompt) > 1 else asked.prompt[0] if asked.prompt else None
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArgumentError(f"{path}: not an array of numpy ({error}); give a .npy file") from None
+
+
+def _facts(asked: argparse.Namespace, package: Runner, plan: str | None, how: dict[str, Any]) -> dict[str, Any]:
+    """What the PNG says of how it was drawn."""
+    said = package.manifest
+    facts = {"package": str(asked.package), "manifest_sha256": package.digest, "version": brickwork.__version__}
+    facts |= {"target": said.target, "precision": said.precision, "model_sha256": said.model.get("sha256", "")}
+    facts |= {"solver": asked.solver or said.sampling.solver, "grid": asked.grid or said.sampling.grid, "plan": plan}
+    facts |= {"steps": how["steps"], "guidance": how["guidance"]}
+    facts |= {"guidance_interval": [str(level) for level in how["guidance_interval"]]}
+    return {**facts, "prompt": asked.prompt, "negative": asked.negative} if asked.prompt else facts
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command; a user's error becomes one line and 1."""
+    try:
+        run(sys.argv[1:] if words is None else words)
+    except BrickworkError as error:
+        print(f"brickwork run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("brickwork run: stopped", file=sys.stderr)
+        return 130
+    return 0

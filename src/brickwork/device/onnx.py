@@ -1,0 +1,56 @@
+"""ONNX Runtime: opens what ``package/targets/onnx.py`` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from brickwork.manifest import Graph, Manifest
+
+EXTRA, PACKAGE = "onnx", "onnxruntime"
+
+
+def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> OnnxProgram:
+    """The graph in a file; see ``brickwork.device.program``."""
+    return OnnxProgram(session(path, threads), graph)
+
+
+def session(path: Path, threads: int | None, **entries: str) -> Any:
+    """An onnxruntime.InferenceSession on the CPU that says nothing on its own.
+
+    Args:
+        path: The graph.
+        threads: Within an operator; None for one per core.
+        entries: Configuration entries of the session, "." as "__".
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    for key, value in entries.items():
+        options.add_session_config_entry(key.replace("__", "."), value)
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@final
+class OnnxProgram:
+    """A session as a function.
+
+    Args:
+        session: Open.
+        graph: Whose inputs and outputs it has.
+    """
+
+    def __init__(self, session: Any, graph: Graph) -> None:
+        self.session = session
+        self.inputs = [port.name for port in graph.inputs]
+        self.outputs = [port.name for port in graph.outputs]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """See ``brickwork.device.program.Program``."""
+        return tuple(self.session.run(self.outputs, {name: inputs[name] for name in self.inputs}))

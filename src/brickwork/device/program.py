@@ -1,0 +1,105 @@
+"""What every runtime looks like from here: a file of a package becomes a function of numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol, final
+
+import numpy as np
+
+from brickwork.errors import BrickworkError, MissingExtraError, PackageError, UnknownNameError
+from brickwork.manifest import Graph, Manifest
+
+RUNTIMES = {
+    "onnx": "brickwork.device.onnx",
+    "browser": "brickwork.device.onnx",
+    "openvino": "brickwork.device.openvino",
+    "executorch": "brickwork.device.executorch",
+    "litert": "brickwork.device.litert",
+}
+"""The module that opens what a target wrote. Each has EXTRA, PACKAGE and ``load(path, graph, manifest, threads)``."""
+
+
+_OF_MEMORY = ("bad_alloc", "memory", "mmap", "allocat")
+"""Words in what runtimes say when there is not enough."""
+
+
+class Program(Protocol):
+    """A graph, ready to run."""
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Its outputs, in order.
+
+        Args:
+            inputs: By name, of the graph's own shapes and dtypes.
+        """
+        ...
+
+
+def runtime_of(target: str) -> ModuleType:
+    """The module that opens packages for a target.
+
+    Raises:
+        PackageError: Such packages cannot run on this kind of machine.
+        UnknownNameError: There is no such target.
+    """
+    if target == "coreml":
+        raise PackageError("a package for Core ML runs on Apple's devices alone; pack another target to run it here")
+    if target not in RUNTIMES:
+        raise UnknownNameError("target", target, RUNTIMES)
+    return import_module(RUNTIMES[target])
+
+
+def open_program(folder: Path, graph: Graph, manifest: Manifest, threads: int | None = None) -> Program:
+    """A graph of a package, its files checked, in the package's runtime.
+
+    Args:
+        folder: The package.
+        graph: Which.
+        manifest: Of the package.
+        threads: Processor threads; the runtime's own choice when left out.
+
+    Raises:
+        PackageError: A file is damaged, or the runtime cannot open the graph.
+        MissingExtraError: The runtime is not installed.
+    """
+    runtime, path = runtime_of(manifest.target), folder / graph.file
+    try:
+        return _Guarded(runtime.load(path, graph, manifest, threads), path, graph, manifest)
+    except ImportError as error:
+        raise MissingExtraError(runtime.EXTRA, runtime.PACKAGE, f"a package for {manifest.target}") from error
+    except BrickworkError:
+        raise
+    except Exception as error:  # runtimes raise errors of many kinds, none of them ours
+        raise _refused(path, graph, manifest, error, "open") from error
+
+
+@final
+class _Guarded:
+    """A program whose runtime's errors become one line."""
+
+    def __init__(self, program: Program, path: Path, graph: Graph, manifest: Manifest) -> None:
+        self.program, self.path, self.graph, self.manifest = program, path, graph, manifest
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        try:
+            return self.program(inputs)
+        except BrickworkError:
+            raise
+        except Exception as error:
+            raise _refused(self.path, self.graph, self.manifest, error, "run") from error
+
+
+def _refused(path: Path, graph: Graph, manifest: Manifest, error: Exception, verb: str) -> PackageError:
+    """What a runtime said, as a line of ours."""
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    if isinstance(error, MemoryError) or any(word in said.lower() for word in _OF_MEMORY):
+        size = sum(manifest.files[name].length for name in {graph.file, *graph.weights})
+        advice = (
+            "pack it with --layout stack, which holds a block at a time" if manifest.layout == "whole" else "free some"
+        )
+        return PackageError(f"{path}: there is not enough memory for its {size / 1e6:.0f} MB ({said}); {advice}")
+    return PackageError(f"{path}: {runtime_of(manifest.target).PACKAGE} cannot {verb} it ({said}); pack it again here")

@@ -1,0 +1,326 @@
+"""An opened package: a denoiser like any other, so that everything that draws from a model draws from it.
+
+Graphs have fixed shapes: a batch is cut into the batches there are graphs for, and a graph is opened when it is first
+needed, after its files were checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from brickwork.device.program import Program, open_program, runtime_of
+from brickwork.device.stack import open_stack
+from brickwork.entries import from_entry
+from brickwork.errors import ArgumentError, BrickworkError, PackageError
+from brickwork.manifest import Graph, Manifest, checked, manifest_digest, read_manifest
+from brickwork.sampling.denoiser import Condition
+from brickwork.sampling.grid import GRIDS
+from brickwork.sampling.options import choose, class_number
+from brickwork.sampling.process import PROCESSES, NoiseProcess
+from brickwork.sampling.solvers import SOLVERS
+from brickwork.tokens import TOKENIZERS, Tokenizer
+
+
+@final
+@dataclass
+class Files:
+    """The files of a package, each checked once, and the graphs that were opened.
+
+    Attributes:
+        folder: The package.
+        manifest: Of the package.
+        threads: For the runtime.
+    """
+
+    folder: Path
+    manifest: Manifest
+    threads: int | None = None
+    programs: dict[str, Program] = field(default_factory=dict)
+    seen: set[str] = field(default_factory=set)
+
+    def program(self, graph: Graph) -> Program:
+        """A graph, ready to run."""
+        if graph.file not in self.programs:
+            for name in (graph.file, *graph.weights):
+                self.check(name)
+            self.programs[graph.file] = open_program(self.folder, graph, self.manifest, self.threads)
+        return self.programs[graph.file]
+
+    def check(self, name: str) -> None:
+        """Hash a file, once."""
+        if name not in self.seen:
+            checked(self.folder, self.manifest, name)
+            self.seen.add(name)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """A package as a ``brickwork.Denoiser``.
+
+    Attributes:
+        files: What it reads.
+        parts: How many parts of the model run.
+        height, width: Of x in model space.
+    """
+
+    files: Files = field(repr=False)
+    parts: int
+    height: int
+    width: int
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the package."""
+        return self.files.manifest
+
+    @property
+    def process(self) -> NoiseProcess:
+        """Of the model."""
+        return from_entry(PROCESSES, self.manifest.process, "process")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one x."""
+        return self.manifest.shape[0], self.height, self.width
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.manifest.classes
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 when the model takes no label."""
+        return len(self.manifest.classes)
+
+    @property
+    def text_shape(self) -> tuple[int, int] | None:
+        """(M, E) of one text, or None."""
+        text = self.manifest.text
+        return None if text is None else (text.length, text.width)
+
+    @property
+    def given_channels(self) -> int:
+        """Channels of the picture that is given beside x; 0 for none."""
+        return self.manifest.given_channels
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the manifest, which names every other file."""
+        return manifest_digest(self.files.folder)
+
+    @property
+    def num_parts(self) -> int:
+        """The most parts that the package can run."""
+        return max(self.counts)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Numbers of parts that the package can run, rising."""
+        if self.manifest.layout != "whole":
+            return tuple(range(1, self.manifest.num_parts + 1))
+        return tuple(sorted({graph.parts for graph in self.manifest.of_role("denoiser")}))
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of x in model space that the package can run, the model's own first."""
+        own, role = self.manifest.shape[1:], "denoiser" if self.manifest.layout == "whole" else "stem"
+        found = {(graph.height, graph.width) for graph in self.manifest.of_role(role)}
+        return tuple(sorted(found, key=lambda size: (size != own, size)))
+
+    def first(self, n: int) -> Runner:
+        """The denoiser of the first n parts.
+
+        Raises:
+            ArgumentError: The package has no graph of so many.
+        """
+        if n not in self.counts:
+            raise ArgumentError(
+                f"{n} parts: this package runs {', '.join(map(str, self.counts))} parts; pack it with {n}"
+            )
+        return replace(self, parts=n)
+
+    def at(self, height: int, width: int) -> Runner:
+        """The denoiser of another size of x, in model space.
+
+        Raises:
+            ArgumentError: The package has no graph of this size.
+        """
+        if (height, width) not in self.sizes:
+            factor = self.manifest.factor
+            known = ", ".join(f"{h * factor}x{w * factor}" for h, w in self.sizes)
+            raise ArgumentError(
+                f"pictures of {height * factor}x{width * factor}: this package draws {known}; pack it with this size"
+            )
+        return replace(self, height=height, width=width)
+
+    def __call__(self, x: np.ndarray, sigma: np.ndarray, condition: Condition) -> np.ndarray:
+        """The estimate of x0; see ``brickwork.Denoiser``."""
+        told = {"x": x, "sigma": sigma, **self._told(condition, len(x))}
+        found = []
+        for rows, batch in batches(len(x), self._batches):
+            inputs = {name: _padded(value[rows], batch) for name, value in told.items()}
+            found.append(self._program(batch)(inputs)[0][: rows.stop - rows.start])
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def prepare(self, rows: int) -> None:
+        """Open the graphs that a call of so many rows needs, before it comes."""
+        for _, batch in batches(rows, self._batches):
+            self._program(batch)
+
+    @property
+    def _batches(self) -> tuple[int, ...]:
+        role = "denoiser" if self.manifest.layout == "whole" else "stem"
+        wanted = [
+            graph.batch
+            for graph in self.manifest.of_role(role)
+            if (graph.height, graph.width) == (self.height, self.width) and graph.parts in (self.parts, 0)
+        ]
+        if not wanted:
+            raise PackageError(
+                f"the package has no graph of {self.parts} parts at {self.height}x{self.width}; pack one"
+            )
+        return tuple(sorted(set(wanted)))
+
+    def _program(self, batch: int) -> Program:
+        where = {"height": self.height, "width": self.width, "batch": batch}
+        if self.manifest.layout == "whole":
+            return self.files.program(self.manifest.graph("denoiser", parts=self.parts, **where))
+        key = f"{self.manifest.layout}-{where}"
+        if key not in self.files.programs:
+            self.files.programs[key] = open_stack(self.files, **where)
+        return _First(self.files.programs[key], self.parts)
+
+    def _told(self, condition: Condition, count: int) -> dict[str, np.ndarray]:
+        """What the graphs are told besides x and sigma, filled up with "nothing" where the condition says nothing."""
+        told: dict[str, np.ndarray] = {}
+        if self.num_classes:
+            labels = condition.labels
+            told["labels"] = np.full(count, -1, np.int64) if labels is None else np.asarray(labels, np.int64)
+        if self.text_shape is not None:
+            text = condition.text
+            told["text"] = (
+                np.zeros((count, *self.text_shape), np.float32) if text is None else np.asarray(text, np.float32)
+            )
+        if self.given_channels:
+            shape = (count, self.given_channels, self.height, self.width)
+            given = condition.given
+            told["given"] = np.zeros(shape, np.float32) if given is None else np.asarray(given, np.float32)
+        return told
+
+    def asarray(self, values: np.ndarray) -> np.ndarray:
+        """As float32."""
+        return np.ascontiguousarray(values, dtype=np.float32)
+
+    def decode(self, x0: np.ndarray) -> np.ndarray:
+        """Model space to pictures, uint8 (B, H, W, C)."""
+        pixels = self.pixels(x0)
+        return np.clip(np.rint((pixels + 1) * np.float32(127.5)), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1).copy()
+
+    def pixels(self, x0: np.ndarray) -> np.ndarray:
+        """Model space to pictures in [-1, 1], float32 (B, C, H, W), not clamped."""
+        if not self.manifest.of_role("decoder"):
+            return x0
+        decode = self.files.program(self.manifest.graph("decoder", height=x0.shape[2], width=x0.shape[3]))
+        return np.concatenate([decode({"x0": row[None]})[0] for row in x0])
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """Of the text encoder in the package, or None."""
+        text = self.manifest.text
+        return None if text is None or text.tokenizer is None else from_entry(TOKENIZERS, text.tokenizer, "tokenizer")
+
+    @property
+    def embed_text(self) -> Any:
+        """A function of captions → float32 (N, M, E); None where the package has no text encoder."""
+        tokenizer = self.tokenizer
+        if tokenizer is None:
+            return None
+        encode = self.files.program(self.manifest.graph("text"))
+
+        def embed(captions: Sequence[str]) -> np.ndarray:
+            return np.concatenate([encode({"tokens": row[None]})[0] for row in tokenizer.tokenize(captions)])
+
+        return embed
+
+    def class_index(self, name: str) -> int:
+        """The index of a class, from its name or its number.
+
+        Raises:
+            ArgumentError: There is no such class.
+        """
+        return class_number(name, self.classes)
+
+    def how(self) -> dict[str, Any]:
+        """Keyword arguments of ``brickwork.sample``: what the manifest says of drawing, but for its plan."""
+        said = self.manifest.sampling
+        low, high = said.guidance_interval
+        return {
+            "steps": said.steps,
+            "solver": choose("solver", said.solver, SOLVERS),
+            "grid": choose("grid", said.grid, GRIDS),
+            "guidance": said.guidance,
+            "guidance_interval": (low, inf if high is None else high),
+        }
+
+
+@final
+class _First:
+    """A stack of blocks, of which the first n run."""
+
+    def __init__(self, stack: Any, parts: int) -> None:
+        self.stack, self.parts = stack, parts
+
+    def __call__(self, inputs: Any) -> tuple[np.ndarray, ...]:
+        return self.stack(inputs, self.parts)
+
+
+def open_package(path: str | Path, *, expect: str = "", threads: int | None = None) -> Runner:
+    """A package, its manifest checked; each further file is checked before it is first used.
+
+    Args:
+        path: The folder that ``brickwork pack`` wrote.
+        expect: SHA-256 (hex) of ``manifest.json``, to be sure that it is this package and no other.
+        threads: Processor threads; the runtime's own choice when left out.
+
+    Raises:
+        PackageError: No package, a damaged one, or one that cannot run here.
+    """
+    folder = Path(path)
+    if threads is not None and threads < 1:
+        raise ArgumentError(f"threads {threads}: at least 1 computes")
+    manifest = read_manifest(folder, expect)
+    runtime_of(manifest.target)
+    _, height, width = manifest.shape
+    try:
+        runner = Runner(Files(folder, manifest, threads), 0, height, width)
+        runner = replace(runner, parts=max(runner.counts, default=0))
+        assert runner.process is not None
+        if runner.parts == 0 or not runner.sizes:
+            raise PackageError("its manifest names no graph that denoises; pack it again")
+        return runner if (height, width) in runner.sizes else runner.at(*runner.sizes[0])
+    except BrickworkError as error:
+        raise PackageError(f"{folder}: {error}") from None
+
+
+def batches(count: int, sizes: Sequence[int]) -> Iterator[tuple[slice, int]]:
+    """Rows cut into batches that there are graphs for: the largest that they fill, then the smallest for the rest."""
+    start = 0
+    while start < count:
+        left = count - start
+        size = max((n for n in sizes if n <= left), default=min(sizes))
+        yield slice(start, start + min(size, left)), size
+        start += size
+
+
+def _padded(rows: np.ndarray, batch: int) -> np.ndarray:
+    """Rows filled up to a batch with copies of the last."""
+    missing = batch - len(rows)
+    return np.ascontiguousarray(np.concatenate([rows, rows[-1:].repeat(missing, axis=0)]) if missing else rows)

@@ -1,0 +1,42 @@
+"""What goes into a package: the options of ``brickwork pack``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packing:
+    """What goes into a package."""
+
+    target: str = "onnx"
+    """onnx, executorch, openvino, litert, coreml or browser."""
+    layout: str = "whole"
+    """whole graphs; stack: one block, weights fed to it in turn; scan: one block, weights stacked (ONNX Runtime)."""
+    precision: str = "fp32"
+    """fp32, fp16, bf16, int8 (dynamic), int8-static or int4, as far as the target has them."""
+    sizes: tuple[int, ...] = ()
+    """Sides of pictures in pixels; the model's own when left out."""
+    batches: tuple[int, ...] = (1, 2)
+    """Rows that graphs take at once; guidance needs two for each picture."""
+    parts: tuple[int, ...] = ()
+    """Numbers of parts that can run; all, and those of the plan, when left out."""
+    steps: int = 25
+    """Steps of the solver, unless the device asks for others."""
+    solver: str = "dpm2m"
+    """Solver, unless the device asks for another."""
+    grid: str = "karras"
+    """Noise levels, unless the device asks for others."""
+    guidance: float = 1.0
+    """Guidance, unless the device asks for another; 1 is off."""
+    guidance_interval: tuple[float, float] = (0.0, inf)
+    """Guide only where the noise level lies in this interval."""
+    plan: str | None = None
+    """Parts that run by noise level, as in pg:0.3."""
+    keep: tuple[str, ...] = ()
+    """Parts of the network that stay fp32 in a quantised package, as in backbone.stem or backbone.blocks.0."""
+    max_loss_increase: float = 0.02
+    """Quantised packages: largest share by which the held-out loss may rise; five times that for the distance."""
+    licence: str = ""
+    """Of the model's weights, as you may give them away; stated in the manifest."""

@@ -1,0 +1,150 @@
+"""ONNX graphs for ONNX Runtime, on a desktop or in a browser. All graphs of a package share one file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from brickwork.errors import MissingExtraError
+from brickwork.manifest import Graph
+from brickwork.package.graph import Source
+from brickwork.package.precision import Precision
+
+SUFFIX = ".onnx"
+LAYOUTS = ("whole", "stack", "scan")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-static", "int4")
+OPSET = 20
+WEIGHTS = "weights.bin"
+ALIGN = 64  # of a weight's start in the file, in bytes
+SMALL = 1024  # bytes; smaller constants stay in the graph
+
+
+def versions() -> dict[str, str]:
+    """Of what writes and runs these graphs.
+
+    Raises:
+        MissingExtraError: The extra "onnx" is not installed.
+    """
+    try:
+        return {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")}
+    except ImportError as error:
+        raise MissingExtraError("onnx", str(error), "packing for ONNX Runtime") from error
+
+
+def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
+    """Write every graph, and the weights of all into one file; returns their entries."""
+    versions()
+    with open(folder / WEIGHTS, "wb") as file:
+        shared = Weights(file)
+        return [write_graph(source, to_onnx(source), folder, shared) for source in sources]
+
+
+def to_onnx(source: Source) -> Any:
+    """The onnx.ModelProto of a graph, weights inside."""
+    import torch
+
+    program = torch.onnx.export(
+        source.export(),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[port.name for port in source.inputs],
+        output_names=[port.name for port in source.outputs],
+        verbose=False,
+    )
+    assert program is not None
+    program.optimize()
+    return program.model_proto
+
+
+def write_graph(source: Source, model: Any, folder: Path, shared: Weights) -> Graph:
+    """Move the weights of a graph out and write it."""
+    name = source.stem + SUFFIX
+    strip(model)
+    for tensor in model.graph.initializer:
+        shared.take(tensor)
+    (folder / name).write_bytes(model.SerializeToString(deterministic=True))
+    return Graph(
+        role=source.role,
+        file=name,
+        parts=source.parts,
+        height=source.height,
+        width=source.width,
+        batch=source.batch,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        weights=(WEIGHTS,),
+        ops=count_ops(model),
+    )
+
+
+def count_ops(model: Any) -> dict[str, int]:
+    """How often each operator occurs, those of inner graphs too."""
+
+    def walk(graph: Any) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for node in graph.node:
+            found[node.op_type] += 1
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    found += walk(attribute.g)
+        return found
+
+    return dict(sorted(walk(model.graph).items()))
+
+
+def strip(model: Any) -> None:
+    """Take out what only people who debug an export want: paths of this machine among it."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        for entry in (*graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+            entry.doc_string = ""
+            del entry.metadata_props[:]
+        for node in graph.node:
+            graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+
+
+class Weights:
+    """One file that many graphs read their weights from; equal ones are written once.
+
+    Args:
+        file: Open for writing, in binary.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.file, self.places = file, {}
+
+    def take(self, tensor: Any) -> None:
+        """Move the bytes of an onnx.TensorProto into the file."""
+        from onnx import TensorProto, numpy_helper
+
+        if tensor.data_location == TensorProto.EXTERNAL:
+            return
+        data = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
+        if len(data) < SMALL:
+            return
+        place = self.put(data)
+        for kind in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+            tensor.ClearField(kind)
+        tensor.data_location = TensorProto.EXTERNAL
+        del tensor.external_data[:]
+        for key, value in (("location", WEIGHTS), ("offset", str(place)), ("length", str(len(data)))):
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, value
+
+    def put(self, data: bytes) -> int:
+        """Write bytes unless they are there already; returns where they start."""
+        key = hashlib.sha256(data).digest()
+        if key not in self.places:
+            self.file.write(bytes(-self.file.tell() % ALIGN))
+            self.places[key] = self.file.tell()
+            self.file.write(data)
+        return self.places[key]

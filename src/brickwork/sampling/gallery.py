@@ -1,0 +1,59 @@
+"""Drawn pictures as files: a sheet of rows of wishes by columns of seeds, and in a folder every picture by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brickwork.errors import ArgumentError
+from brickwork.sampling.picture import save_png, sheet
+
+
+def check_png(out: Path) -> None:
+    """Refuse a file name of another kind of picture.
+
+    Raises:
+        ArgumentError: With one line.
+    """
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
+        raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
+
+
+def save_gallery(
+    out: Path,
+    images: np.ndarray,
+    *,
+    names: Sequence[str] | None,
+    rows: Sequence[int],
+    seeds: Sequence[int],
+    num_prompts: int,
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write the sheet; in a folder, also every picture by itself. Returns the sheet's path.
+
+    Args:
+        out: A .png file, or a folder.
+        images: uint8 (N, H, W, C), row by row.
+        names: Caption of each row, or none.
+        rows: Class of each row; empty where rows are texts.
+        seeds: One for each column.
+        num_prompts: Rows that are texts.
+        facts: How they were drawn; each PNG carries them.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    scale, columns = max(1, 48 // max(images.shape[1:3])), len(seeds)
+    picture = sheet(images, columns, scale=scale, row_captions=names, column_captions=[str(n) for n in seeds])
+    path = out if out.suffix.lower() == ".png" else out / "sheet.png"
+    save_png(picture, path, {**facts, "labels": list(rows), "seeds": list(seeds)})
+    if path == out:
+        return path
+    for index, image in enumerate(images):
+        label, seed = rows[index // columns] if rows else None, seeds[index % columns]
+        row = f"label{label}_" if label is not None else f"prompt{index // columns}_" if num_prompts else ""
+        save_png(image, out / f"{row}seed{seed}.png", {**facts, "label": label, "seed": seed})
+    return path

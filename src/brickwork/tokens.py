@@ -1,0 +1,81 @@
+"""Captions to token numbers, without torch: what a text encoder of brickwork and a package on a device both need."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+
+WORD = re.compile(r"[^\W_]+")
+UNKNOWN = 1
+"""The token of a word that is not in the vocabulary; 0 is no token."""
+
+
+def words_of(caption: str) -> list[str]:
+    """The lower-cased runs of letters and digits in a text, of any script; all else parts them and is dropped."""
+    return WORD.findall(unicodedata.normalize("NFKC", caption).lower())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokenizer(ABC):
+    """Texts to token numbers.
+
+    Attributes:
+        length: M, tokens of one text; longer texts are cut.
+    """
+
+    length: int
+
+    @abstractmethod
+    def symbols_of(self, caption: str) -> list[int]:
+        """Token numbers above 0 of one text, of any length."""
+
+    def tokenize(self, captions: Sequence[str]) -> np.ndarray:
+        """Token numbers, int64 (N, M); 0 is no token, and stands behind all others."""
+        tokens = np.zeros((len(captions), self.length), np.int64)
+        for row, caption in zip(tokens, captions, strict=True):
+            symbols = self.symbols_of(caption)[: len(row)]
+            row[: len(symbols)] = symbols
+        return tokens
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class WordTokenizer(Tokenizer):
+    """A token for every word of a vocabulary.
+
+    Attributes:
+        words: The vocabulary; word i is token i + 2.
+        has_unknown: Whether one token stands for all other words, or they are passed over.
+    """
+
+    words: tuple[str, ...]
+    has_unknown: bool
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words, UNKNOWN + 1)}
+
+    def symbols_of(self, caption: str) -> list[int]:
+        """A number for each word, but for those passed over."""
+        numbers = [self._number.get(word, UNKNOWN) for word in words_of(caption)]
+        return numbers if self.has_unknown else [number for number in numbers if number != UNKNOWN]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ByteTokenizer(Tokenizer):
+    """A token for every byte of the lower-cased text in UTF-8."""
+
+    def symbols_of(self, caption: str) -> list[int]:
+        """Each byte, plus 1."""
+        return [byte + 1 for byte in caption.lower().encode(errors="replace")]
+
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {"words": WordTokenizer, "bytes": ByteTokenizer}
