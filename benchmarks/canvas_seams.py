@@ -19,7 +19,7 @@ import numpy as np
 from record import facts_of_this_machine, write_result
 
 from brickwork.checkpoint import load
-from brickwork.cli.arguments import choose
+from brickwork.sampling.options import choose
 from brickwork.measure.seam import seam
 from brickwork.model import choose_device
 from brickwork.sampling.canvas import MODES, Canvas
