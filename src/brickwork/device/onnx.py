@@ -13,6 +13,11 @@ from brickwork.manifest import Graph, Manifest
 EXTRA, PACKAGE = "onnx", "onnxruntime"
 
 
+def start() -> None:
+    """Import the runtime."""
+    import onnxruntime  # noqa: F401
+
+
 def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> OnnxProgram:
     """The graph in a file; see ``brickwork.device.program``."""
     return OnnxProgram(session(path, threads), graph)

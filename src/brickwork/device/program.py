@@ -20,7 +20,8 @@ RUNTIMES = {
     "executorch": "brickwork.device.executorch",
     "litert": "brickwork.device.litert",
 }
-"""The module that opens what a target wrote. Each has EXTRA, PACKAGE and ``load(path, graph, manifest, threads)``."""
+"""The module that opens what a target wrote. Each has EXTRA, PACKAGE, ``start()``, which imports the runtime, and
+``load(path, graph, manifest, threads)``."""
 
 
 _OF_MEMORY = ("bad_alloc", "memory", "mmap", "allocat")

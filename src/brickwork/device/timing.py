@@ -1,0 +1,234 @@
+"""One package in a process of its own, timed when asked: ``python -m brickwork.device.timing PACKAGE``.
+
+Imports what the package's runtime needs and nothing more, so that the memory of the process is the package's. It is
+asked in lines of JSON on its input, and answers each with a line; ``brickwork.measure.speed`` asks several in turn.
+
+    {"do": "open", "sampling": {...}, "batch": 1, "threads": 2}    import_s, load_s, first_call_s, versions, memory
+    {"do": "call"}                                                 call_s: the first call of a run, once more
+    {"do": "image"}                                                image_s, calls_s, processor_s, memory
+
+A user's mistake is answered by {"error": its line}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from math import inf
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, TextIO, final
+
+import numpy as np
+
+import brickwork
+from brickwork.device.program import runtime_of
+from brickwork.device.runner import Runner, open_package
+from brickwork.errors import BrickworkError
+from brickwork.manifest import Sampling, read_manifest
+from brickwork.sampling.denoiser import Guided, core_of
+from brickwork.sampling.gaussian import as_seeds, normals
+from brickwork.sampling.grid import GRIDS, Grid
+from brickwork.sampling.levels import Evaluation, evaluated_levels
+from brickwork.sampling.loop import as_condition, bind_condition, on_device, sample
+from brickwork.sampling.options import choose
+from brickwork.sampling.plan import Planned
+from brickwork.sampling.solvers import SOLVERS, Solver
+
+STATUS = Path("/proc/self/status")
+
+Opening = Callable[[int | None], Any]
+"""Processor threads → a denoiser, opened; importing what it needs is done before."""
+Ready = Callable[[Any, list[Evaluation]], None]
+"""Makes an opened denoiser, maybe planned, ready for the calls of a run."""
+
+
+def memory(text: str) -> dict[str, int | None]:
+    """Bytes in the text of ``/proc/PID/status``: the most held at once, and what is anonymous now; None where unsaid.
+
+    Anonymous is what no file stands behind: weights that are mapped from a file are not in it, copies of them are.
+    """
+    found = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        words = value.split()
+        if words[1:] == ["kB"]:
+            found[key] = int(words[0]) * 1024
+    return {"peak_bytes": found.get("VmHWM"), "anonymous_bytes": found.get("RssAnon")}
+
+
+def memory_now() -> dict[str, int | None]:
+    """Of this process."""
+    try:
+        return memory(STATUS.read_text())
+    except OSError:  # not Linux
+        return memory("")
+
+
+@final
+class Timed:
+    """A denoiser whose every call is timed.
+
+    Attributes:
+        denoise: It.
+        seconds: Of the calls so far.
+    """
+
+    def __init__(self, denoise: Any) -> None:
+        self.denoise, self.seconds = denoise, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.denoise, name)
+
+    def __call__(self, x: Any, sigma: Any, condition: Any) -> Any:
+        """As the denoiser."""
+        start = perf_counter()
+        found = self.denoise(x, sigma, condition)
+        self.seconds.append(perf_counter() - start)
+        return found
+
+
+@final
+class Run:
+    """The same pictures, of seeds 0, 1, ..., drawn whenever asked.
+
+    Args:
+        denoise: An opened model or package.
+        said: How pictures are drawn.
+        batch: Pictures drawn at once.
+
+    Raises:
+        BrickworkError: What is said does not fit the denoiser.
+    """
+
+    def __init__(self, denoise: Any, said: Sampling, batch: int) -> None:
+        self.solver: Solver = choose("solver", said.solver, SOLVERS)
+        self.grid: Grid = choose("grid", said.grid, GRIDS)
+        self.steps, self.batch, self.guidance = said.steps, batch, said.guidance
+        low, high = said.guidance_interval
+        self.interval = (low, inf if high is None else high)
+        self.planned = denoise if said.plan is None else Planned.of(denoise, said.plan)
+        guided = self.planned if said.guidance == 1 else Guided(self.planned, said.guidance, self.interval)
+        self.timed = Timed(guided)
+        channels = getattr(core_of(denoise), "given_channels", 0)
+        self.told: dict[str, Any] = {
+            "labels": [seed % denoise.num_classes for seed in range(batch)] if denoise.num_classes else None,
+            "given": np.zeros((channels, *denoise.shape[1:]), np.float32) if channels else None,
+        }
+        self.condition = as_condition(denoise, batch, text=None, negative=None, guidance=said.guidance, **self.told)
+
+    def evaluations(self) -> list[Evaluation]:
+        """The calls of a run."""
+        return evaluated_levels(
+            self.timed.process,
+            steps=self.steps,
+            solver=self.solver,
+            grid=self.grid,
+            guidance=self.guidance,
+            guidance_interval=self.interval,
+        )
+
+    def call(self) -> float:
+        """Seconds of the first call of a run."""
+        level = float(self.grid.sigmas(self.timed.process, self.steps)[0])
+        x = self.timed.asarray(level * normals(as_seeds(range(self.batch)), 0, self.timed.shape))
+        bind_condition(self.timed, on_device(self.condition, x))(x, level)
+        return self.timed.seconds.pop()
+
+    def image(self) -> dict[str, Any]:
+        """Draw, from seeds to 8 bits: seconds of the whole, of each call, and of all processors together."""
+        self.timed.seconds.clear()
+        begun, start = process_time(), perf_counter()
+        how = {"steps": self.steps, "solver": self.solver, "grid": self.grid, "batch_size": self.batch}
+        sample(self.timed, seeds=range(self.batch), **self.told, **how)
+        seconds = perf_counter() - start
+        return {"image_s": seconds, "calls_s": [*self.timed.seconds], "processor_s": process_time() - begun}
+
+
+def serve(prepare: Callable[[], tuple[Opening, Ready, dict[str, str]]], asked: Iterable[str], out: TextIO) -> None:
+    """Answer until nobody asks any more.
+
+    Args:
+        prepare: Imports what is needed; gives what opens the denoiser, what makes it ready, and versions.
+        asked: Lines of JSON, as this module's text says.
+        out: Where a line is written for each.
+    """
+    run: Run | None = None
+    for line in asked:
+        words = json.loads(line)
+        try:
+            if words["do"] == "open":
+                run, answer = _opened(prepare, words)
+            else:
+                assert run is not None, "nothing was opened"
+                answer = {"call_s": run.call()} if words["do"] == "call" else run.image() | memory_now()
+        except BrickworkError as error:
+            answer = {"error": str(error)}
+        print(json.dumps(answer), file=out, flush=True)
+
+
+def _opened(
+    prepare: Callable[[], tuple[Opening, Ready, dict[str, str]]], words: dict[str, Any]
+) -> tuple[Run, dict[str, Any]]:
+    said = Sampling(**{**words["sampling"], "guidance_interval": tuple(words["sampling"]["guidance_interval"])})
+    empty, start = memory_now(), perf_counter()
+    opening, ready, versions = prepare()
+    imported = perf_counter()
+    denoise = opening(words["threads"])
+    run = Run(denoise, said, words["batch"])
+    ready(run.planned, [Evaluation(sigma, rows * run.batch) for sigma, rows in run.evaluations()])
+    loaded = perf_counter()
+    first = run.call()
+    versions = {"python": platform.python_version(), "numpy": np.__version__, **versions}
+    return run, {
+        "import_s": imported - start,
+        "load_s": loaded - imported,
+        "first_call_s": first,
+        "empty_bytes": empty["peak_bytes"],
+        "versions": {**versions, "brickwork": brickwork.__version__},
+        "shape": [int(n) for n in denoise.shape],
+        **memory_now(),
+    }
+
+
+def of_package(folder: Path) -> tuple[Opening, Ready, dict[str, str]]:
+    """Import a package's runtime; see ``serve``."""
+    runtime = runtime_of(read_manifest(folder).target)
+    versions = {}
+    with suppress(PackageNotFoundError):
+        versions[runtime.PACKAGE] = version(runtime.PACKAGE)
+    with suppress(ImportError):  # opening says what is missing, in a line
+        getattr(runtime, "start", lambda: None)()
+    return lambda threads: open_package(folder, threads=threads), _ready, versions
+
+
+def _ready(denoise: Runner | Planned, calls: list[Evaluation]) -> None:
+    """Open every graph that a run needs."""
+    core: Runner = core_of(denoise)
+    for sigma, rows in calls:
+        runner: Any = denoise.denoisers[denoise.plan.parts_at(sigma)] if isinstance(denoise, Planned) else denoise
+        runner.prepare(rows)
+    if core.manifest.of_role("decoder"):
+        core.files.program(core.manifest.graph("decoder", height=core.height, width=core.width))
+
+
+def own_output() -> TextIO:
+    """The standard output for answers alone: what runtimes print goes to the errors."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return answers
+
+
+def main() -> None:
+    """Serve the package named on the command line."""
+    folder = Path(sys.argv[1])
+    serve(lambda: of_package(folder), sys.stdin, own_output())
+
+
+if __name__ == "__main__":
+    main()
