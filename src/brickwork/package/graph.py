@@ -6,7 +6,10 @@ at one shape. So the loop on a device is the solver's arithmetic and nothing els
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
 
@@ -19,6 +22,20 @@ from brickwork.manifest import Port, Role
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.text.small import SmallEncoder
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within the context toolkits that export keep to themselves what is news to their own authors alone."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 @final
@@ -60,7 +77,7 @@ class Source:
 
     def export(self) -> ExportedProgram:
         """The graph."""
-        with torch.no_grad():
+        with torch.no_grad(), quiet():
             return torch.export.export(self.module.eval(), self.arguments(), strict=False)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from brickwork.errors import MissingExtraError
 from brickwork.manifest import Graph
-from brickwork.package.graph import Source
+from brickwork.package.graph import Source, quiet
 from brickwork.package.precision import Precision
+from brickwork.package.quantize import quantized
 
 SUFFIX = ".onnx"
 LAYOUTS = ("whole", "stack", "scan")
@@ -40,23 +41,25 @@ def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list
     versions()
     with open(folder / WEIGHTS, "wb") as file:
         shared = Weights(file)
-        return [write_graph(source, to_onnx(source), folder, shared) for source in sources]
+        return [
+            write_graph(source, quantized(to_onnx(source), source, precision), folder, shared) for source in sources
+        ]
 
 
 def to_onnx(source: Source) -> Any:
     """The onnx.ModelProto of a graph, weights inside."""
     import torch
 
-    program = torch.onnx.export(
-        source.export(),
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=[port.name for port in source.inputs],
-        output_names=[port.name for port in source.outputs],
-        verbose=False,
-    )
+    with quiet():
+        program = torch.onnx.export(
+            source.export(),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[port.name for port in source.inputs],
+            output_names=[port.name for port in source.outputs],
+            verbose=False,
+        )
     assert program is not None
-    program.optimize()
     return program.model_proto
 
 
