@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -31,3 +31,8 @@ class Precision:
     name: str = "fp32"
     samples: Sequence[Inputs] = field(default=(), repr=False)
     keep: tuple[str, ...] = ()
+
+
+def is_within(name: str, parts: Iterable[str]) -> bool:
+    """Whether a module or weight is one of some modules, or inside one: backbone.blocks.0.mlp is in backbone.blocks.0."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)

@@ -14,13 +14,17 @@ class Rewrite:
 
     Args:
         model: onnx.ModelProto with its weights inside.
+
+    Attributes:
+        constants: The graph's constants by name, new ones too.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
-        self.made: set[str] = set()
-        self._instead: dict[int, list[Any]] = {}
+        self._fresh: list[Any] = []
+        self._made: set[str] = set()
+        self._instead: dict[str, list[Any]] = {}
 
     def constant(self, name: str, values: np.ndarray) -> str:
         """A constant of the graph, made once; returns its name."""
@@ -28,30 +32,31 @@ class Rewrite:
 
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(values, name)
+            self._fresh.append(self.constants[name])
         return name
 
     def first(self, tensor: str) -> bool:
         """Whether this is asked of a tensor for the first time: several nodes may need the same one."""
-        fresh = tensor not in self.made
-        self.made.add(tensor)
+        fresh = tensor not in self._made
+        self._made.add(tensor)
         return fresh
 
     def put(self, node: Any, nodes: Iterable[Any]) -> None:
         """Put nodes in the place of one."""
-        self._instead[id(node)] = list(nodes)
+        self._instead[node.output[0]] = list(nodes)
 
     def done(self) -> Any:
         """The graph with its new nodes, without constants that nothing reads any more."""
         graph = self.model.graph
-        nodes = [made for node in graph.node for made in self._instead.get(id(node), [node])]
-        kept = [type(node).FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(kept)
-        used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-        constants = [tensor for name, tensor in self.constants.items() if name in used]
         fresh = type(graph)()
-        fresh.initializer.extend(constants)
-        del graph.initializer[:]
-        graph.initializer.MergeFrom(fresh.initializer)
-        del graph.value_info[:]  # names of what is no more, and types that have changed
+        for node in graph.node:
+            fresh.node.extend(self._instead.get(node.output[0], [node]))
+        del graph.node[:]
+        graph.node.MergeFrom(fresh.node)
+        graph.initializer.extend(self._fresh)
+        used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+        for place in reversed(range(len(graph.initializer))):
+            if graph.initializer[place].name not in used:
+                del graph.initializer[place]
+        del graph.value_info[:]  # some of these are gone, and types of others have changed
         return self.model
