@@ -1,0 +1,83 @@
+"""OpenVINO: opens what ``package/targets/openvino.py`` wrote."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from brickwork.errors import PackageError
+from brickwork.manifest import Graph, Manifest
+
+EXTRA, PACKAGE = "openvino", "openvino"
+GROUP = 64  # numbers that share a scale, of weights in 4 bits and of activations in int8
+
+
+def start() -> None:
+    """Import the runtime."""
+    core()
+
+
+def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> OpenvinoProgram:
+    """The graph in a file; see ``brickwork.device.program``.
+
+    Raises:
+        PackageError: Its weights are not in one file.
+    """
+    if len(graph.weights) != 1:
+        raise PackageError(f"{path}: a graph of OpenVINO reads one file of weights, not {len(graph.weights)}")
+    runtime = core()
+    # Told where the weights are, it does not look for them by itself.
+    model = runtime.read_model(path, path.parent / graph.weights[0])
+    return OpenvinoProgram(runtime.compile_model(model, "CPU", options(manifest.precision, threads)), graph)
+
+
+def options(precision: str, threads: int | None) -> dict[str, Any]:
+    """How a graph is compiled: one call at a time as fast as it goes, and computed in what the manifest says."""
+    found: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(GROUP if precision in ("int8", "int4") else 0),
+    }
+    return found if threads is None else {**found, "INFERENCE_NUM_THREADS": threads}
+
+
+@cache
+def core() -> Any:
+    """The openvino.Core of this process."""
+    private()
+    import openvino
+
+    return openvino.Core()
+
+
+def private() -> None:
+    """Keep OpenVINO from reporting its use to its makers over the network, which it does unless it is told not to.
+
+    Without this module, which it can do without, nothing is sent and no file is left in the home folder.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
+
+
+@final
+class OpenvinoProgram:
+    """A compiled model as a function.
+
+    Args:
+        compiled: An openvino.CompiledModel.
+        graph: Whose inputs and outputs it has.
+    """
+
+    def __init__(self, compiled: Any, graph: Graph) -> None:
+        self.request = compiled.create_infer_request()
+        self.inputs = [port.name for port in graph.inputs]
+        self.outputs = [compiled.output(port.name) for port in graph.outputs]
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """See ``brickwork.device.program.Program``."""
+        found = self.request.infer({name: inputs[name] for name in self.inputs}, share_inputs=True)
+        return tuple(found[output] for output in self.outputs)
