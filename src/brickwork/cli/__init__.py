@@ -18,6 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 import brickwork
 from brickwork.cli.arguments import Drawing, ModelName
 from brickwork.cli.autoencoder import autoencoder
+from brickwork.cli.bench import bench
 from brickwork.cli.edit import edit
 from brickwork.cli.package import pack, run, verify
 from brickwork.cli.sample import draw
@@ -229,6 +230,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "pack": pack,
     "run": run,
     "verify": verify,
+    "bench": bench,
 }
 
 

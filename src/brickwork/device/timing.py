@@ -114,7 +114,7 @@ class Run:
         self.interval = (low, inf if high is None else high)
         self.planned = denoise if said.plan is None else Planned.of(denoise, said.plan)
         guided = self.planned if said.guidance == 1 else Guided(self.planned, said.guidance, self.interval)
-        self.timed = Timed(guided)
+        self.timed: Any = Timed(guided)
         channels = getattr(core_of(denoise), "given_channels", 0)
         self.told: dict[str, Any] = {
             "labels": [seed % denoise.num_classes for seed in range(batch)] if denoise.num_classes else None,

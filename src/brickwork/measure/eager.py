@@ -1,6 +1,6 @@
-"""A model in eager PyTorch, fp32, in a process of its own, timed when asked: ``python -m brickwork.measure.eager MODEL``.
+"""A model in eager PyTorch, fp32, in a process of its own: ``python -m brickwork.measure.eager MODEL``.
 
-Speaks as ``brickwork.device.timing`` does, so that packages compare with the model that they were made of.
+Is asked and timed as ``brickwork.device.timing`` is, so that packages compare with the model that they were made of.
 """
 
 from __future__ import annotations
