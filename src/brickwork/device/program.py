@@ -75,7 +75,7 @@ def open_program(folder: Path, graph: Graph, manifest: Manifest, threads: int | 
     except BrickworkError:
         raise
     except Exception as error:  # runtimes raise errors of many kinds, none of them ours
-        raise _refused(path, graph, manifest, error, "open") from error
+        raise refused(path, graph, manifest, error, "open") from error
 
 
 @final
@@ -91,16 +91,16 @@ class _Guarded:
         except BrickworkError:
             raise
         except Exception as error:
-            raise _refused(self.path, self.graph, self.manifest, error, "run") from error
+            raise refused(self.path, self.graph, self.manifest, error, "run") from error
 
 
-def _refused(path: Path, graph: Graph, manifest: Manifest, error: Exception, verb: str) -> PackageError:
+def refused(path: Path, graph: Graph, manifest: Manifest, error: Exception, verb: str) -> PackageError:
     """What a runtime said, as a line of ours."""
     said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
     if isinstance(error, MemoryError) or any(word in said.lower() for word in _OF_MEMORY):
         size = sum(manifest.files[name].length for name in {graph.file, *graph.weights})
         advice = (
-            "pack it with --layout stack, which holds a block at a time" if manifest.layout == "whole" else "free some"
+            "free some" if manifest.layout == "stack" else "pack it with --layout stack, which holds a block at a time"
         )
         return PackageError(f"{path}: there is not enough memory for its {size / 1e6:.0f} MB ({said}); {advice}")
     return PackageError(f"{path}: {runtime_of(manifest.target).PACKAGE} cannot {verb} it ({said}); pack it again here")

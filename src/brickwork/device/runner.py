@@ -15,10 +15,10 @@ from typing import Any, final
 import numpy as np
 
 from brickwork.device.program import Program, open_program, runtime_of
-from brickwork.device.stack import open_stack
+from brickwork.device.stack import Blocks, CheckedOnce, open_stack
 from brickwork.entries import from_entry
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
-from brickwork.manifest import Graph, Manifest, checked, manifest_digest, read_manifest
+from brickwork.manifest import Graph, Manifest, checked, located, manifest_digest, read_manifest
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.grid import GRIDS
 from brickwork.sampling.options import choose, class_number
@@ -43,13 +43,16 @@ class Files:
     threads: int | None = None
     programs: dict[str, Program] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
+    blocks: Blocks | None = None
 
     def program(self, graph: Graph) -> Program:
         """A graph, ready to run."""
         if graph.file not in self.programs:
+            later = [name for name in graph.weights if self.manifest.files[name].pieces]
             for name in (graph.file, *graph.weights):
-                self.check(name)
-            self.programs[graph.file] = open_program(self.folder, graph, self.manifest, self.threads)
+                (located(self.folder, self.manifest, name) if name in later else self.check(name))
+            program = open_program(self.folder, graph, self.manifest, self.threads)
+            self.programs[graph.file] = CheckedOnce(program, self, later) if later else program
         return self.programs[graph.file]
 
     def check(self, name: str) -> None:
@@ -124,14 +127,14 @@ class Runner:
     @property
     def counts(self) -> tuple[int, ...]:
         """Numbers of parts that the package can run, rising."""
-        if self.manifest.layout != "whole":
+        if self.manifest.layout == "stack":
             return tuple(range(1, self.manifest.num_parts + 1))
         return tuple(sorted({graph.parts for graph in self.manifest.of_role("denoiser")}))
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of x in model space that the package can run, the model's own first."""
-        own, role = self.manifest.shape[1:], "denoiser" if self.manifest.layout == "whole" else "stem"
+        own, role = self.manifest.shape[1:], "stem" if self.manifest.layout == "stack" else "denoiser"
         found = {(graph.height, graph.width) for graph in self.manifest.of_role(role)}
         return tuple(sorted(found, key=lambda size: (size != own, size)))
 
@@ -177,7 +180,7 @@ class Runner:
 
     @property
     def _batches(self) -> tuple[int, ...]:
-        role = "denoiser" if self.manifest.layout == "whole" else "stem"
+        role = "stem" if self.manifest.layout == "stack" else "denoiser"
         wanted = [
             graph.batch
             for graph in self.manifest.of_role(role)
@@ -191,7 +194,7 @@ class Runner:
 
     def _program(self, batch: int) -> Program:
         where = {"height": self.height, "width": self.width, "batch": batch}
-        if self.manifest.layout == "whole":
+        if self.manifest.layout != "stack":
             return self.files.program(self.manifest.graph("denoiser", parts=self.parts, **where))
         key = f"{self.manifest.layout}-{where}"
         if key not in self.files.programs:

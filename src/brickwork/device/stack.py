@@ -1,10 +1,300 @@
-"""One block's program and the weights of all blocks: opens what ``package/stack.py`` wrote."""
+"""One block's program and the weights of all blocks: opens what ``package/stack.py`` wrote.
+
+The file with the weights is mapped, and never held: a block's program reads them where they lie, and the system may
+take the pages away again. A block's bytes are checked when it is first read, in a thread that is one block ahead.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from brickwork.device.program import Program, refused, runtime_of
+from brickwork.errors import BrickworkError, MissingExtraError, PackageError
+from brickwork.manifest import File, Graph, Piece, check_piece, located
+
+BLOCKS = "blocks.safetensors"
+HEADER = "header"
+NUMBER_BYTES = 4
+MAX_HEADER_BYTES = 100_000_000  # as the format has it
 
 
-def open_stack(files: Any, *, height: int, width: int, batch: int) -> Any:
-    """To be replaced by the stacked layouts."""
-    raise NotImplementedError
+def name_of(block: int, weight: str = "") -> str:
+    """A block's weight in the file, or the block itself."""
+    return f"blocks.{block}.{weight}" if weight else f"blocks.{block}"
+
+
+class Place(NamedTuple):
+    """Where a tensor lies in the file, in bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+def read_header(path: Path) -> tuple[int, dict[str, Place]]:
+    """Where the tensors of a safetensors file lie, and where the first one starts.
+
+    Raises:
+        PackageError: It is no such file.
+    """
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
+                raise ValueError(f"a header of {length:,} bytes")
+            values = json.loads(file.read(length))
+        start = 8 + length
+        return start, {
+            name: Place(str(entry["dtype"]), tuple(entry["shape"]), *(start + int(at) for at in entry["data_offsets"]))
+            for name, entry in values.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise PackageError(f"{path}: it is no whole safetensors file ({error}); copy or pack it again") from None
+
+
+@final
+class Blocks:
+    """The weights of all blocks, in one mapped file.
+
+    Args:
+        path: The file.
+        file: Its entry in the manifest: a piece for the header, and one for each block.
+        parts: Of the model; the file has as many blocks, or one that all parts share.
+    """
+
+    def __init__(self, path: Path, file: File, parts: int) -> None:
+        check_tiled(path, file)
+        self.path, self.pieces = path, {piece.name: piece for piece in file.pieces}
+        self.map = mapped(path)
+        if file.pieces[0].name != HEADER:
+            raise PackageError(f"{path}: its manifest does not name its header; pack it again")
+        check_piece(path, file.pieces[0], memoryview(self.map)[: file.pieces[0].length])
+        self.places = read_header(path)[1]
+        self.count = len(file.pieces) - 1
+        if self.count not in (1, parts) or any(name_of(k) not in self.pieces for k in range(self.count)):
+            raise PackageError(f"{path}: its manifest names {self.count} blocks for {parts} parts; pack it again")
+        self.reader = ThreadPoolExecutor(1, "read-ahead")
+        self.checks: dict[int, Future[None]] = {}
+
+    def index(self, part: int) -> int:
+        """The block that a part is made of."""
+        return part % self.count
+
+    def view(self, block: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A weight where it lies in the file: no copy.
+
+        Raises:
+            PackageError: The file has no such weight within this block, or another shape of it.
+        """
+        piece, place = self.pieces[name_of(block)], self.places.get(name_of(block, name))
+        whole = NUMBER_BYTES * prod(shape)
+        if place is None or place.dtype != "F32" or place.shape != shape or place.end - place.start != whole:
+            raise PackageError(f"{self.path}: block {block} has no {name} of {shape}; pack it again")
+        if not piece.start <= place.start <= place.end <= piece.start + piece.length or place.start % NUMBER_BYTES:
+            raise PackageError(f"{self.path}: {name} lies outside block {block}; pack it again")
+        return np.frombuffer(self.map, np.float32, prod(shape), place.start).reshape(shape)
+
+    def ready(self, block: int, following: int) -> None:
+        """Wait until a block was checked; have another one read meanwhile.
+
+        Raises:
+            PackageError: The block's bytes are not those that were packed.
+        """
+        check = self._checked(block)
+        if following != block:
+            if self._checked(following).done():
+                self._will_need(following)
+            else:
+                check.result()
+        check.result()
+
+    def _checked(self, block: int) -> Future[None]:
+        if block not in self.checks:
+            self.checks[block] = self.reader.submit(self._check, self.pieces[name_of(block)])
+        return self.checks[block]
+
+    def _check(self, piece: Piece) -> None:
+        check_piece(self.path, piece, memoryview(self.map)[piece.start : piece.start + piece.length])
+
+    def _will_need(self, block: int) -> None:
+        """Have the system read pages that it took away, without waiting for them."""
+        piece = self.pieces[name_of(block)]
+        start = piece.start // mmap.PAGESIZE * mmap.PAGESIZE
+        self.map.madvise(mmap.MADV_WILLNEED, start, piece.start + piece.length - start)
+
+
+@final
+class Stack:
+    """Stem, one block's program, and head, for one size and batch.
+
+    Rows go from one of two buffers to the other, so that everything that a block reads and writes is bound once.
+
+    Args:
+        files: Of the package, see ``brickwork.device.runner``.
+        graphs: Stem, block, head.
+        blocks: The weights.
+    """
+
+    def __init__(self, files: Any, graphs: tuple[Graph, Graph, Graph], blocks: Blocks) -> None:
+        from onnxruntime import OrtValue
+
+        self.files, self.blocks = files, blocks
+        self.stem_graph, self.block_graph, self.head_graph = graphs
+        self.stem, self.block, self.head = (self._open(graph) for graph in graphs)
+        rows, *told = self.stem_graph.outputs
+        self.rows = [np.zeros(rows.shape, np.float32) for _ in range(2)]
+        self.values = [OrtValue.ortvalue_from_numpy(buffer) for buffer in self.rows]
+        self.told = {port.name: OrtValue.ortvalue_from_numpy(np.zeros(port.shape, np.float32)) for port in told}
+        self.weights = [p for p in self.block_graph.inputs if p.name not in self.told and p.name != rows.name]
+        self.bindings: dict[int, tuple[Any, list[Any]]] = {}
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], parts: int) -> tuple[np.ndarray, ...]:
+        """x0, by the first parts.
+
+        Args:
+            inputs: By name, of the stem's own shapes and dtypes.
+            parts: How many.
+        """
+        given = {port.name: inputs[port.name] for port in self.stem_graph.inputs}
+        with self._running(self.stem_graph):
+            binding = self.stem.io_binding()
+            for name, value in given.items():
+                binding.bind_cpu_input(name, value)
+            for port, value in zip(self.stem_graph.outputs, (self.values[0], *self.told.values()), strict=True):
+                binding.bind_ortvalue_output(port.name, value)
+            self.stem.run_with_iobinding(binding)
+        for part in range(parts):
+            self.blocks.ready(self.blocks.index(part), self.blocks.index((part + 1) % parts))
+            with self._running(self.block_graph):
+                self.block.run_with_iobinding(self._binding(part))
+        with self._running(self.head_graph):
+            names = [port.name for port in self.head_graph.inputs]
+            fed = {name: given[name] if name in given else self.rows[parts % 2] for name in names}
+            return tuple(self.head.run([port.name for port in self.head_graph.outputs], fed))
+
+    def _binding(self, part: int) -> Any:
+        """What a part reads and writes; made once."""
+        if part not in self.bindings:
+            from onnxruntime import OrtValue
+
+            binding, block, held = self.block.io_binding(), self.blocks.index(part), []
+            binding.bind_ortvalue_input(self.block_graph.inputs[0].name, self.values[part % 2])
+            for name, value in self.told.items():
+                binding.bind_ortvalue_input(name, value)
+            for port in self.weights:
+                held.append(OrtValue.ortvalue_from_numpy(self.blocks.view(block, port.name, port.shape)))
+                binding.bind_ortvalue_input(port.name, held[-1])
+            binding.bind_ortvalue_output(self.block_graph.outputs[0].name, self.values[(part + 1) % 2])
+            self.bindings[part] = binding, held
+        return self.bindings[part][0]
+
+    def _open(self, graph: Graph) -> Any:
+        from brickwork.device.onnx import session
+
+        for name in (graph.file, *graph.weights):
+            if name != BLOCKS:
+                self.files.check(name)
+        # Waiting threads of stem and head would take cores from the blocks, which follow at once.
+        entries = {} if graph.role == "block" else {"session__force_spinning_stop": "1"}
+        with self._running(graph, "open"):
+            return session(self.files.folder / graph.file, self.files.threads, **entries)
+
+    @contextmanager
+    def _running(self, graph: Graph, verb: str = "run") -> Iterator[None]:
+        """The runtime's errors become one line."""
+        try:
+            yield
+        except BrickworkError:
+            raise
+        except Exception as error:  # runtimes raise errors of many kinds, none of them ours
+            raise refused(self.files.folder / graph.file, graph, self.files.manifest, error, verb) from error
+
+
+def open_stack(files: Any, *, height: int, width: int, batch: int) -> Stack:
+    """The denoiser of one size and batch, called with its inputs and how many parts are to run.
+
+    Args:
+        files: Of the package, see ``brickwork.device.runner``.
+        height, width, batch: Of its graphs.
+
+    Raises:
+        PackageError: A file is missing or damaged, or the runtime cannot open a graph.
+        MissingExtraError: The runtime is not installed.
+    """
+    manifest, runtime = files.manifest, runtime_of(files.manifest.target)
+    if runtime.PACKAGE != "onnxruntime" or BLOCKS not in manifest.files:
+        raise PackageError(f"a stack for {manifest.target} without {BLOCKS} is not known here; pack it again")
+    where = {"height": height, "width": width, "batch": batch}
+    graphs = tuple(manifest.graph(role, **where) for role in ("stem", "block", "head"))
+    try:
+        runtime.start()
+    except ImportError as error:
+        raise MissingExtraError(runtime.EXTRA, runtime.PACKAGE, f"a package for {manifest.target}") from error
+    if files.blocks is None:
+        path = located(files.folder, manifest, BLOCKS)
+        files.blocks = Blocks(path, manifest.files[BLOCKS], manifest.num_parts)
+    return Stack(files, graphs, files.blocks)
+
+
+@final
+class CheckedOnce:
+    """A program that reads large weights by itself: their bytes are checked before the first call, not at opening.
+
+    Args:
+        program: Opened.
+        files: Of the package, see ``brickwork.device.runner``.
+        names: Files whose pieces are to be checked.
+    """
+
+    def __init__(self, program: Program, files: Any, names: list[str]) -> None:
+        self.program, self.files, self.names = program, files, names
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """See ``brickwork.device.program.Program``."""
+        for name in self.names:
+            if name not in self.files.seen:
+                check_pieces(self.files.folder / name, self.files.manifest.files[name])
+                self.files.seen.add(name)
+        return self.program(inputs)
+
+
+def check_pieces(path: Path, file: File) -> None:
+    """Check all pieces of a file, on all cores.
+
+    Raises:
+        PackageError: Some bytes are not those that were packed.
+    """
+    check_tiled(path, file)
+    data = memoryview(mapped(path))
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for _ in threads.map(lambda p: check_piece(path, p, data[p.start : p.start + p.length]), file.pieces):
+            pass
+
+
+def check_tiled(path: Path, file: File) -> None:
+    """Refuse pieces that leave bytes of a file unchecked.
+
+    Raises:
+        PackageError: There are gaps, or no pieces.
+    """
+    ends = [0, *(piece.start + piece.length for piece in file.pieces)]
+    if [piece.start for piece in file.pieces] != ends[:-1] or ends[-1] != file.length or not file.pieces:
+        raise PackageError(f"{path}: the pieces in its manifest do not cover it; pack it again")
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """A file's bytes, for reading, of which the system keeps in memory what it likes."""
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

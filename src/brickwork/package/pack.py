@@ -125,7 +125,8 @@ def write(
     if packing.layout != "whole":
         from brickwork.package.stack import write_stack
 
-        return write_stack(model, folder, packing, target)
+        say(f"one block for all {model.num_parts} parts for {packing.target} in {packing.precision}")
+        return write_stack(model, folder, packing.layout, sources_of(model, packing))
     sources = sources_of(model, packing)
     say(f"{len(sources)} graphs for {packing.target} in {packing.precision}")
     return target.write(sources, folder, precision)
@@ -159,7 +160,7 @@ def manifest_of(
 ) -> Manifest:
     """The manifest of what lies in a folder, parity unsaid."""
     pieces = {}
-    if packing.layout == "stack":
+    if packing.layout != "whole":
         from brickwork.package.stack import pieces_of
 
         pieces = pieces_of(folder)
@@ -210,7 +211,7 @@ def check_parity(model: Model, runner: Runner, packing: Packing, say: Any) -> di
     found: dict[str, Any] = {"checked": True, "floor_db": floor, "how": told, "results": []}
     plans = [packing.plan] if packing.plan else []
     for height, width in runner.sizes:
-        for plan in (*map(str, runner.counts if packing.layout == "whole" else [model.num_parts]), *plans):
+        for plan in (*map(str, [model.num_parts] if packing.layout == "stack" else runner.counts), *plans):
             parts = int(plan) if plan.isdecimal() else None
             eager = model.first(parts) if parts else planned(model, plan)
             packed = runner.at(height, width)
