@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, final
 
 import numpy as np
@@ -18,6 +16,7 @@ from brickwork.errors import ConfigError
 from brickwork.package.graph import Source
 from brickwork.package.precision import Inputs
 from brickwork.package.rewrite import Rewrite
+from brickwork.package.trial import opened
 
 GROUP = 32
 """Weights of 4 bits that share a scale: 1/2 + 4/32 bytes each."""
@@ -60,7 +59,7 @@ def columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def groups(weight: np.ndarray, size: int = GROUP) -> tuple[np.ndarray, np.ndarray]:
-    """W as numbers from 0 to 15 that mean -8 to 7, (N, K / size, size) uint8, and a scale for each group, (N, K / size).
+    """W as 0 to 15, which mean -8 to 7, (N, K / size, size) uint8, and a scale for each group, (N, K / size).
 
     K is filled up with zeros. A group's weight of largest size becomes -8, or a little less than that is cut off, where
     the squared error of all is smaller then.
@@ -148,8 +147,6 @@ def ranges(model: Any, source: Source, tensors: Sequence[str], samples: Sequence
     import onnx
     from onnx import TensorProto, helper
 
-    from brickwork.device.onnx import session
-
     if not samples:
         raise ConfigError("int8-static needs inputs to calibrate with: give real images (data)")
     tensors = list(dict.fromkeys(tensors))
@@ -161,11 +158,8 @@ def ranges(model: Any, source: Source, tensors: Sequence[str], samples: Sequence
             name = f"{tensor}_{kind}"
             watched.graph.node.append(helper.make_node(f"Reduce{kind}", [tensor], [name], keepdims=0))
             watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "watched.onnx"
-        onnx.save_model(watched, str(path), save_as_external_data=True, location="watched.bin")
-        run = session(path, None)
-        found = np.stack([run.run(None, _filling(sample, source)) for sample in samples])
+    run = opened(watched)
+    found = np.stack([run.run(None, _filling(sample, source)) for sample in samples])
     low, high = found[:, : len(tensors)].min(axis=0), found[:, len(tensors) :].max(axis=0)
     return {tensor: (float(low[i]), float(high[i])) for i, tensor in enumerate(tensors)}
 

@@ -38,5 +38,11 @@ class Packing:
     """Parts of the network that stay fp32 in a quantised package, as in backbone.stem or backbone.blocks.0."""
     max_loss_increase: float = 0.02
     """Quantised packages: largest share by which the held-out loss may rise; five times that for the distance."""
+    quality_images: int = 256
+    """Quantised packages: held-out images that the loss is taken on, at most."""
+    quality_pictures: int = 500
+    """Quantised packages: pictures drawn for the distance."""
     licence: str = ""
     """Of the model's weights, as you may give them away; stated in the manifest."""
+    ort_web: str = ""
+    """browser: a folder with the files of onnxruntime-web, in place of the pinned tarball of npm."""

@@ -34,5 +34,5 @@ class Precision:
 
 
 def is_within(name: str, parts: Iterable[str]) -> bool:
-    """Whether a module or weight is one of some modules, or inside one: backbone.blocks.0.mlp is in backbone.blocks.0."""
+    """Whether a module or weight is one of some modules, or inside one: backbone.blocks.0.mlp in backbone.blocks.0."""
     return any(name == part or name.startswith(f"{part}.") for part in parts)

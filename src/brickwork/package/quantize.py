@@ -42,12 +42,12 @@ def quantized(model: Any, source: Source, precision: Precision) -> Any:
     unfold_gemms(model)
     layers = [layer for layer in layers_of(model, source) if not _kept(layer.names, precision)]
     rewrite = Rewrite(model)
-    if precision.name == "int8-static":
-        found = ranges(model, source, [layer.input for layer in layers], precision.samples)
+    calibrated = precision.name == "int8-static"
+    found = ranges(model, source, [layer.input for layer in layers], precision.samples) if calibrated else {}
     for layer in layers:
         if precision.name == "int8":
             rewrite.put(layer.node, dynamic(rewrite, layer))
-        elif precision.name == "int8-static":
+        elif calibrated:
             rewrite.put(layer.node, static(rewrite, layer, found[layer.input]))
         else:
             rewrite.put(layer.node, grouped(rewrite, layer))
