@@ -46,7 +46,8 @@ TARGETS = {
     "browser": "brickwork.package.targets.browser",
 }
 """The module that writes packages for a target. Each has SUFFIX, LAYOUTS, PRECISIONS, ``versions()`` and
-``write(sources, folder, precision)``."""
+``write(sources, folder, precision)``; one that puts more into the folder than graphs has ``accompany(folder, packing)``,
+which returns the versions of that."""
 
 
 def target_of(name: str) -> ModuleType:
@@ -91,6 +92,8 @@ def pack(model: Model, out: str | Path, packing: Packing = Packing(), *, data: A
         folder.chmod(0o755)
         precision = calibrated(model, packing, data, say)
         entries = write(model, folder, packing, target, precision, say)
+        if hasattr(target, "accompany"):
+            versions |= target.accompany(folder, packing)
         manifest = manifest_of(model, folder, packing, entries, versions)
         write_manifest(folder, manifest)
         if packing.target == "coreml":
