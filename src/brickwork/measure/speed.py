@@ -316,7 +316,8 @@ class Child:
             raise self._ended()
         answer = json.loads(line)
         if "error" in answer:
-            raise PackageError(answer["error"] if self.name in answer["error"] else f"{self.name}: {answer['error']}")
+            line: str = answer["error"]
+            raise PackageError(line if line.startswith(self.name) else f"{self.name}: {line}")
         return answer
 
     def _ended(self) -> PackageError:
