@@ -22,6 +22,7 @@ from brickwork.cli.bench import bench
 from brickwork.cli.edit import edit
 from brickwork.cli.package import pack, run, verify
 from brickwork.cli.sample import draw
+from brickwork.cli.sensitivity import sensitivity
 from brickwork.cli.serve import serve
 from brickwork.cli.train import train
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
@@ -231,6 +232,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "pack": pack,
     "run": run,
     "verify": verify,
+    "sensitivity": sensitivity,
     "serve": serve,
     "bench": bench,
 }

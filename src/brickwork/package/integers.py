@@ -104,7 +104,7 @@ def static(rewrite: Rewrite, layer: Layer, found: Range) -> Iterator[Any]:
     low, high = min(found[0], 0.0), max(found[1], 0.0)
     step = max((high - low) / 255, float(np.finfo(np.float32).tiny))
     zero = np.clip(np.rint(-low / step), 0, 255).astype(np.uint8)
-    how = [rewrite.constant(f"{x}_scale", np.float32(step)), rewrite.constant(f"{x}_zero", zero)]
+    how = [rewrite.constant(f"{x}_scale", np.array(step, np.float32)), rewrite.constant(f"{x}_zero", zero)]
     if rewrite.first(x):
         yield helper.make_node("QuantizeLinear", [x, *how], [f"{x}_uint8"])
         yield helper.make_node("DequantizeLinear", [f"{x}_uint8", *how], [f"{x}_rounded"])
@@ -159,7 +159,8 @@ def ranges(model: Any, source: Source, tensors: Sequence[str], samples: Sequence
             watched.graph.node.append(helper.make_node(f"Reduce{kind}", [tensor], [name], keepdims=0))
             watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
     run = opened(watched)
-    found = np.stack([run.run(None, _filling(sample, source)) for sample in samples])
+    batches = [samples[i : i + source.batch] for i in range(0, len(samples), source.batch)]
+    found = np.stack([run.run(None, _filling(batch, source)) for batch in batches])
     low, high = found[:, : len(tensors)].min(axis=0), found[:, len(tensors) :].max(axis=0)
     return {tensor: (float(low[i]), float(high[i])) for i, tensor in enumerate(tensors)}
 
@@ -173,13 +174,14 @@ def _columns_of(rewrite: Rewrite, layer: Layer) -> tuple[str, str]:
     return names
 
 
-def _filling(sample: Inputs, source: Source) -> Mapping[str, np.ndarray]:
-    """One row as a graph takes it: repeated, and x continued or cut where the graph is for another size."""
+def _filling(samples: Sequence[Inputs], source: Source) -> Mapping[str, np.ndarray]:
+    """Rows as a graph takes them: the last is repeated, and x continued or cut where the graph is for another size."""
 
     def fitted(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        rows = np.repeat(values, shape[0], axis=0)
+        rows = np.take(values, np.arange(shape[0]), axis=0, mode="clip")
         for axis in (2, 3) if len(shape) == 4 else ():
             rows = np.take(rows, np.arange(shape[axis]), axis=axis, mode="wrap")
         return np.ascontiguousarray(rows)
 
-    return {port.name: fitted(sample[port.name], port.shape) for port in source.inputs}
+    names = {port.name: port.shape for port in source.inputs}
+    return {name: fitted(np.concatenate([one[name] for one in samples]), shape) for name, shape in names.items()}

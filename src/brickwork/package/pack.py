@@ -46,7 +46,7 @@ TARGETS = {
     "browser": "brickwork.package.targets.browser",
 }
 """The module that writes packages for a target. Each has SUFFIX, LAYOUTS, PRECISIONS, ``versions()`` and
-``write(sources, folder, precision)``; one that puts more into the folder than graphs has ``accompany(folder, packing)``,
+``write(sources, folder, precision)``; one that puts more than graphs into the folder has ``accompany(folder, packing)``,
 which returns the versions of that."""
 
 
@@ -285,6 +285,16 @@ def _check(model: Model, packing: Packing, target: ModuleType) -> None:
             raise ArgumentError(f"{name} {getattr(packing, name)}: give whole numbers from 1 on")
     if not 0 <= packing.max_loss_increase < inf:
         raise ArgumentError(f"max loss increase {packing.max_loss_increase}: give a share, as 0.02, or 0 for none")
+    if packing.quality_images < 1 or packing.quality_pictures < 2:
+        raise ArgumentError(
+            f"quality on {packing.quality_images} images and {packing.quality_pictures} pictures: at least 1 and 2"
+        )
+    modules = [name for name, _ in model.named_modules() if name]
+    for name in packing.keep:
+        if name not in modules:
+            raise UnknownNameError("part of the network", name, modules)
+    if packing.keep and packing.precision == "fp32":
+        raise ConfigError("keep with precision fp32: everything stays fp32; leave it out, or take another precision")
     factor, (_, height, width) = model.codec.factor, model.shape
     for size in packing.sizes:
         side = size // factor

@@ -1,0 +1,45 @@
+"""``brickwork sensitivity``: which layers fewer bits hurt most."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from brickwork.cli.arguments import ModelName
+
+
+def sensitivity(
+    model: Positional[ModelName],
+    *,
+    data: Annotated[str, arg(metavar="DATA")],
+    precision: str = "int8",
+    num_images: int = 64,
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """What fewer bits cost in each part of a network, for `brickwork pack --keep`.
+
+    Args:
+        model: Which.
+        data: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
+        precision: int8, int8-static or int4.
+        num_images: Held-out images for the loss, at most.
+        as_json: Print JSON.
+    """
+    from brickwork.checkpoint import load
+    from brickwork.package.sensitivity import sensitivity as measure
+
+    found = measure(load(model), precision, data, num_images=num_images, progress=True)
+    if as_json:
+        print(json.dumps([part.to_dict() for part in found], indent=2))
+        return
+    *parts, whole = found
+    width = max(len(part.name) for part in parts)
+    print(f"{'part':<{width}} {'weights':>10} {'loss':>9}  (quantised alone, against fp32)")
+    for part in parts:
+        print(f"{part.name:<{width}} {part.weights:>10} {part.loss_increase:>+9.3%}")
+    print(f"{'all of these':<{width}} {whole.weights:>10} {whole.loss_increase:>+9.3%}")
+    print(
+        f"keep the first in fp32: brickwork pack {model} --precision {precision} --data {data} --keep {parts[0].name}"
+    )
