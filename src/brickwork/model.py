@@ -7,6 +7,7 @@ estimate in the backbone's own terms. So a trained network serves as a brick (LE
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import lcm
 from typing import Any, Literal
@@ -233,9 +234,15 @@ class Model(nn.Module):
             chosen: See ``Backbone.outputs``.
         """
         told = None if self.guest is None else self._told(self.guest, x, condition, frame)
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        with self._autocast(x.device.type):
             condition = self._embedded(condition)
             return [output.float() for output in self.backbone.outputs(x, number, condition, frame, chosen, told)]
+
+    def _autocast(self, device: str) -> AbstractContextManager[object]:
+        """bf16 where it is asked for; nothing where that changes nothing, so that a graph keeps its modules' names."""
+        if self.precision == "fp32" and (device == "meta" or not torch.is_autocast_enabled(device)):
+            return nullcontext()
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def _embedded(self, condition: Condition) -> Condition:
         """The condition with token numbers embedded."""
