@@ -38,7 +38,7 @@ def awake(module: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in module.parameters():
-            size = 0.5 * weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.1
+            size = weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.1
             weight.add_(torch.randn(weight.shape, generator=generator), alpha=size)
 
 
@@ -47,7 +47,7 @@ def tiny_model(
     process: NoiseProcess | None = None,
     target: Target | None = None,
     codec: Codec | None = None,
-    text: TextConfig = NoText(),  # noqa: B008 - frozen
+    text: TextConfig = NoText(),
 ) -> Model:
     """A model of a config, or of one of ``CONFIGS``, with weights that are awake."""
     config = CONFIGS[config] if isinstance(config, str) else config
