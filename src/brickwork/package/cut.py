@@ -7,6 +7,7 @@ before the blocks and what comes after them is the model's own forward, traced w
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -21,6 +22,7 @@ from brickwork.errors import ConfigError
 from brickwork.manifest import Port
 from brickwork.model import Model
 from brickwork.package.graph import DenoiserDoor, Source, denoiser
+from brickwork.package.targets.onnx import to_onnx
 
 ROWS, NEXT = "rows", "next_rows"
 
@@ -123,6 +125,27 @@ def cut(model: Model, height: int, width: int, batch: int) -> Cut:
         ),
         weights=weights,
     )
+
+
+def block_model(block: Source) -> Any:
+    """The onnx.ModelProto of a block in which no weight is turned: a product of few rows takes it as it is."""
+    model = to_onnx(block)
+    graph = model.graph
+    weights = {port.name for port in block.inputs}
+    turns = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "Transpose" and node.input[0] in weights and list(node.attribute[0].ints) == [1, 0]
+    }
+    users = Counter(name for node in graph.node for name in node.input)
+    for node in graph.node:
+        if node.op_type == "Gemm" and node.input[1] in turns and users[node.input[1]] == 1:
+            (flag,) = (attribute for attribute in node.attribute if attribute.name == "transB")
+            flag.i = 1 - flag.i
+            turn = turns[node.input[1]]
+            node.input[1] = turn.input[0]
+            graph.node.remove(turn)
+    return model
 
 
 @final

@@ -20,10 +20,11 @@ from torch import nn
 from brickwork.device.stack import BLOCKS, HEADER, NUMBER_BYTES, name_of, read_header
 from brickwork.manifest import Graph, Piece
 from brickwork.model import Model
-from brickwork.package.cut import Cut, blocks_of, cut, weight_of
+from brickwork.package.cut import Cut, block_model, blocks_of, cut, weight_of
 from brickwork.package.graph import Source
 from brickwork.package.scan import scanned
 from brickwork.package.targets.onnx import ALIGN, WEIGHTS, Weights, to_onnx, versions, write_graph
+from brickwork.package.workload import workload
 
 CHUNK = 8 << 20  # bytes of stacked weights that are hashed as one piece
 WORKLOAD = "workload.json"
@@ -68,7 +69,7 @@ def write_stack(model: Model, folder: Path, layout: str, sources: Sequence[Sourc
             fresh = key not in cuts
             if fresh:
                 part = cut(model, *key)
-                cuts[key] = part, [to_onnx(piece) for piece in (part.stem, part.block, part.head)]
+                cuts[key] = part, [to_onnx(part.stem), block_model(part.block), to_onnx(part.head)]
             part, models = cuts[key]
             if layout == "scan":
                 joined = scanned(part, models, source.parts, places, len(blocks))
@@ -77,6 +78,8 @@ def write_stack(model: Model, folder: Path, layout: str, sources: Sequence[Sourc
                 written = zip((part.stem, part.block, part.head), models, strict=True)
                 stem, block, head = (write_graph(piece, proto, folder, shared) for piece, proto in written)
                 graphs += [stem, _reads_blocks(block), head]
+    if layout == "stack":
+        workload(model).save(folder / WORKLOAD)
     return graphs
 
 
