@@ -102,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
         """The headers alone."""
         self._answer(body=False)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Nothing: who serves wants to read the address, and no more."""
 
     def _answer(self, *, body: bool) -> None:

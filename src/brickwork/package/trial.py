@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, final
 
 import numpy as np
+import torch
 
 from brickwork.package.graph import Source
 from brickwork.sampling.denoiser import Condition
@@ -23,7 +24,7 @@ def opened(model: Any) -> Any:
         copy.CopyFrom(model)
         path = Path(folder) / "graph.onnx"
         onnx.save_model(copy, str(path), save_as_external_data=True, location="graph.bin")
-        return session(path, None)
+        return session(path, torch.get_num_threads())
 
 
 @final

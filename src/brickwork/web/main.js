@@ -286,7 +286,9 @@ function strip(steps) {
     const canvas = document.createElement("canvas");
     canvas.setAttribute("aria-hidden", "true");
     canvas.width = canvas.height = 8;
-    row.append(canvas, steps[i] === undefined ? "·" : `step ${steps[i]}`);
+    const word = document.createElement("span");
+    word.textContent = "step ";
+    row.append(canvas, ...(steps[i] === undefined ? ["·"] : [word, String(steps[i])]));
     if (steps[i] !== undefined) frames.set(steps[i], canvas);
     return row;
   });

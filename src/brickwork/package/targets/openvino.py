@@ -1,19 +1,21 @@
 """OpenVINO's graphs: a file of XML each, and one file of weights for all of them.
 
-Graphs come from torch.export's program directly. What that holds of a precision:
+Graphs come from torch.export's program directly. What a precision says of them:
 
 - fp32: all of it.
-- fp16: weights stored as fp16, computed with in fp32, which on processors is the faster way.
-- bf16: weights stored as fp16, matrix products in bf16 where the processor has them.
-- int8: weights int8, a scale a row; activations of matrix products int8 by the range of each group of 64 in each call.
+- fp16: weights stored as fp16, computed with in fp32, which is the faster way on processors.
+- bf16: weights stored as fp16, computed with in bf16 from the first matrix product to the last.
+- int8: weights int8, a scale a row; activations int8 by the range of each group of 64 in each call.
 - int8-static: weights and activations int8, ranges from samples, smoothed (Xiao et al. 2022, 2211.10438).
-- int4: weights of matrix products in 4 bits, a scale for each group of 64; activations as for int8.
+- int4: weights of 4 bits, a range for each group of 64, rounded so that products of samples keep their values
+  (GPTQ: Frantar et al. 2023, 2210.17323); activations as for int8 where the processor's kernels can.
 
-Whatever quantises is NNCF (extra "openvino"). Text encoder and decoder run once a picture and stay fp32 then.
+Of the last three, which NNCF makes, only the matrix products of repeated blocks know, as in every package.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 from collections import Counter
@@ -26,20 +28,23 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from torch.export import ExportedProgram
 
 from brickwork.device.openvino import GROUP, private
-from brickwork.errors import MissingExtraError
+from brickwork.errors import ConfigError, MissingExtraError
 from brickwork.manifest import Graph
-from brickwork.package.graph import Source
-from brickwork.package.precision import Inputs, Precision
+from brickwork.package.graph import Source, quiet
+from brickwork.package.precision import FLOORS_DB, Inputs, Precision, is_within
+from brickwork.package.quantize import block_lists
 from brickwork.package.targets.onnx import WEIGHTS, Weights
 
 SUFFIX = ".openvino"
 LAYOUTS = ("whole",)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-static", "int4")
-HALVES = ("fp16", "bf16")  # whose files hold weights of 16 bits
+HALVES = ("fp16", "bf16")  # whose weights are stored as fp16
+HALF_MAX = float(np.finfo(np.float16).max)
 GRAPH = ".xml"
+SMALLEST_GROUP = 16  # of weights that share a scale, where a row of them cannot be cut into groups of 64
+FEW = 32  # samples for what is slow
 
 
 def versions() -> dict[str, str]:
@@ -57,6 +62,10 @@ def versions() -> dict[str, str]:
 def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
     """Write every graph, and the weights of all into one file; returns their entries."""
     versions()
+    if precision.name == "bf16" and precision.keep:
+        raise ConfigError(
+            f"keep {', '.join(precision.keep)}: OpenVINO computes the whole of a graph in bf16; take another precision"
+        )
     with open(folder / WEIGHTS, "wb") as file:
         shared = Weights(file)
         return [write_graph(source, folder, shared, precision) for source in sources]
@@ -67,13 +76,14 @@ def write_graph(source: Source, folder: Path, shared: Weights, precision: Precis
     private()
     import openvino
 
-    program = source.export()
-    model = to_openvino(source, program)
-    if source.role == "denoiser":
-        model = quantized(model, source, program, precision)
+    model = to_openvino(source)
+    if precision.name in HALVES:
+        halve(model, source, precision.keep)
+    elif precision.name not in FLOORS_DB and source.role == "denoiser":  # the others run once a picture
+        model = quantize(model, source, precision)
     with TemporaryDirectory(dir=folder) as aside:
         path = Path(aside) / "graph.xml"
-        openvino.save_model(model, path, compress_to_fp16=precision.name in HALVES)
+        openvino.save_model(model, path, compress_to_fp16=False)
         tree = ElementTree.parse(path)
         ops = tidy(tree.getroot(), np.memmap(path.with_suffix(".bin"), np.uint8, "r"), shared)
     tree.write(folder / (source.stem + GRAPH), encoding="utf-8", xml_declaration=True)
@@ -91,12 +101,13 @@ def write_graph(source: Source, folder: Path, shared: Weights, precision: Precis
     )
 
 
-def to_openvino(source: Source, program: ExportedProgram) -> Any:
+def to_openvino(source: Source) -> Any:
     """The openvino.Model of a graph, of fixed shapes, with the names of its ports."""
     private()
     import openvino
 
-    model = openvino.convert_model(program)
+    with quiet():
+        model = openvino.convert_model(source.export())
     model.reshape({found: list(port.shape) for found, port in zip(model.inputs, source.inputs, strict=True)})
     for ports, outer in ((model.inputs, source.inputs), (model.outputs, source.outputs)):
         for found, port in zip(ports, outer, strict=True):
@@ -132,45 +143,80 @@ def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights) -> dict[s
 # ---- fewer bits -------------------------------------------------------------------------------------------------
 
 
-def quantized(model: Any, source: Source, program: ExportedProgram, precision: Precision) -> Any:
-    """A graph with the weights of a precision; as it is where that is done when it is saved."""
-    if not precision.name.startswith("int"):
+def halve(model: Any, source: Source, keep: Sequence[str]) -> None:
+    """Store the network's weights as fp16; other constants, frequencies among them, have no digits to spare."""
+    import openvino
+
+    names = names_of(source)
+    for op in model.get_ops():
+        found = names.get(_digest(op.data), []) if op.get_type_name() == "Constant" else []
+        if not found or any(is_within(name, keep) for name in found) or np.abs(op.data).max() > HALF_MAX:
+            continue
+        half = openvino.opset13.constant(op.data.astype(np.float16))
+        whole = openvino.opset13.convert(half, "f32")  # the runtime does this once, when it compiles
+        for reader in op.output(0).get_target_inputs():
+            reader.replace_source_output(whole.output(0))
+
+
+def quantize(model: Any, source: Source, precision: Precision) -> Any:
+    """A graph with the integers of a precision; the given one is used up."""
+    products = set(products_of(model, source, precision.keep))
+    if not products:
         return model
-    with silent():
+    rest = {op.get_friendly_name() for op in model.get_ops() if op.get_type_name() != "Constant"} - products
+    with silent(), quiet():
         import nncf
 
-        ignored = nncf.IgnoredScope(names=kept(model, program, precision.keep), validate=False)
+        ignored = nncf.IgnoredScope(names=sorted(rest), validate=False)
         if precision.name == "int8-static":
-            rows = nncf.Dataset(list(calibration(source, precision.samples)))
-            kind = nncf.ModelType.TRANSFORMER
-            count = max(len(precision.samples), 1)
-            return nncf.quantize(model, rows, subset_size=count, model_type=kind, ignored_scope=ignored)
+            calls = nncf.Dataset(list(calibration(source, precision.samples)))
+            kind, count = nncf.ModelType.TRANSFORMER, len(precision.samples)
+            return nncf.quantize(model, calls, subset_size=count, model_type=kind, ignored_scope=ignored)
         if precision.name == "int8":
             return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
-        fallback = nncf.AdvancedCompressionParameters(
-            group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST, min_adjusted_group_size=16
-        )
-        mode = nncf.CompressWeightsMode.INT4_SYM
+        calls = list(calibration(source, precision.samples[:: max(1, len(precision.samples) // FEW)]))
         return nncf.compress_weights(
-            model, mode=mode, group_size=GROUP, ignored_scope=ignored, advanced_parameters=fallback
+            model,
+            mode=nncf.CompressWeightsMode.INT4_ASYM,
+            group_size=GROUP,
+            all_layers=True,
+            gptq=bool(calls) or None,
+            dataset=nncf.Dataset(calls) if calls else None,
+            subset_size=max(len(calls), 1),
+            ignored_scope=ignored,
+            advanced_parameters=nncf.AdvancedCompressionParameters(
+                group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST, min_adjusted_group_size=SMALLEST_GROUP
+            ),
         )
 
 
-def kept(model: Any, program: ExportedProgram, keep: Sequence[str]) -> list[str]:
-    """Names of the operators that come from parts of the network."""
-    inside = set()
-    for node in program.graph.nodes:
-        paths = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-        if any(f".{path}.".startswith(f".model.{name}.") for path in paths for name in keep):
-            inside.add(node.name)
-    return [node.get_friendly_name() for node in model.get_ops() if node.get_friendly_name().split("/")[0] in inside]
+def products_of(model: Any, source: Source, keep: Sequence[str]) -> Iterator[str]:
+    """Names of the matrix products with a weight of a repeated block, less those that are kept."""
+    names, lists = names_of(source), block_lists(source)
+    for op in model.get_ops():
+        weight = op.input_value(1).get_node() if op.get_type_name() == "MatMul" else None
+        if weight is None or weight.get_type_name() != "Constant":
+            continue
+        found = names.get(_digest(weight.data), [])
+        if any(is_within(name, lists) for name in found) and not any(is_within(name, keep) for name in found):
+            yield op.get_friendly_name()
+
+
+def names_of(source: Source) -> dict[bytes, list[str]]:
+    """The model's names for weights by their numbers: the converter keeps no names, and reshapes some."""
+    found: dict[bytes, list[str]] = {}
+    for name, weight in source.module.named_parameters():
+        found.setdefault(_digest(weight.detach().numpy()), []).append(name.removeprefix("model."))
+    return found
 
 
 def calibration(source: Source, samples: Sequence[Inputs]) -> Iterator[dict[str, np.ndarray]]:
-    """Samples of one row as calls of a graph: as many in turn as it takes rows, cut or repeated to its size."""
-    for start in range(len(samples)):
+    """Samples of one row as calls of a graph: as many at a time as it takes rows, cut or repeated to its size."""
+    for start in range(0, len(samples), source.batch):
         rows = [samples[(start + i) % len(samples)] for i in range(source.batch)]
-        yield {port.name: np.concatenate([fitted(row[port.name], port.shape) for row in rows]) for port in source.inputs}
+        yield {
+            port.name: np.concatenate([fitted(row[port.name], port.shape) for row in rows]) for port in source.inputs
+        }
 
 
 def fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -178,6 +224,10 @@ def fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     for axis, size in enumerate(shape[1:], 1):
         row = np.take(row, range(size), axis, mode="wrap")
     return row
+
+
+def _digest(values: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(values)).digest()
 
 
 @contextmanager
