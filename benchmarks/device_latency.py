@@ -1,0 +1,329 @@
+"""How long does a step take on two cores: packages against eager PyTorch, and against a U-Net of equal MACs?
+
+A class-conditional STOIC with random weights, which take as long as trained ones: eager fp32, in packages for ONNX
+Runtime and OpenVINO; and diffusers' UNet2DModel, in the shape of DDPM's for CIFAR-10, its channels (multiples of 16, as
+fast kernels like them) chosen so that it has as many MACs. All are measured in turn in one run, batch 1, first without
+guidance and then with it, which makes two rows of each picture. What OpenVINO opens is written and run by the Python of
+``.venvs/openvino``.
+
+    python benchmarks/device_latency.py --presets stoic-small stoic-12x512-s2 --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import sysconfig
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+TARGET_RATIO = 3.0
+"""At least so many times faster than eager fp32."""
+
+Case = tuple[str, str, str]
+"""Network, target and precision; the target "eager" is PyTorch, "plain" PyTorch with diffusers' own layers."""
+
+CASES: tuple[Case, ...] = (
+    ("STOIC", "eager", "fp32"),
+    ("STOIC", "onnx", "fp32"),
+    ("STOIC", "onnx", "int8"),
+    ("STOIC", "openvino", "fp32"),
+    ("STOIC", "openvino", "bf16"),
+    ("STOIC", "openvino", "int8"),
+    ("U-Net", "plain", "fp32"),
+    ("U-Net", "eager", "fp32"),
+    ("U-Net", "onnx", "fp32"),
+    ("U-Net", "openvino", "fp32"),
+    ("U-Net", "openvino", "bf16"),
+)
+TITLES = {
+    "eager": "eager PyTorch",
+    "plain": "eager PyTorch (diffusers' layers)",
+    "onnx": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+RIVALS = {"eager": ("plain", "eager"), "onnx": ("onnx",), "openvino": ("openvino",)}
+"""What a STOIC on a runtime is compared with: U-Nets on the same."""
+
+
+def title(case: Case) -> str:
+    network, target, precision = case
+    return f"{network}, {TITLES[target]} {precision}"
+
+
+# ---- models -----------------------------------------------------------------------------------------------------
+
+
+def write_models(name: str, folder: Path) -> dict[str, Any]:
+    """A STOIC of a preset's sizes and a U-Net of as many MACs, in files; returns what they are."""
+    from brickwork.backbone.presets import preset
+    from brickwork.checkpoint import save
+    from brickwork.counting import cost
+
+    stoic = replace(preset(name), num_classes=10)
+    wanted = cost(stoic).macs
+    unet = matching_unet(stoic, wanted)
+    facts: dict[str, Any] = {"preset": name, "size": stoic.size, "channels": stoic.channels}
+    for network, config in (("STOIC", stoic), ("U-Net", unet)):
+        path = model_file(folder, network)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(awake(config), path)
+        counted = cost(config)
+        facts[network] = {
+            "macs": counted.macs,
+            "parameters": counted.parameters,
+            "config": {key: value for key, value in asdict(config).items() if value not in (None, 0)},
+        }
+    facts["macs_unet_over_stoic"] = facts["U-Net"]["macs"] / wanted
+    return facts
+
+
+def matching_unet(stoic: Any, wanted: int) -> Any:
+    """DDPM's U-Net for CIFAR-10 (widths w, 2w, 2w, 2w; attention at half the size) with about as many MACs."""
+    from brickwork.backbone.unet import Unet
+    from brickwork.counting import cost
+
+    def of(first: int, rest: int) -> Any:
+        return Unet.Config(
+            design="ddpm",
+            widths=(first, rest, rest, rest),
+            num_blocks=2,
+            attention=(1,),
+            head_width=None,
+            groups=16,
+            size=stoic.size,
+            channels=stoic.channels,
+            num_classes=stoic.num_classes,
+        )
+
+    def off(widths: tuple[int, int]) -> float:
+        return abs(cost(of(*widths)).macs / wanted - 1) + abs(widths[1] / widths[0] - 2) / 4
+
+    first = 16
+    while cost(of(first, 2 * first)).macs < wanted:
+        first += 16
+    near = [(w, 2 * w + extra) for w in (first - 16, first) if w > 0 for extra in (-32, -16, 0, 16, 32)]
+    best = min((widths for widths in near if widths[1] > 0), key=off)
+    return of(*best)
+
+
+def awake(config: Any) -> Any:
+    """A model whose weights are all random and none zero, so that no runtime can leave a part out."""
+    import torch
+
+    from brickwork.codec.base import Pixels
+    from brickwork.model import Model
+    from brickwork.sampling.process import LinearFlow
+    from brickwork.sampling.target import Velocity
+
+    torch.manual_seed(0)
+    model = Model(config.build(), LinearFlow(), Velocity(), Pixels(num_channels=config.channels))
+    with torch.no_grad():
+        for weight in model.backbone.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.5 * weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.1)
+    return model.eval().requires_grad_(False)
+
+
+def model_file(folder: Path, network: str) -> Path:
+    return folder / f"{network.lower()}.safetensors"
+
+
+# ---- packages ---------------------------------------------------------------------------------------------------
+
+
+def write_package(path: Path, folder: Path, target_name: str, precision: str) -> None:
+    """A package of a model file, whatever its quality: with random weights there is none to judge."""
+    from plain_unet import plain
+
+    from brickwork.checkpoint import load, read_header
+    from brickwork.device.runner import open_package
+    from brickwork.manifest import write_manifest
+    from brickwork.package.pack import how_of, manifest_of, target_of, write
+    from brickwork.package.packing import Packing
+    from brickwork.package.parity import SEEDS, compare
+    from brickwork.package.precision import Precision
+
+    model = plain(path) if read_header(path)["backbone"][0] == "unet" else load(path)
+    packing, target = Packing(target=target_name, precision=precision, steps=5, batches=(1, 2)), target_of(target_name)
+    part = folder.with_suffix(".part")
+    part.mkdir(parents=True)
+    entries = write(model, part, packing, target, Precision(name=precision), print)
+    manifest = manifest_of(model, part, packing, entries, target.versions())
+    write_manifest(part, manifest)
+    labels = [seed % model.num_classes for seed in SEEDS]
+    found = compare(model, open_package(part), model, open_package(part), how_of(model, packing) | {"labels": labels})
+    print(f"{found.db:.1f} dB against the model, five guided steps")
+    write_manifest(part, replace(manifest, parity={"checked": True, **found.to_dict()}))
+    part.rename(folder)
+
+
+def package(case: Case, folder: Path, python: str) -> Path:
+    """The package of a case, written by a fresh process of its runtime's Python unless it is there."""
+    network, target, precision = case
+    out = folder / f"{network.lower()}-{precision}.{target}"
+    if not out.exists():
+        words = [python, __file__, "--write", str(model_file(folder, network)), str(out), target, precision]
+        subprocess.run([*words, "--also", sysconfig.get_paths()["purelib"]], check=True)
+    return out
+
+
+# ---- measuring --------------------------------------------------------------------------------------------------
+
+
+def race(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All cases of one preset, without guidance and with it."""
+    from brickwork.manifest import Sampling
+    from brickwork.measure.speed import measure
+
+    folder = options.out / name
+    facts = write_models(name, folder)
+    cases = [case for case in CASES if case[1] not in options.without and case[2] not in options.without]
+    pairs = [(case, subject(case, folder)) for case in cases]
+    for mode, guidance in (("unguided", 1.0), ("guided", 2.0)):
+        said = Sampling(steps=options.steps, guidance=guidance)
+        found = measure(
+            [replace(subject, sampling=said) for _, subject in pairs],
+            rounds=options.repeats,
+            warmup=options.warmup,
+            threads=options.threads,
+            say=lambda line: print(line, file=sys.stderr) if line.startswith("opening") else None,
+        )
+        print(f"\n{name}, {facts['STOIC']['macs'] / 1e9:.3g} GMAC, {mode}\n{found}", flush=True)
+        facts[mode] = found.to_dict() | {"verdict": verdict(dict(zip(cases, found.rows, strict=True)))}
+        print_verdict(facts[mode]["verdict"])
+    facts["parity_db"] = {
+        subject.name: subject.about["parity_db"] for _, subject in pairs if "parity_db" in subject.about
+    }
+    return facts
+
+
+def subject(case: Case, folder: Path) -> Any:
+    """What serves a case."""
+    from brickwork.manifest import read_manifest
+    from brickwork.measure.subjects import interpreter, subjects
+
+    network, target, _ = case
+    path = model_file(folder, network)
+    if target == "eager":
+        return replace(subjects([str(path)])[0], name=title(case))
+    if target == "plain":
+        found = subjects([str(path)])[0]
+        words = (sys.executable, str(HERE / "plain_unet.py"), str(path))
+        return replace(found, name=title(case), command=words, about=found.about | {"layers": "of diffusers"})
+    out = package(case, folder, interpreter(target, {}))
+    found, db = subjects([str(out)])[0], read_manifest(out).parity["db"]
+    return replace(found, name=title(case), about=found.about | {"parity_db": db})
+
+
+def verdict(rows: dict[Case, Any]) -> dict[str, Any]:
+    """What was asked: at least three times faster than eager, and faster than the U-Net on each runtime."""
+    eager = rows["STOIC", "eager", "fp32"]
+    stoics = {case: row for case, row in rows.items() if case[0] == "STOIC"}
+    faster = {case: 1 / row.ratios_to(eager)["step"]["p50"] for case, row in stoics.items() if case[1] != "eager"}
+    best = max(faster, key=lambda case: faster[case])
+    duels = []
+    for (_, target, precision), ours in stoics.items():
+        for rival in RIVALS[target]:
+            theirs = rows.get(("U-Net", rival, precision))
+            if theirs is not None:
+                ratio = ours.ratios_to(theirs)["step"]
+                names = {"stoic": ours.subject.name, "unet": theirs.subject.name}
+                duels.append({**names, "stoic_over_unet": ratio, "faster": ratio["p50"] < 1})
+    return {
+        "times_faster_than_eager": {title(case): value for case, value in faster.items()},
+        "best": title(best),
+        "best_times_faster_than_eager": faster[best],
+        "wanted_times_faster": TARGET_RATIO,
+        "fast_enough": faster[best] >= TARGET_RATIO,
+        "against_unet": duels,
+        "faster_than_unet_on_each_runtime": all(duel["faster"] for duel in duels),
+    }
+
+
+def print_verdict(found: dict[str, Any]) -> None:
+    """For people."""
+    print(
+        f"best: {found['best']}, {found['best_times_faster_than_eager']:.2f} times faster than eager "
+        f"(wanted: {TARGET_RATIO:.0f}, {'reached' if found['fast_enough'] else 'not reached'})"
+    )
+    for duel in found["against_unet"]:
+        print(f"{duel['stoic']} / {duel['unet']}: {duel['stoic_over_unet']['p50']:.2f}")
+
+
+# ---- the picture ------------------------------------------------------------------------------------------------
+
+
+def draw(presets: list[dict[str, Any]]) -> np.ndarray:
+    """A bar a case, its median step; a line to the 95th percentile."""
+    panels = [panel(facts, mode) for facts in presets for mode in ("unguided", "guided")]
+    rows = [np.concatenate(panels[i : i + 2], axis=1) for i in range(0, len(panels), 2)]
+    return np.concatenate(rows)
+
+
+def panel(facts: dict[str, Any], mode: str) -> np.ndarray:
+    from PIL import Image, ImageDraw, ImageFont
+
+    rows, left, width = facts[mode]["results"], 290, 760
+    canvas = Image.new("RGB", (width, 60 + 26 * len(rows)), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
+    guided = "guided: two rows a step" if mode == "guided" else "no guidance: one row a step"
+    stoic, unet = (f"{facts[network]['macs'] / 1e9:.3g}" for network in ("STOIC", "U-Net"))
+    head = f"{facts['preset']}, {stoic} GMAC (U-Net {unet}), {guided}"
+    pen.text((10, 8), head, "black", font)
+    pen.text((10, 28), "milliseconds a step, median (line: 95th percentile); shorter is better", "#666666", font)
+    scale = (width - left - 70) / max(row["step_ms"]["p95"] for row in rows)
+    for i, row in enumerate(rows):
+        y, times = 54 + 26 * i, row["step_ms"]
+        end = left + scale * times["p50"]
+        colour = "#3b6ea5" if row["name"].startswith("STOIC") else "#c98a3a"
+        pen.rectangle((left, y, end, y + 17), colour if "eager" not in row["name"] else faded(colour))
+        pen.line((end, y + 8, left + scale * times["p95"], y + 8), "#444444", 1)
+        pen.text((10, y), row["name"], "black", font)
+        pen.text((left + scale * times["p95"] + 6, y), f"{times['p50']:.3g}", "black", font)
+    return np.asarray(canvas)
+
+
+def faded(colour: str) -> tuple[int, ...]:
+    """Halfway to white."""
+    return tuple((int(colour[i : i + 2], 16) + 255) // 2 for i in (1, 3, 5))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", default=["stoic-small", "stoic-12x512-s2"])
+    parser.add_argument("--out", type=Path, default=Path("runs/device-latency"), help="models and packages; kept")
+    parser.add_argument("--repeats", type=int, default=30, help="rounds that count")
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5, help="steps a round")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--without", nargs="*", default=[], help="targets or precisions to leave out")
+    parser.add_argument("--no-write", action="store_true", help="print, and keep no result")
+    parser.add_argument("--write", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--also", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write:
+        if options.also not in sys.path:  # where diffusers is, if the runtime's environment lacks it
+            sys.path.append(options.also)
+        path, out, target, precision = options.write
+        write_package(Path(path), Path(out), target, precision)
+        return
+    from record import facts_of_this_machine, write_result
+
+    from brickwork.sampling.picture import save_png
+
+    presets = [race(name, options) for name in options.presets]
+    facts = facts_of_this_machine() | {"threads": options.threads, "steps_a_round": options.steps}
+    if not options.no_write:
+        path = write_result("device-latency", facts | {"presets": presets})
+        save_png(draw(presets), path.with_suffix(".png"))
+        print(f"\n{path}")
+
+
+if __name__ == "__main__":
+    main()
