@@ -25,3 +25,35 @@ def like(values: Array, x: Array) -> Array:
     if isinstance(x, float | int):
         return np.asarray(values, dtype=np.float64)
     return namespace(x).asarray(values, dtype=x.dtype, device=x.device)
+
+
+def log1p(x: Array) -> Array:
+    """ln(1 + x) for x from 0 on, without cancellation at small x.
+
+    Formats of graphs have no such operator, and exporters write ln(1 + x): in a traced graph it is a series below 0.5,
+    2 (z + z³/3 + z⁵/5 + ...), z = x / (2 + x).
+    """
+    if not _traced(x):
+        return namespace(x).log1p(x)
+    z = x / (2 + x)
+    square = z * z
+    series = square * (1 / 13)
+    for k in range(11, 1, -2):
+        series = (series + 1 / k) * square
+    return namespace(x).where(x < 0.5, 2 * z * (1 + series), namespace(x).log(1 + x))
+
+
+def expm1(x: Array) -> Array:
+    """e^x - 1, without cancellation at small x; in a traced graph the exponential's series there (see ``log1p``)."""
+    if not _traced(x):
+        return namespace(x).expm1(x)
+    series = 1 + x * (1 / 9)
+    for k in range(8, 1, -1):
+        series = 1 + x * (1 / k) * series
+    return namespace(x).where(abs(x) < 0.5, x * series, namespace(x).exp(x) - 1)
+
+
+def _traced(x: Array) -> bool:
+    """Whether x stands for a tensor of a graph that is being written."""
+    torch = namespace(x)
+    return torch is not np and torch.compiler.is_exporting()

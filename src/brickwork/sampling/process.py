@@ -16,7 +16,7 @@ from typing import Literal, final
 import numpy as np
 
 from brickwork.errors import ConfigError
-from brickwork.sampling.namespace import Array, like, namespace
+from brickwork.sampling.namespace import Array, expm1, like, log1p, namespace
 
 MAX_STEPS = 1_000_000
 """Of a schedule in steps."""
@@ -141,7 +141,7 @@ class Vp(NoiseProcess):
         xp, total = namespace(t), self._noise(t)
         beta = self.beta_min + t * (self.beta_max - self.beta_min)
         alpha = xp.exp(-0.5 * total)
-        sigma = xp.sqrt(-xp.expm1(-total))
+        sigma = xp.sqrt(-expm1(-total))
         return Coefficients(
             alpha=alpha, sigma=sigma, d_alpha=-0.5 * beta * alpha, d_sigma=0.5 * beta * alpha * alpha / sigma
         )
@@ -149,13 +149,13 @@ class Vp(NoiseProcess):
     def level(self, t: Array) -> Array:
         """sqrt(1 / alpha² - 1)."""
         xp = namespace(t)
-        return xp.sqrt(xp.expm1(self._noise(t)))
+        return xp.sqrt(expm1(self._noise(t)))
 
     def t_of(self, level: Array) -> Array:
         """ln(1 + level²) = beta_min t + (beta_max - beta_min) t² / 2, solved for t."""
         # The root with a sum below the line rather than a difference above it.
         xp, a, b = namespace(level), self.beta_min, self.beta_max - self.beta_min
-        total = xp.log1p(level * level)
+        total = log1p(level * level)
         return 2 * total / (a + xp.sqrt(a * a + 2 * b * total))
 
 
