@@ -20,7 +20,7 @@ from torch import nn
 from brickwork.device.stack import BLOCKS, HEADER, NUMBER_BYTES, name_of, read_header
 from brickwork.manifest import Graph, Piece
 from brickwork.model import Model
-from brickwork.package.cut import Cut, block_model, blocks_of, cut, weight_of
+from brickwork.package.cut import Cut, blocks_of, cut, weight_of
 from brickwork.package.graph import Source
 from brickwork.package.scan import scanned
 from brickwork.package.targets.onnx import ALIGN, WEIGHTS, Weights, to_onnx, versions, write_graph
@@ -69,7 +69,7 @@ def write_stack(model: Model, folder: Path, layout: str, sources: Sequence[Sourc
             fresh = key not in cuts
             if fresh:
                 part = cut(model, *key)
-                cuts[key] = part, [to_onnx(part.stem), block_model(part.block), to_onnx(part.head)]
+                cuts[key] = part, [to_onnx(piece) for piece in (part.stem, part.block, part.head)]
             part, models = cuts[key]
             if layout == "scan":
                 joined = scanned(part, models, source.parts, places, len(blocks))

@@ -1,10 +1,10 @@
 """What one block asks of hardware: every operator of its graph with shapes, multiplications and bytes moved.
 
 Rules, said once. 1 MAC = one multiplication with its addition = 2 FLOP; counted are matrix products and convolutions,
-as ``brickwork.counting`` does. An operator reads each input and writes each output once, weights apart from activations;
-one that only looks at the same numbers in another shape moves nothing, one that picks reads what it picks. That is what
-a runtime moves that fuses nothing. Least is what any runtime must move for a block that fits on the chip: its weights,
-the rows and what the block is told in, the rows out. Intensity is FLOP per byte.
+as ``brickwork.counting`` does. An operator reads each input and writes each output once, weights apart from
+activations; one that only looks at the same numbers in another shape moves nothing, one that picks reads what it picks.
+That is what a runtime moves that fuses nothing. Least is what any runtime must move for a block that fits on the chip:
+its weights, the rows and what the block is told in, the rows out. Intensity is FLOP per byte.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from brickwork.backbone.lego import Lego
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.manifest import Port
 from brickwork.model import Model
-from brickwork.package.cut import NEXT, ROWS, BlockDoor, block_model, weight_of
+from brickwork.package.cut import NEXT, ROWS, BlockDoor, weight_of
 from brickwork.package.graph import Source
-from brickwork.package.targets.onnx import versions
+from brickwork.package.targets.onnx import to_onnx, versions
 from brickwork.sampling.denoiser import Condition
 
 SAME_NUMBERS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
@@ -227,7 +227,7 @@ def workload(
     for name, count in repeats.items():
         rows, given = seen[name]
         source = _source(network.get_submodule(f"{name}.0"), rows, given, fixed)
-        blocks.append(_sheet(name, count, source, block_model(source), number_bytes))
+        blocks.append(_sheet(name, count, source, to_onnx(source), number_bytes))
     return Workload(size=config.size, batch=batch, number_bytes=number_bytes, blocks=tuple(blocks))
 
 
