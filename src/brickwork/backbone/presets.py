@@ -23,6 +23,11 @@ SMALL = (
     Lego.Brick(window=16, patch=4, width=192, heads=3, depth=3, depthwise=True),
     Lego.Brick(window=0, patch=4, width=256, heads=4, depth=4, depthwise=True),
 )
+DIGITS = (
+    Lego.Brick(window=0, patch=2, width=64, heads=2, depth=2, depthwise=True),
+    Lego.Brick(window=0, patch=1, width=64, heads=2, depth=2, depthwise=True),
+    Lego.Brick(window=4, patch=1, width=64, heads=2, depth=1, depthwise=True),
+)
 
 # Parts of rows that would be too long.
 LDM_F4: dict[str, Any] = {"size": 64, "channels": 3, "num_classes": 1000}
@@ -128,6 +133,7 @@ PRESETS: dict[str, BackboneConfig] = {
     "lego-small-pg":     Lego.Config(bricks=SMALL, vector_width=192, size=32, channels=3),
     "lego-small-pr":     Lego.Config(bricks=SMALL[::-1], vector_width=192, size=32, channels=3),
 
+    "lego-digits":       Lego.Config(bricks=DIGITS, vector_width=64, size=8, channels=1, num_classes=10),
     "stoic-digits":      Stoic.Config(depth=3,   width=96,   stride=1, size=8,  channels=1, num_classes=10, **CARRIER),
     "stoic-tiny":        Stoic.Config(depth=8,   width=192,  stride=4, size=28, channels=1, num_classes=10, **CARRIER),
     "stoic-small":       Stoic.Config(depth=8,   width=256,  stride=2, size=32, channels=3, num_classes=10, **CARRIER),
