@@ -12,25 +12,22 @@ import json
 import os
 import platform
 import re
-import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from brickwork.errors import ArgumentError, OutputError, PackageError
+from brickwork.errors import ArgumentError, OutputError
 from brickwork.manifest import Sampling
+from brickwork.measure.child import Child
 from brickwork.measure.energy import Energy
 from brickwork.measure.subjects import Subject
 
 SETTLE_S = 0.02  # before each is asked: threads of the one before still spin for a while
-PATIENCE_S = 5.0  # until a process that is asked no more is ended
 
 
 @final
@@ -72,9 +69,7 @@ class Measured:
 
     def ratios_to(self, first: Measured) -> dict[str, dict[str, float]]:
         """Time over another's, round by round: of the median call, and of the whole picture."""
-        calls = [
-            float(np.median(a) / np.median(b)) for a, b in zip(self.calls_s, first.calls_s, strict=True) if a and b
-        ]
+        calls = [float(np.median(a) / np.median(b)) for a, b in zip(self.calls_s, first.calls_s, strict=True)]
         images = [a / b for a, b in zip(self.images_s, first.images_s, strict=True)]
         return {"step": spread(calls), "image": spread(images)}
 
@@ -252,82 +247,6 @@ def measure(
 def order(asked: list[Any], number: int) -> list[Any]:
     """Who is asked in a round: all in order, or every other round in reverse."""
     return asked[::-1] if number % 2 else asked
-
-
-@final
-class Child:
-    """The process of one subject.
-
-    Args:
-        subject: Which.
-        threads: Processor threads.
-    """
-
-    def __init__(self, subject: Subject, threads: int | None) -> None:
-        self.name = subject.name
-        environment = dict(os.environ)
-        if threads is not None:
-            environment["OMP_NUM_THREADS"] = str(threads)
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
-        try:
-            self.process = subprocess.Popen(
-                subject.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.errors,
-                env=environment,
-                text=True,
-            )
-        except OSError as error:
-            self.errors.close()
-            raise PackageError(
-                f"{self.name}: {subject.command[0]} cannot be started ({error.strerror}); give another --python"
-            ) from None
-
-    def __enter__(self) -> Child:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with suppress(BrokenPipeError):  # it may have ended already
-            self.process.stdin.close()
-        try:
-            self.process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.errors.close()
-
-    def ask(self, **words: Any) -> dict[str, Any]:
-        """What the process answers.
-
-        Raises:
-            PackageError: A user's mistake, or the process ended.
-        """
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with suppress(BrokenPipeError):  # why it has ended is said below
-            self.process.stdin.write(json.dumps(words) + "\n")
-            self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise self._ended()
-        answer = json.loads(line)
-        if "error" in answer:
-            line: str = answer["error"]
-            raise PackageError(line if line.startswith(self.name) else f"{self.name}: {line}")
-        return answer
-
-    def _ended(self) -> PackageError:
-        code = self.process.wait()
-        self.errors.seek(0)
-        said = self.errors.read().decode(errors="replace").strip().splitlines()
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        last = f"its last line: {said[-1][:300]}" if said else "it said nothing"
-        advice = "memory may have run out: measure fewer at once" if code == -signal.SIGKILL else "try it alone"
-        return PackageError(f"{self.name}: its process ended {how}; {last}; {advice}")
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
