@@ -53,8 +53,8 @@ def singles_of(model: Any) -> set[str]:
 def chosen_nodes(model: Any, weights: set[str], kept: set[str], singles: set[str]) -> set[str]:
     """The nodes that compute in fp16, by their first output.
 
-    They lie between the first weight and the last. Where something comes in that no weight has touched, x itself or a
-    number made of the noise level, the node stays fp32 unless it has a weight of its own.
+    They have a weight of the model, or read what such a node made and lead to another weight. Where something comes in
+    that no weight has touched, x itself or a number made of the noise level, a node without a weight stays fp32.
     """
     nodes, constants = list(model.graph.node), {tensor.name for tensor in model.graph.initializer}
 
@@ -63,20 +63,23 @@ def chosen_nodes(model: Any, weights: set[str], kept: set[str], singles: set[str
 
     touched = _reached(nodes, weighted, lambda node: (node.input, node.output))
     needed = _reached(reversed(nodes), weighted, lambda node: (node.output, node.input))
-    chosen = set()
+    chosen, halves = set(), set()
     for node in nodes:
-        floats = [name for name in node.input if name in singles]
-        between = node.output[0] in touched and (weighted(node) or any(name in needed for name in node.output))
-        foreign = any(name not in constants and name not in touched for name in floats)
+        floats = [name for name in node.input if name in singles and name not in constants]
+        inner = (
+            any(name in halves for name in floats)
+            and any(name in needed for name in node.output)
+            and all(name in touched for name in floats)
+        )
         if (
-            between
-            and (weighted(node) or not foreign)
+            (weighted(node) or inner)
             and node.op_type not in SINGLE
             and not any(name in kept for name in node.input)
             and not any(attribute.HasField("g") for attribute in node.attribute)
             and all(name in singles for name in node.output if name)
         ):
             chosen.add(node.output[0])
+            halves.update(node.output)
     return chosen
 
 

@@ -150,6 +150,8 @@ def ranges(model: Any, source: Source, tensors: Sequence[str], samples: Sequence
     if not samples:
         raise ConfigError("int8-static needs inputs to calibrate with: give real images (data)")
     tensors = list(dict.fromkeys(tensors))
+    if not tensors:  # all is kept
+        return {}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
