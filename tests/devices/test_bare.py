@@ -70,8 +70,8 @@ def test_stacked_layouts(layout: str, tmp_path: Path) -> None:
 def test_a_missing_runtime_is_named(tmp_path: Path) -> None:
     out = tmp_path / "a.onnx"
     pack(load("digits"), out, Packing(batches=(1,), steps=2), say=lambda line: None)
-    hide = "import sys; sys.modules['onnxruntime'] = None; from brickwork.device.command import main; sys.exit(main({}))"
-    done = run("-c", hide.format([str(out)]))
+    hide = "import sys; sys.modules['onnxruntime'] = None; from brickwork.device.command import main; "
+    done = run("-c", f"{hide} sys.exit(main({[str(out)]}))")
     assert done.returncode == 1
     assert 'pip install "brickwork[onnx]"' in done.stderr
     assert done.stderr.count("\n") == 1
