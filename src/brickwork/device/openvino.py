@@ -14,7 +14,7 @@ from brickwork.errors import PackageError
 from brickwork.manifest import Graph, Manifest
 
 EXTRA, PACKAGE = "openvino", "openvino"
-GROUP = 64  # numbers that share a scale, of weights in 4 bits and of activations in int8
+GROUP = 64  # activations that share a scale in int8
 
 
 def start() -> None:

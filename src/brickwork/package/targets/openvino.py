@@ -4,11 +4,10 @@ Graphs come from torch.export's program directly. What a precision says of them:
 
 - fp32: all of it.
 - fp16: weights stored as fp16, computed with in fp32, which is the faster way on processors.
-- bf16: weights stored as fp16, computed with in bf16 from the first matrix product to the last.
+- bf16: weights stored as fp16; computed in bf16 from the first product to the last, before and after that in fp32.
 - int8: weights int8, a scale a row; activations int8 by the range of each group of 64 in each call.
 - int8-static: weights and activations int8, ranges from samples, smoothed (Xiao et al. 2022, 2211.10438).
-- int4: weights of 4 bits, a range for each group of 64, rounded so that products of samples keep their values
-  (GPTQ: Frantar et al. 2023, 2210.17323); activations as for int8 where the processor's kernels can.
+- int4: weights of 4 bits, a range for each group of 32; activations as for int8 where the processor's kernels can.
 
 Of the last three, which NNCF makes, only the matrix products of repeated blocks know, as in every package.
 """
@@ -18,8 +17,9 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from brickwork.device.openvino import GROUP, private
+from brickwork.device.openvino import private
 from brickwork.errors import ConfigError, MissingExtraError
 from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
@@ -43,8 +43,10 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-static", "int4")
 HALVES = ("fp16", "bf16")  # whose weights are stored as fp16
 HALF_MAX = float(np.finfo(np.float16).max)
 GRAPH = ".xml"
-SMALLEST_GROUP = 16  # of weights that share a scale, where a row of them cannot be cut into groups of 64
-FEW = 32  # samples for what is slow
+PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
+FP32 = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}  # of bf16 it does not ask
+WEIGHTS_GROUP = 32  # weights of 4 bits that share a range
+SMALLEST_GROUP = 16  # where a row of them cannot be cut into such groups
 
 
 def versions() -> dict[str, str]:
@@ -77,6 +79,7 @@ def write_graph(source: Source, folder: Path, shared: Weights, precision: Precis
     import openvino
 
     model = to_openvino(source)
+    exact = set(levels_of(model)) if precision.name == "bf16" else set()
     if precision.name in HALVES:
         halve(model, source, precision.keep)
     elif precision.name not in FLOORS_DB and source.role == "denoiser":  # the others run once a picture
@@ -85,7 +88,7 @@ def write_graph(source: Source, folder: Path, shared: Weights, precision: Precis
         path = Path(aside) / "graph.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
         tree = ElementTree.parse(path)
-        ops = tidy(tree.getroot(), np.memmap(path.with_suffix(".bin"), np.uint8, "r"), shared)
+        ops = tidy(tree.getroot(), np.memmap(path.with_suffix(".bin"), np.uint8, "r"), shared, exact)
     tree.write(folder / (source.stem + GRAPH), encoding="utf-8", xml_declaration=True)
     return Graph(
         role=source.role,
@@ -116,23 +119,32 @@ def to_openvino(source: Source) -> Any:
     return model
 
 
-def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights) -> dict[str, int]:
+def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights, exact: Collection[str]) -> dict[str, int]:
     """Point a graph's constants into the shared file, and take out what differs from one conversion to the next.
+
+    Args:
+        root: Of the graph's XML; changed in place.
+        data: Of the graph's own file of weights.
+        shared: Takes them.
+        exact: Names of operators that are computed in fp32 whatever the rest is computed in.
 
     Returns:
         Operators and how often each occurs.
     """
     found: Counter[str] = Counter()
+    root.set("name", "graph")
     for layer in root.iter("layer"):
-        kind = layer.attrib["type"]
+        kind, name = layer.attrib["type"], layer.attrib["name"]
         found[kind] += 1
-        if kind != "Const":
-            continue
-        layer.set("name", f"constant_{found[kind]}")  # the converter counts on through all its conversions
-        place = layer.find("data")
-        assert place is not None
-        start, length = int(place.attrib["offset"]), int(place.attrib["size"])
-        place.set("offset", str(shared.put(data[start : start + length].tobytes())))
+        if name in exact:
+            ElementTree.SubElement(_facts(layer), "attribute", FP32)
+        if re.fullmatch(r"[A-Za-z]+_\d+", name):  # the converter counts on through all its conversions
+            layer.set("name", f"{kind}_{found[kind]}")
+        if kind == "Const":
+            place = layer.find("data")
+            assert place is not None
+            start, length = int(place.attrib["offset"]), int(place.attrib["size"])
+            place.set("offset", str(shared.put(data[start : start + length].tobytes())))
     for facts in root.findall("rt_info"):
         root.remove(facts)
     for element in root.iter():
@@ -140,7 +152,40 @@ def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights) -> dict[s
     return dict(sorted(found.items()))
 
 
+def _facts(layer: ElementTree.Element) -> ElementTree.Element:
+    """Where a layer's notes to the runtime stand: after its data, before its ports."""
+    facts = layer.find("rt_info")
+    if facts is None:
+        facts = ElementTree.Element("rt_info")
+        layer.insert(0 if layer.find("data") is None else 1, facts)
+    return facts
+
+
 # ---- fewer bits -------------------------------------------------------------------------------------------------
+
+
+def levels_of(model: Any) -> Iterator[str]:
+    """Names of the operators before any product with a weight: the arithmetic of noise levels.
+
+    999 t has no digits to spare, but by itself OpenVINO computes it in bf16 as well. An operator can be marked against
+    that; the mark is lost where compiling puts another in its place, so those that it would replace are replaced here.
+    """
+    import openvino
+
+    after = set()
+    for op in model.get_ordered_ops():
+        kind, name = op.get_type_name(), op.get_friendly_name()
+        sources = [op.input_value(i).get_node().get_friendly_name() for i in range(op.get_input_size())]
+        if kind in PRODUCTS or not after.isdisjoint(sources):
+            after.add(name)
+            continue
+        if kind in ("Squeeze", "Unsqueeze"):
+            shaped = openvino.opset13.reshape(op.input_value(0), list(op.output(0).shape), False)
+            shaped.set_friendly_name(name)
+            for reader in op.output(0).get_target_inputs():
+                reader.replace_source_output(shaped.output(0))
+        if kind not in ("Constant", "Parameter"):
+            yield name
 
 
 def halve(model: Any, source: Source, keep: Sequence[str]) -> None:
@@ -174,15 +219,11 @@ def quantize(model: Any, source: Source, precision: Precision) -> Any:
             return nncf.quantize(model, calls, subset_size=count, model_type=kind, ignored_scope=ignored)
         if precision.name == "int8":
             return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=ignored)
-        calls = list(calibration(source, precision.samples[:: max(1, len(precision.samples) // FEW)]))
         return nncf.compress_weights(
             model,
             mode=nncf.CompressWeightsMode.INT4_ASYM,
-            group_size=GROUP,
+            group_size=WEIGHTS_GROUP,
             all_layers=True,
-            gptq=bool(calls) or None,
-            dataset=nncf.Dataset(calls) if calls else None,
-            subset_size=max(len(calls), 1),
             ignored_scope=ignored,
             advanced_parameters=nncf.AdvancedCompressionParameters(
                 group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST, min_adjusted_group_size=SMALLEST_GROUP

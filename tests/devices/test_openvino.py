@@ -1,0 +1,254 @@
+"""Packages for OpenVINO draw the pictures of the model they were made of; run with an environment that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import IMAGE, latent_model, text_model, tiny_model
+
+from brickwork.backbone.stoic import Stoic
+from brickwork.device.openvino import private
+from brickwork.device.runner import Files, Runner, open_package
+from brickwork.errors import ConfigError, PackageError
+from brickwork.manifest import Graph, Manifest, described, write_manifest
+from brickwork.model import Model
+from brickwork.package import graph as graphs
+from brickwork.package.graph import Source
+from brickwork.package.pack import pack
+from brickwork.package.packing import Packing
+from brickwork.package.parity import psnr
+from brickwork.package.precision import Precision
+from brickwork.sampling.denoiser import Condition
+from brickwork.sampling.loop import sample, sample_x0
+from brickwork.sampling.plan import Planned
+
+private()  # before OpenVINO is imported, which reports that
+pytest.importorskip("openvino")
+pytest.importorskip("nncf")
+from brickwork.package.targets import openvino as target  # noqa: E402
+
+# A device is built for these operators: a change must be meant. Pinned with the versions of constraints.txt.
+OPS: dict[str, int] = {}
+
+
+def draw(model: Any, **how: Any) -> np.ndarray:
+    drawn = sample_x0(model, seeds=[7, 8, 9], steps=6, **how)
+    return drawn.numpy() if isinstance(drawn, torch.Tensor) else drawn
+
+
+def packed(model: Model, out: Path, **options: Any) -> Runner:
+    how = {"target": "openvino", "batches": (2,), "steps": 4, **options}
+    return pack(model, out / "a.openvino", Packing(**how), say=lambda line: None)
+
+
+@pytest.mark.parametrize("name", ["stoic adaln", "tldm", "uvit", "dit"])
+def test_the_same_picture_from_the_same_seed(name: str, tmp_path: Path) -> None:
+    """Guided, by seeds that packing did not look at."""
+    model = tiny_model(name)
+    package = packed(model, tmp_path, guidance=2.0)
+    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
+    assert psnr(draw(model, **how), draw(package, **how)) > 85
+    assert package.manifest.parity["db"] > 85
+
+
+def test_a_plan_of_fewer_bricks(tmp_path: Path) -> None:
+    model, plan = tiny_model("lego"), "3@1.5,2"
+    package = packed(model, tmp_path, plan=plan)
+    assert package.counts == (2, 3)
+    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
+    assert psnr(draw(model, **how), draw(package, **how)) > 85
+    assert psnr(draw(Planned.of(model, plan), **how), draw(Planned.of(package, plan), **how)) > 85
+    assert psnr(draw(model, **how), draw(package.first(2), **how)) < 45  # parts matter
+    # Both prefixes read the same weights from one file.
+    assert package.manifest.files["weights.bin"].length < 1.1 * 4 * sum(w.numel() for w in model.parameters())
+
+
+@pytest.fixture(scope="module")
+def stoic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Runner]:
+    model = tiny_model("stoic")
+    return model, packed(model, tmp_path_factory.mktemp("stoic"), batches=(1, 2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_any_number_of_rows(stoic: tuple[Model, Runner], count: int) -> None:
+    model, package = stoic
+    x = np.random.default_rng(0).standard_normal((count, 3, 8, 8)).astype(np.float32)
+    sigma, labels = np.linspace(0.1, 5, count).astype(np.float32), np.arange(count) - 1
+    ours = package(x, sigma, Condition(labels=labels))
+    told = Condition(labels=torch.from_numpy(labels))
+    theirs = model(torch.from_numpy(x), torch.from_numpy(sigma), told)
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=2e-5)
+
+
+def test_its_operators_shapes_and_names(stoic: tuple[Model, Runner]) -> None:
+    _, package = stoic
+    graph = package.manifest.graph("denoiser", batch=2)
+    assert graph.ops == OPS
+    root = ElementTree.parse(package.files.folder / graph.file).getroot()
+    assert not [word for word in root.itertext() if "/" in word]  # no place on the machine that packed it
+    ports = {layer.attrib["name"]: layer for layer in root.iter("layer") if layer.attrib["type"] == "Parameter"}
+    shapes = [layer.find("data").attrib["shape"] for layer in ports.values()]  # pyright: ignore
+    assert shapes == [",".join(map(str, port.shape)) for port in graph.inputs]
+
+
+def test_packing_again_gives_the_same_bytes(stoic: tuple[Model, Runner], tmp_path: Path) -> None:
+    model, package = stoic
+    again = [graphs.denoiser(model, 8, 8, batch) for batch in (1, 2)]
+    target.write(again, tmp_path, Precision())
+    for name, file in package.manifest.files.items():
+        assert described(tmp_path, name) == file
+
+
+def test_threads_are_the_callers_choice(stoic: tuple[Model, Runner]) -> None:
+    _, package = stoic
+    again = open_package(package.files.folder, threads=1)
+    np.testing.assert_allclose(draw(again, labels=2), draw(package, labels=2), atol=1e-5)
+    for program in again.files.programs.values():
+        compiled: Any = program.program.request.get_compiled_model()  # pyright: ignore
+        assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+        assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "denoiser-p3-8x8-b1.xml"])
+def test_a_changed_byte_is_refused(stoic: tuple[Model, Runner], name: str, tmp_path: Path) -> None:
+    _, package = stoic
+    for path in package.files.folder.iterdir():
+        data = bytearray(path.read_bytes())
+        if path.name == name:
+            data[len(data) // 2] ^= 1
+        (tmp_path / path.name).write_bytes(data)
+    with pytest.raises(PackageError, match=f"{name}: its bytes are not those that were packed"):
+        sample(open_package(tmp_path), seeds=[0, 1, 2], steps=1)
+
+
+def test_weights_are_read_from_the_file_that_the_manifest_names_alone(
+    stoic: tuple[Model, Runner], tmp_path: Path
+) -> None:
+    """OpenVINO takes a .bin of the graph's name by itself: one that lies there must not be it."""
+    _, package = stoic
+    for path in package.files.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "denoiser-p3-8x8-b1.bin").write_bytes(bytes(package.manifest.files["weights.bin"].length))
+    x, sigma = np.ones((1, 3, 8, 8), np.float32), np.ones(1, np.float32)
+    spoilt = open_package(tmp_path)
+    np.testing.assert_array_equal(spoilt(x, sigma, Condition()), package(x, sigma, Condition()))
+
+
+def test_latents_are_decoded_in_the_package(tmp_path: Path) -> None:
+    model = latent_model()
+    package = packed(model, tmp_path)
+    how: dict[str, Any] = {"seeds": [3, 4], "labels": 1, "steps": 4}
+    ours, theirs = sample(package, **how), sample(model, **how)
+    assert ours.shape == (2, 8, 8, 3)
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+    assert theirs.std() > 20
+
+
+def test_prompts_are_read_in_the_package(tmp_path: Path) -> None:
+    model = text_model()
+    package = packed(model, tmp_path)
+    for caption in ("red square", "Blue  CIRCLE!", "an unknown word", ""):
+        np.testing.assert_allclose(package.embed_text([caption]), model.embed_text([caption]), atol=1e-5)
+    how: dict[str, Any] = {"text": ["red square", "blue", "circle"], "guidance": 3.0, "negative": "square"}
+    assert psnr(draw(model, **how), draw(package, **how)) > 90
+
+
+# ---- fewer bits -------------------------------------------------------------------------------------------------
+
+
+@cache
+def wide() -> tuple[Model, Source]:
+    """A model whose rows can be cut into groups of 64, and its graph of two rows."""
+    model = tiny_model(Stoic.Config(width=64, heads=2, depth=2, **IMAGE))
+    return model, graphs.denoiser(model, 8, 8, 2)
+
+
+def calls(count: int) -> list[dict[str, np.ndarray]]:
+    """Inputs of one row over noise levels."""
+    generator = np.random.default_rng(3)
+    return [
+        {
+            "x": generator.standard_normal((1, 3, 8, 8)).astype(np.float32) * np.float32(1 + sigma),
+            "sigma": np.array([sigma], np.float32),
+            "labels": np.array([k % 6 - 1]),
+        }
+        for k, sigma in enumerate(np.geomspace(0.05, 10, count))
+    ]
+
+
+Error = Callable[[Precision], tuple[float, Graph, int]]
+
+
+@pytest.fixture
+def error(tmp_path: Path) -> Error:
+    """Error of a graph as a share of what the network adds to x, its entry, and the bytes of its weights."""
+
+    def measure(precision: Precision) -> tuple[float, Graph, int]:
+        model, source = wide()
+        (graph,) = target.write([source], tmp_path, precision)
+        files = {name: described(tmp_path, name) for name in (graph.file, *graph.weights)}
+        manifest = Manifest(
+            brickwork="0", target="openvino", precision=precision.name, shape=model.shape, picture_channels=3,
+            process=["LinearFlow", {}], graphs=(graph,), files=files,
+        )  # fmt: skip
+        write_manifest(tmp_path, manifest)
+        program = Files(tmp_path, manifest, 1).program(graph)
+        errors, sizes = [], []
+        for call in target.calibration(source, calls(8)):
+            with torch.no_grad():
+                theirs = source.module(*map(torch.from_numpy, call.values())).numpy()
+            errors.append(program(call)[0] - theirs)
+            sizes.append(theirs - call["x"])
+        return float(np.std(errors) / np.std(sizes)), graph, files["weights.bin"].length
+
+    return measure
+
+
+def test_bf16_holds_its_floor(tmp_path: Path) -> None:
+    """Packing refuses less than 30 dB; 60 or more would mean that bf16 is not in use."""
+    model = tiny_model("stoic")
+    package = packed(model, tmp_path, precision="bf16", guidance=2.0)
+    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
+    assert 30 < psnr(draw(model, **how), draw(package, **how)) < 60
+    assert package.manifest.parity["floor_db"] == 30
+    weights = 2 * sum(weight.numel() for weight in model.parameters())
+    assert weights < package.manifest.files["weights.bin"].length < 1.2 * weights
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most", "share"),
+    [
+        ("fp16", 1e-6, 1e-3, 0.52),
+        ("int8", 1e-4, 0.02, 0.35),
+        ("int8-static", 1e-3, 0.03, 0.35),
+        ("int4", 1e-2, 0.2, 0.25),
+    ],
+)
+def test_fewer_bits(name: str, least: float, most: float, share: float, error: Error) -> None:
+    """The error is that of the bits: not more, and not so little that the bits are not in use."""
+    found, _, size = error(Precision(name=name, samples=calls(24)))
+    assert least < found < most
+    assert size < share * 4 * sum(weight.numel() for weight in wide()[0].parameters())
+
+
+def test_parts_that_are_kept_stay_fp32(error: Error) -> None:
+    """Each block has four products; with one block and a part of another kept, two are left."""
+    _, _, everything = error(Precision(name="int8"))
+    _, graph, some = error(Precision(name="int8", keep=("backbone.blocks.0", "backbone.blocks.1.mlp")))
+    block = 12 * 64 * 64
+    assert some - everything == pytest.approx(3 * (block + 8 * 64 * 64), rel=0.05)
+    whole, _, _ = error(Precision(name="int8", keep=("backbone.blocks",)))
+    assert whole < 1e-5
+    assert graph.ops["MatMul"] == 9
+
+
+def test_bf16_has_no_parts_to_keep(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"keep backbone\.stem: OpenVINO computes"):
+        packed(tiny_model("stoic"), tmp_path, precision="bf16", keep=("backbone.stem",))
