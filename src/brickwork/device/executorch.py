@@ -1,0 +1,95 @@
+"""ExecuTorch: opens what ``package/targets/executorch.py`` wrote.
+
+Nothing here imports torch, but ExecuTorch's own Python binding does, when a graph is opened: its tensors are torch's.
+On a phone the same files run without it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from brickwork.device.mute import muted
+from brickwork.errors import PackageError
+from brickwork.manifest import Graph, Manifest
+
+EXTRA, PACKAGE = "executorch", "executorch"
+
+
+def start() -> None:
+    """Import the runtime."""
+    binding()
+
+
+def binding() -> Any:
+    """The module executorch.extension.pybindings.portable_lib."""
+    with muted(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that its interface may change; constraints.txt pins it
+        from executorch.extension.pybindings import portable_lib
+
+        return portable_lib
+
+
+def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> ExecutorchProgram:
+    """The graph in a file; see ``brickwork.device.program``.
+
+    Raises:
+        PackageError: Graphs of this process run on another number of threads already.
+    """
+    runtime = binding()
+    with muted():
+        _THREADS.set(runtime, threads)
+        program = runtime._load_program(str(path))
+        return ExecutorchProgram(program, program.load_method("forward"), graph)
+
+
+@final
+class ExecutorchProgram:
+    """A method as a function.
+
+    Args:
+        program: Which the method lives in; kept as long as the method.
+        method: Loaded.
+        graph: Whose inputs and outputs it has.
+    """
+
+    def __init__(self, program: Any, method: Any, graph: Graph) -> None:
+        from torch import from_numpy
+
+        self.program, self.method, self.tensor = program, method, from_numpy
+        self.ports = graph.inputs
+        meta = method.method_meta()
+        found = [tuple(meta.input_tensor_meta(i).sizes()) for i in range(meta.num_inputs())]
+        if found != (wanted := [port.shape for port in self.ports]):
+            raise PackageError(f"{graph.file} takes {found}, its manifest says {wanted}: pack it again")
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        """See ``brickwork.device.program.Program``."""
+        told = [self.tensor(np.require(inputs[port.name], port.dtype, "CW")) for port in self.ports]
+        return tuple(found.numpy() for found in self.method(told))
+
+
+@final
+class _Threads:
+    """The one pool of threads that all graphs of a process share: it must not change once a graph holds it."""
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def set(self, runtime: Any, threads: int | None) -> None:
+        """Before a graph is opened: its threads; None for what there is."""
+        if threads is not None and threads != (there := runtime._threadpool_get_thread_count()):
+            if self.held:
+                raise PackageError(
+                    f"{threads} threads: ExecuTorch runs all graphs of a process on the same, and there are {there} "
+                    "already; start a process for each number"
+                )
+            runtime._unsafe_reset_threadpool(threads)
+        self.held = True
+
+
+_THREADS = _Threads()

@@ -1,0 +1,289 @@
+"""ExecuTorch's graphs: a .pte file each, weights inside, for XNNPACK's kernels on processors of phones and desktops.
+
+XNNPACK takes runs of a graph, and every place between two runs costs a copy and a second of packing; so, before it is
+asked, operators that it has no kernel for are written in those that it has: attention as two batched products, a layer
+norm's means as products with a column of equal weights. What is left to ExecuTorch's own kernels is small: arithmetic
+of the noise level, whose sines XNNPACK would round to four digits, tables of classes and positions, and rearranging of
+pixels in more than the six dimensions that XNNPACK knows.
+
+- fp32: all of it.
+- int8-static: weights int8, a scale a row, and activations int8 with ranges from samples; of the matrix products of
+  repeated blocks alone, as in every package.
+
+A graph's ops are those of ExecuTorch's edge dialect, without namespace and overload: "xnnpack.linear" for one that
+XNNPACK takes, "embedding" for one of ExecuTorch's kernels, and "delegate" for each run of XNNPACK.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from brickwork.device.mute import muted
+from brickwork.errors import MissingExtraError
+from brickwork.manifest import Graph
+from brickwork.package.graph import Source, quiet
+from brickwork.package.precision import Inputs, Precision, is_within
+from brickwork.package.quantize import block_lists
+
+SUFFIX = ".executorch"
+LAYOUTS = ("whole",)
+PRECISIONS = ("fp32", "int8-static")
+GRAPH = ".pte"
+MAX_DIMS = 6  # of a tensor in XNNPACK: XNN_MAX_TENSOR_DIMS
+
+
+def versions() -> dict[str, str]:
+    """Of what writes and runs these graphs.
+
+    Raises:
+        MissingExtraError: The extra "executorch" is not installed.
+    """
+    try:
+        return {name: version(name) for name in ("executorch", "torchao", "torch")}
+    except ImportError as error:
+        raise MissingExtraError("executorch", str(error), "packing for ExecuTorch") from error
+
+
+def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
+    """Write every graph; returns their entries."""
+    versions()
+    return [write_graph(source, folder, precision) for source in sources]
+
+
+def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
+    """Lower one graph and write it."""
+    program = source.export()
+    with silent(), quiet():
+        if precision.name != "fp32" and source.role == "denoiser":  # the others run once a picture
+            program = quantize(program, source, precision)
+        data, ops = lower(program)
+    (folder / (source.stem + GRAPH)).write_bytes(data)
+    return Graph(
+        role=source.role,
+        file=source.stem + GRAPH,
+        parts=source.parts,
+        height=source.height,
+        width=source.width,
+        batch=source.batch,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        ops=ops,
+    )
+
+
+def lower(program: ExportedProgram) -> tuple[bytes, dict[str, int]]:
+    """The bytes of a graph's file, and its operators."""
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
+
+    program = constant_prop_pass(program.run_decompositions(rewritten()))
+    edge = to_edge_transform_and_lower(program, partitioner=[partitioner()])
+    ops = count_ops(edge.exported_program())
+    return bytes(edge.to_executorch().buffer), ops
+
+
+def count_ops(program: ExportedProgram) -> dict[str, int]:
+    """How often each operator occurs; see the head of this file for their names."""
+    found: Counter[str] = Counter()
+    for node in program.graph.nodes:
+        if node.op == "get_attr" and hasattr(lowered := getattr(program.graph_module, node.target), "original_module"):
+            found["delegate"] += 1
+            found.update(f"xnnpack.{name}" for name in _names(lowered.original_module))
+    found.update(_names(program))
+    return dict(sorted(found.items()))
+
+
+def _names(program: ExportedProgram) -> Iterator[str]:
+    for node in program.graph.nodes:
+        if node.op == "call_function" and hasattr(node.target, "_schema"):
+            yield node.target._schema.name.partition("::")[2].removesuffix("_copy")
+
+
+def partitioner() -> Any:
+    """Which nodes XNNPACK takes: all that it can, but for sines and what has too many dimensions."""
+    from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import CosConfig, SinConfig
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+    def within(config: Any) -> Any:
+        def check_constraints(self: Any, node: Any, program: Any) -> bool:
+            values = [part.meta.get("val") for part in (node, *node.all_input_nodes)]
+            small = all(value.dim() <= MAX_DIMS for value in values if isinstance(value, Tensor))
+            return small and config.check_constraints(self, node, program)
+
+        return type(config.__name__, (config,), {"check_constraints": check_constraints})
+
+    configs = [within(config) for config in ALL_PARTITIONER_CONFIGS if config not in (SinConfig, CosConfig)]
+    return XnnpackPartitioner(configs=configs)
+
+
+# ---- operators in terms of others -------------------------------------------------------------------------------
+
+
+def rewritten() -> dict[Any, Callable[..., Any]]:
+    """For operators that XNNPACK has no kernel for: what they are in those that it has."""
+    aten = torch.ops.aten
+    return {
+        aten.scaled_dot_product_attention.default: _attention,
+        aten.layer_norm.default: _layer_norm,
+        aten.matmul.default: _matmul,
+        aten.unbind.int: _unbind,
+        aten.select.int: _select,
+        aten.split.Tensor: _split,
+        aten.split_with_sizes.default: _split_with_sizes,
+        aten.chunk.default: _chunk,
+    }
+
+
+def _attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v, heads and images as one axis."""
+    assert (dropout, causal, enable_gqa) == (0.0, False, False)
+    *rows, T, d = q.shape
+    q, k, v = (part.reshape(-1, *part.shape[-2:]) for part in (q, k, v))
+    scores = torch.bmm(q * (d**-0.5 if scale is None else scale), k.transpose(1, 2))
+    if mask is not None:
+        assert mask.dtype.is_floating_point
+        scores = scores + mask.expand(*rows, T, mask.shape[-1]).reshape(scores.shape)
+    return torch.bmm(torch.softmax(scores, dim=-1), v).reshape(*rows, T, v.shape[-1])
+
+
+def _layer_norm(
+    x: Tensor,
+    shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn: bool = True,
+) -> Tensor:
+    """Over the last axis: (x - mean) / sqrt(variance + eps); each mean is a product."""
+    (width,) = shape
+    mean = torch.full((1, width), 1 / width)
+    x = x - torch.nn.functional.linear(x, mean)
+    x = x * torch.rsqrt(torch.nn.functional.linear(x * x, mean) + eps)
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def _matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Of equally many axes, or with a matrix on the right."""
+    if a.ndim < 2 or b.ndim < 2:
+        return NotImplemented
+    if b.ndim == 2:
+        return torch.mm(a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
+    rows = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a, b = (part.expand(*rows, *part.shape[-2:]).reshape(-1, *part.shape[-2:]) for part in (a, b))
+    return torch.bmm(a, b).reshape(*rows, a.shape[-2], b.shape[-1])
+
+
+def _select(x: Tensor, axis: int, index: int) -> Tensor:
+    axis, index = axis % x.ndim, index % x.shape[axis]
+    return x.narrow(axis, index, 1).reshape(*x.shape[:axis], *x.shape[axis + 1 :])
+
+
+def _unbind(x: Tensor, axis: int = 0) -> list[Tensor]:
+    return [_select(x, axis, index) for index in range(x.shape[axis])]
+
+
+def _split_with_sizes(x: Tensor, sizes: Sequence[int], axis: int = 0) -> list[Tensor]:
+    starts = np.cumsum([0, *sizes]).tolist()
+    return [x.narrow(axis, start, size) for start, size in zip(starts, sizes, strict=False)]
+
+
+def _split(x: Tensor, size: int, axis: int = 0) -> list[Tensor]:
+    length = x.shape[axis]
+    return _split_with_sizes(x, [min(size, length - start) for start in range(0, length, size)], axis)
+
+
+def _chunk(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
+    return _split(x, -(-x.shape[axis] // chunks), axis)
+
+
+# ---- fewer bits -------------------------------------------------------------------------------------------------
+
+
+def quantize(program: ExportedProgram, source: Source, precision: Precision) -> ExportedProgram:
+    """A graph with the integers of a precision, ranges from its samples."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e import move_exported_model_to_eval
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_filter_function(products_of(source, precision.keep))
+    watched = prepare_pt2e(program.module(), quantizer)
+    move_exported_model_to_eval(watched)
+    with torch.no_grad():
+        for call in calls(source, precision.samples):
+            watched(*call)
+        return torch.export.export(convert_pt2e(watched), source.arguments(), strict=False)
+
+
+def products_of(source: Source, keep: Sequence[str]) -> Callable[[Any], bool]:
+    """Whether a node is a matrix product with a weight of a repeated block, and none that is kept."""
+    lists = block_lists(source)
+
+    def chosen(node: Any) -> bool:
+        if node.target is not torch.ops.aten.linear.default:
+            return False
+        name = str(node.args[1].target).removeprefix("model.")
+        return is_within(name, lists) and not is_within(name, keep)
+
+    return chosen
+
+
+def calls(source: Source, samples: Sequence[Inputs]) -> Iterator[tuple[Tensor, ...]]:
+    """Samples of one row as calls of a graph: as many at a time as it takes rows, cut or repeated to its size."""
+    for start in range(0, len(samples), source.batch):
+        rows = [samples[(start + i) % len(samples)] for i in range(source.batch)]
+        yield tuple(
+            torch.from_numpy(np.concatenate([_fitted(row[port.name], port.shape) for row in rows]))
+            for port in source.inputs
+        )
+
+
+def _fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    for axis, size in enumerate(shape[1:], 1):
+        row = np.take(row, range(size), axis, mode="wrap")
+    return row
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Lowering logs what is news to its own authors alone; packing says what there is to say."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with muted():
+                import executorch.exir  # noqa: F401  # torchao, which it imports, lacks kernels for other machines
+
+                root.setLevel(logging.ERROR)  # which it lowers
+            yield
+    finally:
+        root.setLevel(level)
