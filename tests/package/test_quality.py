@@ -154,7 +154,7 @@ def test_a_block_without_weights_is_refused(
 
 
 def fragile(model: Model, block: int) -> None:
-    """The same function, hard to round: one channel that an attention hands on is 1000 times larger, its weight less."""
+    """The same function, hard to round: a channel that an attention hands on is 1000 times larger, its weight less."""
     attention: Any = model.get_submodule(f"backbone.blocks.{block}.attention")
     width = attention.proj.in_features
     with torch.no_grad():
