@@ -10,7 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Within the context nothing reaches stderr; for imports and openings, whose errors arrive as exceptions."""
+    """Within the context nothing reaches stderr; for imports, openings and conversions, whose errors are exceptions."""
+    if sys.stderr is None:  # as where a program has no console
+        yield
+        return
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

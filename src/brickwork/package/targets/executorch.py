@@ -3,8 +3,8 @@
 XNNPACK takes runs of a graph, and every place between two runs costs a copy and a second of packing; so, before it is
 asked, operators that it has no kernel for are written in those that it has: attention as two batched products, a layer
 norm's means as products with a column of equal weights. What is left to ExecuTorch's own kernels is small: arithmetic
-of the noise level, whose sines XNNPACK would round to four digits, tables of classes and positions, and rearranging of
-pixels in more than the six dimensions that XNNPACK knows.
+of the noise level, whose logarithms and sines XNNPACK has to four digits alone, the table of classes, and rearranging
+of pixels in more than the six dimensions that XNNPACK knows.
 
 - fp32: all of it.
 - int8-static: weights int8, a scale a row, and activations int8 with ranges from samples; of the matrix products of
@@ -16,11 +16,8 @@ XNNPACK takes, "embedding" for one of ExecuTorch's kernels, and "delegate" for e
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,7 +62,7 @@ def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list
 def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
     """Lower one graph and write it."""
     program = source.export()
-    with silent(), quiet():
+    with muted(), quiet():
         if precision.name != "fp32" and source.role == "denoiser":  # the others run once a picture
             program = quantize(program, source, precision)
         data, ops = lower(program)
@@ -112,9 +109,14 @@ def _names(program: ExportedProgram) -> Iterator[str]:
 
 
 def partitioner() -> Any:
-    """Which nodes XNNPACK takes: all that it can, but for sines and what has too many dimensions."""
+    """Which nodes XNNPACK takes: all that it can, less what has too many dimensions, and the functions of the level."""
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
-    from executorch.backends.xnnpack.partition.config.generic_node_configs import CosConfig, SinConfig
+    from executorch.backends.xnnpack.partition.config.generic_node_configs import (
+        CosConfig,
+        ExpConfig,
+        LogConfig,
+        SinConfig,
+    )
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 
     def within(config: Any) -> Any:
@@ -125,7 +127,8 @@ def partitioner() -> Any:
 
         return type(config.__name__, (config,), {"check_constraints": check_constraints})
 
-    configs = [within(config) for config in ALL_PARTITIONER_CONFIGS if config not in (SinConfig, CosConfig)]
+    level = (CosConfig, ExpConfig, LogConfig, SinConfig)
+    configs = [within(config) for config in ALL_PARTITIONER_CONFIGS if config not in level]
     return XnnpackPartitioner(configs=configs)
 
 
@@ -144,6 +147,7 @@ def rewritten() -> dict[Any, Callable[..., Any]]:
         aten.split.Tensor: _split,
         aten.split_with_sizes.default: _split_with_sizes,
         aten.chunk.default: _chunk,
+        aten.addcmul.default: _addcmul,
     }
 
 
@@ -220,6 +224,11 @@ def _chunk(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
     return _split(x, -(-x.shape[axis] // chunks), axis)
 
 
+def _addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
+    """x + value a b."""
+    return x + (a * b if value == 1 else value * a * b)
+
+
 # ---- fewer bits -------------------------------------------------------------------------------------------------
 
 
@@ -269,21 +278,3 @@ def _fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     for axis, size in enumerate(shape[1:], 1):
         row = np.take(row, range(size), axis, mode="wrap")
     return row
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Lowering logs what is news to its own authors alone; packing says what there is to say."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with muted():
-                import executorch.exir  # noqa: F401  # torchao, which it imports, lacks kernels for other machines
-
-                root.setLevel(logging.ERROR)  # which it lowers
-            yield
-    finally:
-        root.setLevel(level)

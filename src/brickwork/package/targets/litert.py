@@ -3,18 +3,18 @@
 Graphs come from litert-torch, integers from ai-edge-quantizer. What a precision says of them:
 
 - fp32: all of it.
+- fp16: weights stored as fp16, computed with in fp32.
 - int8: weights int8, a scale a row; activations int8 by the range of each call.
 - int4: weights of 4 bits, a scale for each group of 32, activations as for int8; a matrix whose rows cannot be cut into
   groups has a scale a row.
 
-Of the last two only the matrix products of repeated blocks know, as in every package. Whole numbers have 32 bits
-inside: labels and tokens are converted on the device.
+Of the last two only the matrix products of repeated blocks of the denoiser know, as in every package. Whole numbers
+have 32 bits inside: labels and tokens are converted on the device.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections import Counter
@@ -35,8 +35,9 @@ from brickwork.package.quantize import block_lists
 
 SUFFIX = ".litert"
 LAYOUTS = ("whole",)
-PRECISIONS = ("fp32", "int8", "int4")
+PRECISIONS = ("fp32", "fp16", "int8", "int4")
 GRAPH = ".tflite"
+KINDS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")  # of layers with weights; the first are matrix products
 GROUP = 32  # weights of 4 bits that share a scale
 
 
@@ -61,7 +62,7 @@ def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list
 def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
     """Convert one graph and write it."""
     data = to_litert(source)
-    if precision.name != "fp32" and source.role == "denoiser":  # the others run once a picture
+    if precision.name == "fp16" or (precision.name != "fp32" and source.role == "denoiser"):
         data = quantize(data, source, precision)
     (folder / (source.stem + GRAPH)).write_bytes(data)
     return Graph(
@@ -81,9 +82,8 @@ def to_litert(source: Source) -> bytes:
     """The bytes of a graph in fp32, its inputs and outputs numbered in order."""
     import torch
 
-    with silent(), quiet(), torch.no_grad():
-        with muted():
-            import litert_torch
+    with silent(), torch.no_grad():
+        import litert_torch
 
         return litert_torch.convert(source.module.eval(), source.arguments()).model_content()
 
@@ -119,64 +119,88 @@ def code_of(model: Any, op: Any) -> int:
 
 
 def quantize(data: bytes, source: Source, precision: Precision) -> bytes:
-    """A graph with the integers of a precision."""
-    products = dict(products_of(data, source, precision.keep))
-    if not products:
+    """A graph with the weights of a precision."""
+    kinds = KINDS if precision.name == "fp16" else KINDS[:1]
+    lists = [""] if precision.name == "fp16" else block_lists(source)
+    chosen = list(layers_of(data, source, kinds, lists, precision.keep))
+    if not chosen:
         return data
-    with silent(), quiet():
-        from ai_edge_quantizer.qtyping import QuantGranularity, TFLOperationName
+    with silent():
         from ai_edge_quantizer.quantizer import Quantizer
 
         quantizer = Quantizer(bytearray(data))
-        for scope, width in products.items():
-            groups = precision.name == "int4" and width % GROUP == 0
-            quantizer.add_dynamic_config(
-                regex=f"^{re.escape(scope)}$",
-                operation_name=TFLOperationName.FULLY_CONNECTED,
-                num_bits=4 if precision.name == "int4" else 8,
-                granularity=QuantGranularity.BLOCKWISE_32 if groups else QuantGranularity.CHANNELWISE,
-            )
+        for kind, scope, width in chosen:
+            quantizer.update_quantization_recipe(f"^{re.escape(scope)}$", kind, *recipe(precision.name, width))
         written = quantizer.quantize(enable_progress_bar=False, enable_progress_report=False).quantized_model
     assert written is not None
     return bytes(written)
 
 
-def products_of(data: bytes, source: Source, keep: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """The matrix products with a weight of a repeated block, less those that are kept: (scope, numbers of a row).
+def recipe(name: str, width: int) -> tuple[Any, Any]:
+    """The quantizer's words for a precision of a layer with so many numbers in a row: what, and by which algorithm."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import (
+        ComputePrecision,
+        OpQuantizationConfig,
+        QuantGranularity,
+        TensorDataType,
+        TensorQuantizationConfig,
+    )
 
-    The scope is the quantizer's name for an operator: those of its outputs, each followed by a semicolon.
+    if name == "fp16":
+        half = TensorQuantizationConfig(num_bits=16, dtype=TensorDataType.FLOAT)
+        how = OpQuantizationConfig(
+            weight_tensor_config=half, compute_precision=ComputePrecision.FLOAT, explicit_dequantize=True
+        )
+        return how, AlgorithmName.FLOAT_CASTING
+    groups = name == "int4" and width % GROUP == 0
+    few = TensorQuantizationConfig(
+        num_bits=4 if name == "int4" else 8,
+        granularity=QuantGranularity.BLOCKWISE_32 if groups else QuantGranularity.CHANNELWISE,
+    )
+    how = OpQuantizationConfig(weight_tensor_config=few, compute_precision=ComputePrecision.INTEGER)
+    return how, AlgorithmName.MIN_MAX_UNIFORM_QUANT
+
+
+def layers_of(
+    data: bytes, source: Source, kinds: Sequence[str], lists: Sequence[str], keep: Sequence[str]
+) -> Iterator[tuple[str, str, int]]:
+    """The layers of some kinds with a weight inside some modules, "" for all, less what is kept.
+
+    Returns:
+        For each its kind; its scope, the quantizer's name for it: those of its outputs, each followed by a semicolon;
+        and the numbers in a row of its weight.
     """
-    model, kinds = read(data), operator_names()
-    names, lists = names_of(source), block_lists(source)
+    model, operators, names = read(data), operator_names(), names_of(source)
     (graph,) = model.subgraphs
     for op in graph.operators:
-        if kinds[code_of(model, op)] != "FULLY_CONNECTED":
+        kind = operators[code_of(model, op)]
+        if kind not in kinds:
             continue
         weight = graph.tensors[op.inputs[1]]
         values = model.buffers[weight.buffer].data
-        found = [] if values is None else names.get(hashlib.sha256(np.ascontiguousarray(values)).digest(), [])
-        if any(is_within(name, lists) for name in found) and not any(is_within(name, keep) for name in found):
-            yield "".join(f"{graph.tensors[index].name.decode()};" for index in op.outputs), int(weight.shape[-1])
+        found = [] if values is None else names.get(_digest(values.view(np.float32)), [])
+        if any(part == "" or is_within(name, [part]) for name in found for part in lists) and not any(
+            is_within(name, keep) for name in found
+        ):
+            yield kind, "".join(f"{graph.tensors[index].name.decode()};" for index in op.outputs), int(weight.shape[-1])
 
 
 def names_of(source: Source) -> dict[bytes, list[str]]:
-    """The model's names for weights by the hash of their numbers: the converter keeps no names."""
+    """The model's names for weights by their numbers: the converter keeps no names, and turns some weights."""
     found: dict[bytes, list[str]] = {}
     for name, weight in source.module.named_parameters():
-        digest = hashlib.sha256(np.ascontiguousarray(weight.detach().cpu().numpy())).digest()
-        found.setdefault(digest, []).append(name.removeprefix("model."))
+        found.setdefault(_digest(weight.detach().cpu().numpy()), []).append(name.removeprefix("model."))
     return found
+
+
+def _digest(values: np.ndarray) -> bytes:
+    return hashlib.sha256(np.sort(values, axis=None)).digest()
 
 
 @contextmanager
 def silent() -> Iterator[None]:
     """Converter and quantizer draw progress and log what they do; packing says what there is to say."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
-    try:
+    with muted(), quiet():
         yield
-    finally:
-        root.setLevel(level)

@@ -1,0 +1,203 @@
+"""Packages for ExecuTorch draw the pictures of the model they were made of; run with an environment that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import IMAGE, latent_model, text_model, tiny_model
+
+from brickwork.backbone.lego import Lego
+from brickwork.backbone.stoic import Stoic
+from brickwork.device.executorch import binding, load
+from brickwork.device.runner import Runner, open_package
+from brickwork.errors import PackageError
+from brickwork.model import Model
+from brickwork.package import graph as graphs
+from brickwork.package.graph import Source
+from brickwork.package.pack import pack
+from brickwork.package.packing import Packing
+from brickwork.package.parity import psnr
+from brickwork.package.precision import Precision
+from brickwork.package.targets import executorch as target
+from brickwork.sampling.denoiser import Condition
+from brickwork.sampling.loop import sample, sample_x0
+from brickwork.sampling.plan import Planned
+
+pytest.importorskip("executorch")
+# What the toolkits do to Python on the way in is theirs.
+pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(900)]
+
+# A device is built for these operators: a change must be meant. Pinned with the versions of constraints.txt.
+OPS: dict[str, int] = {}
+
+
+def draw(model: Any, **how: Any) -> np.ndarray:
+    drawn = sample_x0(model, seeds=[7, 8, 9], steps=6, **how)
+    return drawn.numpy() if isinstance(drawn, torch.Tensor) else drawn
+
+
+def packed(model: Model, out: Path, **options: Any) -> Runner:
+    how = {"target": "executorch", "batches": (2,), "steps": 4, **options}
+    return pack(model, out / "a.executorch", Packing(**how), say=lambda line: None)
+
+
+@pytest.mark.parametrize("name", ["tldm", "dit"])
+def test_the_same_picture_from_the_same_seed(name: str, tmp_path: Path) -> None:
+    """Guided, by seeds that packing did not look at."""
+    model = tiny_model(name)
+    package = packed(model, tmp_path, guidance=2.0)
+    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
+    assert psnr(draw(model, **how), draw(package, **how)) > 85
+    assert package.manifest.parity["db"] > 85
+
+
+def test_a_plan_of_fewer_bricks(tmp_path: Path) -> None:
+    bricks = tuple(Lego.Brick(window=window, patch=2, width=32, heads=2, depth=1) for window in (4, 0))
+    model, plan = tiny_model(Lego.Config(bricks=bricks, vector_width=32, **IMAGE)), "2@1.5,1"
+    package = packed(model, tmp_path, plan=plan)
+    assert package.counts == (1, 2)
+    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
+    assert psnr(draw(model, **how), draw(package, **how)) > 85
+    assert psnr(draw(Planned.of(model, plan), **how), draw(Planned.of(package, plan), **how)) > 85
+    assert psnr(draw(model, **how), draw(package.first(1), **how)) < 45  # parts matter
+
+
+@pytest.fixture(scope="module")
+def stoic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Runner]:
+    model = tiny_model("stoic")
+    return model, packed(model, tmp_path_factory.mktemp("stoic"), batches=(1, 2), guidance=2.0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_any_number_of_rows(stoic: tuple[Model, Runner], count: int) -> None:
+    """Labels come as int64, -1 for none."""
+    model, package = stoic
+    x = np.random.default_rng(0).standard_normal((count, 3, 8, 8)).astype(np.float32)
+    sigma, labels = np.linspace(0.1, 5, count).astype(np.float32), np.arange(count) - 1
+    ours = package(x, sigma, Condition(labels=labels))
+    told = Condition(labels=torch.from_numpy(labels))
+    theirs = model(torch.from_numpy(x), torch.from_numpy(sigma), told)
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=2e-5)
+    assert [port.dtype for port in package.manifest.graph("denoiser").inputs] == ["float32", "float32", "int64"]
+
+
+def test_the_picture_and_the_operators(stoic: tuple[Model, Runner]) -> None:
+    model, package = stoic
+    how: dict[str, Any] = {"seeds": [5, 6], "labels": [1, 3], "guidance": 2.0, "steps": 5}
+    ours, theirs = sample(package, **how), sample(model, **how)
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+    assert package.manifest.parity["db"] > 85
+    assert package.manifest.graph("denoiser", batch=2).ops == OPS
+
+
+def test_threads_are_those_of_the_process(stoic: tuple[Model, Runner]) -> None:
+    """The count that it runs on already is fine; another would take the pool from under graphs that hold it."""
+    _, package = stoic
+    package.files.program(package.manifest.graph("denoiser", batch=1))
+    there = binding()._threadpool_get_thread_count()
+    again = open_package(package.files.folder, threads=there)
+    np.testing.assert_allclose(draw(again, labels=2), draw(package, labels=2), atol=1e-5)
+    with pytest.raises(PackageError, match=f"there are {there} already; start a process"):
+        draw(open_package(package.files.folder, threads=there + 1), labels=2)
+
+
+def test_a_changed_byte_is_refused(stoic: tuple[Model, Runner], tmp_path: Path) -> None:
+    _, package = stoic
+    for path in package.files.folder.iterdir():
+        data = bytearray(path.read_bytes())
+        if path.suffix == ".pte":
+            data[len(data) // 2] ^= 1
+        (tmp_path / path.name).write_bytes(data)
+    with pytest.raises(PackageError, match=r"pte: its bytes are not those that were packed"):
+        sample(open_package(tmp_path), seeds=[0, 1, 2], steps=1)
+
+
+def test_a_file_of_another_graph_is_refused(stoic: tuple[Model, Runner]) -> None:
+    _, package = stoic
+    one, two = (package.manifest.graph("denoiser", batch=batch) for batch in (1, 2))
+    with pytest.raises(PackageError, match="its manifest says"):
+        load(package.files.folder / one.file, two, package.manifest, 1)
+
+
+def test_latents_are_decoded_in_the_package(tmp_path: Path) -> None:
+    model = latent_model()
+    package = packed(model, tmp_path)
+    how: dict[str, Any] = {"seeds": [3, 4], "labels": 1, "steps": 4}
+    ours, theirs = sample(package, **how), sample(model, **how)
+    assert ours.shape == (2, 8, 8, 3)
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+    assert theirs.std() > 20
+
+
+def test_prompts_are_read_in_the_package(tmp_path: Path) -> None:
+    model = text_model()
+    package = packed(model, tmp_path)
+    for caption in ("red square", "Blue  CIRCLE!", "an unknown word", ""):
+        np.testing.assert_allclose(package.embed_text([caption]), model.embed_text([caption]), atol=1e-5)
+    how: dict[str, Any] = {"text": ["red square", "blue", "circle"], "guidance": 3.0, "negative": "square"}
+    assert psnr(draw(model, **how), draw(package, **how)) > 85
+
+
+# ---- fewer bits -------------------------------------------------------------------------------------------------
+
+
+def samples(count: int) -> list[dict[str, np.ndarray]]:
+    """Inputs of one row over noise levels."""
+    generator = np.random.default_rng(3)
+    return [
+        {
+            "x": generator.standard_normal((1, 3, 8, 8)).astype(np.float32) * np.float32(1 + sigma),
+            "sigma": np.array([sigma], np.float32),
+            "labels": np.array([k % 6 - 1]),
+        }
+        for k, sigma in enumerate(np.geomspace(0.05, 10, count))
+    ]
+
+
+@cache
+def wide() -> Source:
+    """Two blocks, four products each, in which nearly all weights are; the graph of two rows."""
+    return graphs.denoiser(tiny_model(Stoic.Config(width=64, heads=2, depth=2, **IMAGE)), 8, 8, 2)
+
+
+Measure = Callable[[Precision], tuple[float, int, int]]
+
+
+@pytest.fixture
+def measure(tmp_path: Path) -> Measure:
+    """Error of a graph as a share of what the network adds to x, the bytes of its file, and its products in int8."""
+
+    def measured(precision: Precision) -> tuple[float, int, int]:
+        source = wide()
+        (graph,) = target.write([source], tmp_path, precision)
+        program = load(tmp_path / graph.file, graph, None, None)  # pyright: ignore[reportArgumentType]  # unused
+        errors, sizes = [], []
+        for call in target.calls(source, samples(8)):
+            with torch.no_grad():
+                theirs = source.module(*call).numpy()
+            told = dict(zip(("x", "sigma", "labels"), (part.numpy() for part in call), strict=True))
+            errors.append(program(told)[0] - theirs)
+            sizes.append(theirs - told["x"])
+        quantized = graph.ops.get("xnnpack.dequantize_per_channel", 0)
+        return float(np.std(errors) / np.std(sizes)), (tmp_path / graph.file).stat().st_size, quantized
+
+    return measured
+
+
+def test_int8_of_all_products_of_blocks_or_of_some(measure: Measure) -> None:
+    """The error is that of the bits: not more, and not so little that the bits are not in use."""
+    told = samples(24)
+    exact, whole, none = measure(Precision())
+    found, small, all_of_them = measure(Precision(name="int8-static", samples=told))
+    keep = ("backbone.blocks.0", "backbone.blocks.1.mlp")
+    less, middle, some = measure(Precision(name="int8-static", samples=told, keep=keep))
+    assert exact < 1e-5 < 1e-3 < less < found < 0.05
+    assert (none, some, all_of_them) == (0, 2, 8)
+    assert whole - small == pytest.approx(3 * 2 * 12 * 64 * 64, rel=0.1)
+    assert whole - middle == pytest.approx(3 * 4 * 64 * 64, rel=0.3)
