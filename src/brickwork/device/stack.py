@@ -295,6 +295,9 @@ def check_tiled(path: Path, file: File) -> None:
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """A file's bytes, for reading, of which the system keeps in memory what it likes."""
+    """A file's bytes, for reading, of which the system keeps in memory what it likes.
+
+    The file may be replaced meanwhile, but not cut: reading what is gone ends the process.
+    """
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
