@@ -41,6 +41,13 @@ class Rewrite:
         self._made.add(tensor)
         return fresh
 
+    def use(self, domain: str) -> None:
+        """Let the graph have operators of a domain other than ONNX's own."""
+        from onnx import helper
+
+        if all(entry.domain != domain for entry in self.model.opset_import):
+            self.model.opset_import.append(helper.make_opsetid(domain, 1))
+
     def put(self, node: Any, nodes: Iterable[Any]) -> None:
         """Put nodes in the place of one."""
         self._instead[node.output[0]] = list(nodes)
