@@ -1,11 +1,8 @@
-"""A browser, packages for it, and servers for these."""
+"""A browser, and packages for it."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ import pytest
 from tiny_models import latent_model, text_model
 
 import brickwork as bw
-from brickwork.device.serve import server
 from brickwork.model import Model
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
@@ -52,7 +48,8 @@ def packed(model: Model, out: Path, **options: Any) -> Packed:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Packed:
     """The shipped model, by one part and by all three."""
-    return packed(bw.load("digits"), tmp_path_factory.mktemp("digits") / "digits.browser", parts=(1, 3), guidance=1.5)
+    out = tmp_path_factory.mktemp("digits") / "digits.browser"
+    return packed(bw.load("digits"), out, batches=(2,), parts=(1, 3), guidance=1.5)
 
 
 @pytest.fixture(scope="session")
@@ -67,26 +64,3 @@ def worded(tmp_path_factory: pytest.TempPathFactory) -> Packed:
     """A tiny model that reads words, for pictures of two sizes, and graphs for one row alone."""
     out = tmp_path_factory.mktemp("worded") / "worded.browser"
     return packed(text_model(), out, batches=(1,), steps=4, sizes=(8, 12), guidance=2.0, solver="ddim:eta=0.5")
-
-
-@pytest.fixture
-def serving() -> Callable[..., Any]:
-    """Serve a folder for a while: with serving(folder) as address."""
-
-    @contextmanager
-    def during(*folders: Path, port: int = 0) -> Iterator[str]:
-        opened = server(folders, port=port)
-        thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://localhost:{opened.server_port}/"
-        finally:
-            end(opened, thread)
-
-    return during
-
-
-def end(opened: ThreadingHTTPServer, thread: threading.Thread) -> None:
-    opened.shutdown()
-    opened.server_close()
-    thread.join()

@@ -230,7 +230,7 @@ def test_bytes(ask: Ask) -> None:
 
 def test_rounding_to_8_bits(ask: Ask) -> None:
     halves = (np.arange(-4, 260) / 2 / 127.5 - 1).astype(np.float32)
-    pixels = np.concatenate([halves, np.float32([-9, 9, -1, 1]), normal(3, 0, (1001,))]).astype(np.float32)
+    pixels = np.concatenate([halves, np.array([-9, 9, -1, 1], np.float32), normal(3, 0, (1001,))]).astype(np.float32)
     wanted = np.clip(np.rint((pixels + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
     assert ask("bytes", pixels.tolist(), 1) == wanted.tolist()
     colour = pixels[:24].reshape(3, 8)

@@ -87,7 +87,7 @@ def server(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET and HEAD."""
 
-    protocol_version = "HTTP/1.1"
+    # HTTP/1.0: each connection ends with its answer, so that no thread outlives the server.
     server_version, sys_version = "brickwork", ""
 
     def __init__(self, packages: Packages, *args: object) -> None:

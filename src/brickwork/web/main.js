@@ -11,6 +11,7 @@ const MOST_CHIPS = 12;
 const QUICK = 1500; // ms; a picture that takes less is drawn again when a control moves
 const LIGHT = 64 * 2 ** 20; // bytes; a package below draws its first picture unasked
 const STRIP = 8;
+const REMEMBERED = 8;
 
 let pack = null;
 let worker = null;
@@ -145,13 +146,15 @@ function asked() {
 function listen() {
   $("controls").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (drawing) stop();
-    else draw();
+    // A field that is left for the button has begun a picture already: then the press is not meant to stop it.
+    if (!drawing) draw();
+    else if (drawing.unasked) drawing.unasked = false;
+    else stop();
   });
   $("controls").addEventListener("input", showValues);
   $("controls").addEventListener("change", (event) => {
     if (event.target.id === "backend") openWorker();
-    else if (latest !== null && latest.total < QUICK) draw();
+    else if (latest !== null && latest.total < QUICK) draw(true);
   });
   $("another").addEventListener("click", () => {
     $("seed").value = crypto.getRandomValues(new Uint32Array(1))[0] % 1_000_000;
@@ -209,6 +212,7 @@ const heard = {
     paint(drawing.frames.get(drawing.steps), pixels, drawing.size);
     $("picture").setAttribute("aria-label", `Picture of ${whatOf(drawing)}, seed ${drawing.seed}`);
     $("fact-total").textContent = milliseconds(total);
+    remember(latest);
     end(`Drawn: ${whatOf(drawing)}, seed ${drawing.seed}, ${milliseconds(ms)} per step, ${milliseconds(total)} in all.`);
   },
   stopped() {
@@ -223,7 +227,7 @@ const heard = {
 
 const sizeByName = (sizes, name) => ({ ...sizes, [name]: pack.manifest.files[name].length });
 
-function draw() {
+function draw(unasked = false) {
   if (!ready) return;
   if (drawing) {
     again = true;
@@ -232,7 +236,8 @@ function draw() {
   }
   const wanted = asked();
   if (wanted === null) return;
-  drawing = { ...wanted, times: [], frames: strip(stepsShown(wanted.steps)), backend: $("backend").value };
+  const frames = strip(stepsShown(wanted.steps));
+  drawing = { ...wanted, times: [], frames, backend: $("backend").value, unasked };
   for (const name of ["step", "ms", "total", "level"]) $(`fact-${name}`).textContent = "–";
   $("progress").value = 0;
   $("trouble").hidden = true;
@@ -294,6 +299,47 @@ function strip(steps) {
   });
   $("strip").replaceChildren(...rows);
   return frames;
+}
+
+/** Put a finished picture before those drawn so far; a press on it brings it back. */
+function remember(record) {
+  const { pixels, size, seed } = record;
+  const [row, button, canvas] = ["li", "button", "canvas"].map((name) => document.createElement(name));
+  button.type = "button";
+  button.title = `${whatOf(record)}, seed ${seed}`;
+  button.setAttribute("aria-label", `Draw again: ${whatOf(record)}, seed ${seed}`);
+  button.addEventListener("click", () => {
+    restore(record);
+    draw();
+  });
+  paint(canvas, pixels, size);
+  button.append(canvas);
+  row.append(button);
+  // The same wish again only moves to the front.
+  row.dataset.wish = JSON.stringify([String(seed), ...wishes.map((key) => record[key])]);
+  const list = $("drawn");
+  [...list.children].find((old) => old.dataset.wish === row.dataset.wish)?.remove();
+  list.prepend(row);
+  while (list.children.length > REMEMBERED) list.lastChild.remove();
+  $("drawn-field").hidden = list.children.length < 2;
+}
+
+const wishes = ["label", "prompt", "steps", "guidance", "plan", "size"];
+
+/** Set the controls to what a picture was asked by. */
+function restore({ seed, label, prompt, steps, guidance, plan, size }) {
+  $("seed").value = String(seed);
+  const chip = document.querySelector(`#classes [value="${label}"]`);
+  if (chip) chip.checked = true;
+  $("class-list").value = String(label);
+  $("prompt").value = prompt;
+  $("steps").value = steps;
+  $("guidance").value = guidance;
+  $("plan").checked = plan === pack.manifest.sampling.plan;
+  const place = pack.counts.indexOf(Number(plan));
+  if (place >= 0) $("bricks").value = place;
+  $("size").value = size.join("x");
+  showValues();
 }
 
 function whatOf({ label, prompt }) {
