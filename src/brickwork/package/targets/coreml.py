@@ -1,0 +1,220 @@
+"""Core ML's ML Programs for Apple's devices. They are converted and their structure is checked; nothing here runs them.
+
+Core ML's own format is a folder, NAME.mlpackage; a package of ours is flat, so each is one zip archive with that folder
+inside. On a Mac: ``unzip '*.mlpackage.zip'``, then drop the .mlpackage into Xcode, or open it with
+``coremltools.models.MLModel("denoiser-p8-32x32-b2.mlpackage")``. Its inputs and outputs have the names and shapes that
+the manifest states; labels are int32 there, as Core ML has no int64. The loop over noise levels is the manifest's
+solver, as in every package.
+
+fp16 is for the Neural Engine: from the first matrix product to the last, while x, sigma, the arithmetic of noise levels
+and the estimate stay fp32.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+from zipfile import ZipFile, ZipInfo
+
+import numpy as np
+
+from brickwork.errors import MissingExtraError, PackageError
+from brickwork.manifest import Graph, Port
+from brickwork.package.graph import Source, quiet
+from brickwork.package.precision import Precision
+
+SUFFIX = ".coreml"
+LAYOUTS = ("whole",)
+PRECISIONS = ("fp32", "fp16")
+ARCHIVE = ".mlpackage.zip"
+SPEC, WEIGHTS = "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"
+MEMBERS = ("Manifest.json", SPEC, WEIGHTS)
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that an archive can say
+PRODUCTS = ("linear", "conv", "matmul")
+
+
+def versions() -> dict[str, str]:
+    """Of what writes these graphs.
+
+    Raises:
+        MissingExtraError: The extra "coreml" is not installed.
+    """
+    try:
+        return {"coremltools": version("coremltools")}
+    except ImportError as error:
+        raise MissingExtraError("coreml", str(error), "packing for Core ML") from error
+
+
+def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
+    """Write every graph with its weights; returns their entries."""
+    versions()
+    return [write_graph(source, folder, precision) for source in sources]
+
+
+def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
+    """Convert one graph, write it, and read it again to see that it is what it should be."""
+    name = source.stem + ARCHIVE
+    with silent(), quiet(), TemporaryDirectory(dir=folder) as aside:
+        package = Path(aside) / (source.stem + ".mlpackage")
+        to_coreml(source, precision).save(str(package))
+        archive(package, folder / name)
+    return Graph(
+        role=source.role,
+        file=name,
+        parts=source.parts,
+        height=source.height,
+        width=source.width,
+        batch=source.batch,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        ops=check(folder / name, source.inputs, source.outputs),
+    )
+
+
+def to_coreml(source: Source, precision: Precision) -> Any:
+    """The coremltools.models.MLModel of a graph, with the names of its ports."""
+    import coremltools
+    import torch
+
+    # Its converter reads the operators that training has, but for one.
+    table = torch.export.default_decompositions()
+    addcmul = torch.ops.aten.addcmul.default
+    program = source.export().run_decompositions({addcmul: table[addcmul]})
+    half = coremltools.transform.FP16ComputePrecision(op_selector=is_between)
+    model = coremltools.convert(
+        program,
+        convert_to="mlprogram",
+        minimum_deployment_target=coremltools.target.iOS17,
+        compute_precision=coremltools.precision.FLOAT32 if precision.name == "fp32" else half,
+        outputs=[coremltools.TensorType(port.name, dtype=np.float32) for port in source.outputs],
+        skip_model_load=True,
+    )
+    spec = model.get_spec()
+    for feature, port in zip(list(spec.description.input), source.inputs, strict=True):
+        if feature.name != port.name:
+            coremltools.utils.rename_feature(spec, feature.name, port.name)
+    return coremltools.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
+
+
+def is_between(op: Any) -> bool:
+    """Whether an operator is a product, or has products on either side: what may be fp16."""
+    return op.op_type in PRODUCTS or (_reaches(op, _before) and _reaches(op, _after))
+
+
+def _before(op: Any) -> list[Any]:
+    found = [var for value in op.inputs.values() for var in (value if isinstance(value, tuple | list) else (value,))]
+    return [var.op for var in found if var is not None and var.op is not None]
+
+
+def _after(op: Any) -> list[Any]:
+    return [child for var in op.outputs for child in var.child_ops]
+
+
+def _reaches(op: Any, onward: Any) -> bool:
+    """Whether a walk along a graph from an operator meets a product."""
+    seen, waiting = set(), onward(op)
+    while waiting:
+        other = waiting.pop()
+        if other.op_type in PRODUCTS:
+            return True
+        if id(other) not in seen:
+            seen.add(id(other))
+            waiting += onward(other)
+    return False
+
+
+def archive(package: Path, out: Path) -> None:
+    """A .mlpackage as an archive, the same for the same model."""
+    table = json.loads((package / MEMBERS[0]).read_text())
+    text = json.dumps(table, indent=1, sort_keys=True)
+    for key, entry in table["itemInfoEntries"].items():  # by random numbers
+        text = text.replace(key, str(uuid5(NAMESPACE_URL, entry["path"])).upper())
+    spec = _spec((package / SPEC).read_bytes()).SerializeToString(deterministic=True)
+    with ZipFile(out, "w") as file:
+        for name, data in zip(MEMBERS, (text.encode(), spec, (package / WEIGHTS).read_bytes()), strict=True):
+            file.writestr(ZipInfo(f"{package.name}/{name}", LONG_AGO), data)
+
+
+# ---- the check ----------------------------------------------------------------------------------------------------
+
+
+def check(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[str, int]:
+    """Read an archive and compare it with what it should be.
+
+    Returns:
+        Operators and how often each occurs.
+
+    Raises:
+        PackageError: Names, shapes or kinds of its inputs or outputs differ, or it reads weights that are not there.
+    """
+    folder = path.name.removesuffix(".zip")
+    with ZipFile(path) as file:
+        if sorted(file.namelist()) != sorted(f"{folder}/{name}" for name in MEMBERS):
+            raise PackageError(f"{path}: it holds {', '.join(file.namelist())}; pack it again")
+        spec, size = _spec(file.read(f"{folder}/{SPEC}")), file.getinfo(f"{folder}/{WEIGHTS}").file_size
+    for found, ports in ((spec.description.input, inputs), (spec.description.output, outputs)):
+        theirs, ours = [_feature(feature) for feature in found], [_port(port) for port in ports]
+        if theirs != ours:
+            raise PackageError(f"{path}: Core ML made {theirs} of {ours}; pack another target")
+    ops: Counter[str] = Counter()
+    for op in _operations(spec):
+        ops[op.type] += 1
+        blob = op.attributes["val"].blobFileValue if op.type == "const" else None
+        if blob is not None and blob.fileName and not (_is_weights(blob.fileName) and blob.offset < size):
+            raise PackageError(
+                f"{path}: it reads {blob.fileName} at {blob.offset:,}, which is not there; pack it again"
+            )
+    return dict(sorted(ops.items()))
+
+
+def _spec(data: bytes) -> Any:
+    with silent():
+        from coremltools.proto import Model_pb2
+
+    return Model_pb2.Model.FromString(data)
+
+
+def _is_weights(name: str) -> bool:
+    return name == "@model_path/weights/weight.bin"
+
+
+def _feature(feature: Any) -> tuple[str, str, tuple[int, ...]]:
+    kind = feature.type.multiArrayType
+    return feature.name, kind.ArrayDataType.Name(kind.dataType), tuple(kind.shape)
+
+
+def _port(port: Port) -> tuple[str, str, tuple[int, ...]]:
+    return port.name, {"float32": "FLOAT32", "int64": "INT32"}[port.dtype], port.shape
+
+
+def _operations(spec: Any) -> Iterator[Any]:
+    """All operators of a model, those of inner blocks too."""
+    blocks = [
+        block for function in spec.mlProgram.functions.values() for block in function.block_specializations.values()
+    ]
+    while blocks:
+        for op in blocks.pop().operations:
+            yield op
+            blocks += op.blocks
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """coremltools draws bars and logs what it was not tested with; packing says what there is to say."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
