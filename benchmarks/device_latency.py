@@ -62,12 +62,13 @@ def title(case: Case) -> str:
 def write_models(name: str, folder: Path) -> dict[str, Any]:
     """A STOIC of a preset's sizes and a U-Net of as many MACs, in files; returns what they are."""
     from brickwork.backbone.presets import preset
-    from brickwork.checkpoint import save
+    from brickwork.checkpoint import configs_of, read_header, save
     from brickwork.counting import cost
 
     stoic = replace(preset(name), num_classes=10)
     wanted = cost(stoic).macs
-    unet = matching_unet(stoic, wanted)
+    known = model_file(folder, "U-Net")
+    unet = configs_of(read_header(known))[0] if known.exists() else matching_unet(stoic, wanted)
     facts: dict[str, Any] = {"preset": name, "size": stoic.size, "channels": stoic.channels}
     for network, config in (("STOIC", stoic), ("U-Net", unet)):
         path = model_file(folder, network)
@@ -85,14 +86,14 @@ def write_models(name: str, folder: Path) -> dict[str, Any]:
 
 
 def matching_unet(stoic: Any, wanted: int) -> Any:
-    """DDPM's U-Net for CIFAR-10 (widths w, 2w, 2w, 2w; attention at half the size) with about as many MACs."""
+    """DDPM's U-Net for CIFAR-10 (widths w, 2w, 2w, 2w; attention at half the size), as near in MACs as widths go."""
     from brickwork.backbone.unet import Unet
     from brickwork.counting import cost
 
-    def of(first: int, rest: int) -> Any:
+    def of(first: int, second: int, rest: int) -> Any:
         return Unet.Config(
             design="ddpm",
-            widths=(first, rest, rest, rest),
+            widths=(first, second, rest, rest),
             num_blocks=2,
             attention=(1,),
             head_width=None,
@@ -102,15 +103,17 @@ def matching_unet(stoic: Any, wanted: int) -> Any:
             num_classes=stoic.num_classes,
         )
 
-    def off(widths: tuple[int, int]) -> float:
-        return abs(cost(of(*widths)).macs / wanted - 1) + abs(widths[1] / widths[0] - 2) / 4
-
     first = 16
-    while cost(of(first, 2 * first)).macs < wanted:
+    while cost(of(first, 2 * first, 2 * first)).macs < wanted:
         first += 16
-    near = [(w, 2 * w + extra) for w in (first - 16, first) if w > 0 for extra in (-32, -16, 0, 16, 32)]
-    best = min((widths for widths in near if widths[1] > 0), key=off)
-    return of(*best)
+    near = [
+        of(w, 2 * w + more, 2 * w + rest)
+        for w in {max(first - 16, 16), first}
+        for more in (-32, -16, 0, 16, 32)
+        for rest in (more - 16, more, more + 16)
+        if min(more, rest) > -2 * w
+    ]
+    return min(near, key=lambda config: abs(cost(config).macs / wanted - 1))
 
 
 def awake(config: Any) -> Any:
