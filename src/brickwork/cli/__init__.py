@@ -25,6 +25,7 @@ from brickwork.cli.sample import draw
 from brickwork.cli.sensitivity import sensitivity
 from brickwork.cli.serve import serve
 from brickwork.cli.train import train
+from brickwork.cli.workload import print_workload
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 from brickwork.sampling.options import choose
 
@@ -235,6 +236,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "sensitivity": sensitivity,
     "serve": serve,
     "bench": bench,
+    "workload": print_workload,
 }
 
 

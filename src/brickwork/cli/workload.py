@@ -1,0 +1,37 @@
+"""``brickwork workload``: what the block that a model repeats asks of hardware."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from brickwork.cli.arguments import ModelName
+
+
+def print_workload(
+    model: Positional[ModelName],
+    *,
+    size: int | None = None,
+    batch: int = 1,
+    number_bytes: int = 4,
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Every operator of the block that a preset or a model repeats: shapes, MACs, bytes moved, FLOP per byte.
+
+    Args:
+        model: Preset, run folder or model file.
+        size: Height and width of x, in places of model space; the model's own when left out.
+        batch: Rows of x at once.
+        number_bytes: Of every number: 4 for fp32, 2 for fp16, 1 for int8.
+        as_json: Print JSON.
+    """
+    from brickwork.backbone.presets import PRESETS, preset
+    from brickwork.checkpoint import configs_of, find_model, read_header
+    from brickwork.package.workload import workload
+
+    known = model in PRESETS or not find_model(model).exists()
+    config = preset(model) if known else configs_of(read_header(model))[0]
+    sheet = workload(config, size=size, batch=batch, number_bytes=number_bytes)
+    print(json.dumps(sheet.to_dict(), indent=2) if as_json else sheet)
