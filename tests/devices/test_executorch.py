@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import IMAGE, latent_model, text_model, tiny_model
+from tiny_models import latent_model, text_model, tiny_model
 
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
@@ -59,7 +59,7 @@ def test_the_same_picture_from_the_same_seed(name: str, tmp_path: Path) -> None:
 
 def test_a_plan_of_fewer_bricks(tmp_path: Path) -> None:
     bricks = tuple(Lego.Brick(window=window, patch=2, width=32, heads=2, depth=1) for window in (4, 0))
-    model, plan = tiny_model(Lego.Config(bricks=bricks, vector_width=32, **IMAGE)), "2@1.5,1"
+    model, plan = tiny_model(Lego.Config(bricks=bricks, vector_width=32, size=8, num_classes=5)), "2@1.5,1"
     package = packed(model, tmp_path, plan=plan)
     assert package.counts == (1, 2)
     how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
@@ -163,7 +163,9 @@ def samples(count: int) -> list[dict[str, np.ndarray]]:
 @cache
 def wide() -> Source:
     """Two blocks, four products each, in which nearly all weights are; the graph of two rows."""
-    return graphs.denoiser(tiny_model(Stoic.Config(width=64, heads=2, depth=2, **IMAGE)), 8, 8, 2)
+    return graphs.denoiser(
+        tiny_model(Stoic.Config(width=64, heads=2, depth=2, size=8, channels=3, num_classes=5)), 8, 8, 2
+    )
 
 
 Measure = Callable[[Precision], tuple[float, int, int]]
@@ -181,7 +183,7 @@ def measure(tmp_path: Path) -> Measure:
         for call in target.calls(source, samples(8)):
             with torch.no_grad():
                 theirs = source.module(*call).numpy()
-            told = dict(zip(("x", "sigma", "labels"), (part.numpy() for part in call), strict=True))
+            told = {port.name: part.numpy() for port, part in zip(source.inputs, call, strict=True)}
             errors.append(program(told)[0] - theirs)
             sizes.append(theirs - told["x"])
         quantized = graph.ops.get("xnnpack.dequantize_per_channel", 0)

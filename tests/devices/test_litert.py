@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import IMAGE, latent_model, text_model, tiny_model
+from tiny_models import latent_model, text_model, tiny_model
 
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
@@ -65,7 +65,7 @@ def test_the_same_picture_from_the_same_seed(name: str, tmp_path: Path) -> None:
 
 def test_a_plan_of_fewer_bricks(tmp_path: Path) -> None:
     bricks = tuple(Lego.Brick(window=window, patch=2, width=32, heads=2, depth=1) for window in (4, 0))
-    model, plan = tiny_model(Lego.Config(bricks=bricks, vector_width=32, **IMAGE)), "2@1.5,1"
+    model, plan = tiny_model(Lego.Config(bricks=bricks, vector_width=32, size=8, num_classes=5)), "2@1.5,1"
     package = packed(model, tmp_path, plan=plan)
     assert package.counts == (1, 2)
     how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
@@ -151,7 +151,7 @@ def test_prompts_are_read_in_the_package(tmp_path: Path) -> None:
 @cache
 def wide() -> tuple[Model, Source, bytes]:
     """A model whose rows can be cut into groups, its graph of two rows, and that graph's file in fp32."""
-    model = tiny_model(Stoic.Config(width=64, heads=2, depth=2, **IMAGE))
+    model = tiny_model(Stoic.Config(width=64, heads=2, depth=2, size=8, channels=3, num_classes=5))
     source = graphs.denoiser(model, 8, 8, 2)
     return model, source, target.to_litert(source)
 

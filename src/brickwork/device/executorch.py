@@ -6,6 +6,7 @@ On a phone the same files run without it.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,9 +59,8 @@ class ExecutorchProgram:
     """
 
     def __init__(self, program: Any, method: Any, graph: Graph) -> None:
-        from torch import from_numpy
-
-        self.program, self.method, self.tensor = program, method, from_numpy
+        self.program, self.method = program, method
+        self.tensor = sys.modules["torch"].from_numpy  # which the binding has imported
         self.ports = graph.inputs
         meta = method.method_meta()
         found = [tuple(meta.input_tensor_meta(i).sizes()) for i in range(meta.num_inputs())]
@@ -69,7 +69,7 @@ class ExecutorchProgram:
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         """See ``brickwork.device.program.Program``."""
-        told = [self.tensor(np.require(inputs[port.name], port.dtype, "CW")) for port in self.ports]
+        told = [self.tensor(np.require(inputs[port.name], port.dtype, ["C", "W"])) for port in self.ports]
         return tuple(found.numpy() for found in self.method(told))
 
 

@@ -195,7 +195,7 @@ def names_of(source: Source) -> dict[bytes, list[str]]:
 
 
 def _digest(values: np.ndarray) -> bytes:
-    return hashlib.sha256(np.sort(values, axis=None)).digest()
+    return hashlib.sha256(np.sort(values, axis=None).tobytes()).digest()
 
 
 @contextmanager
