@@ -16,6 +16,7 @@ import subprocess
 import sys
 import sysconfig
 from dataclasses import asdict, replace
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +104,13 @@ def matching_unet(stoic: Any, wanted: int) -> Any:
             num_classes=stoic.num_classes,
         )
 
-    first = 16
-    while cost(of(first, 2 * first, 2 * first)).macs < wanted:
-        first += 16
+    first = 16 * ceil(4 * sqrt(wanted / cost(of(64, 128, 128)).macs))  # MACs go with the square of widths
     near = [
         of(w, 2 * w + more, 2 * w + rest)
         for w in {max(first - 16, 16), first}
         for more in (-32, -16, 0, 16, 32)
-        for rest in (more - 16, more, more + 16)
-        if min(more, rest) > -2 * w
+        for rest in (more, more + 16)
+        if more > -2 * w
     ]
     return min(near, key=lambda config: abs(cost(config).macs / wanted - 1))
 
