@@ -192,6 +192,13 @@ const heard = {
     say(`Loading ${a} of ${b} MB …`);
     $("progress").value = loaded / total;
   },
+  opening() {
+    say("Opening the model …");
+  },
+  drawing() {
+    $("progress").value = 0;
+    say(`Drawing ${whatOf(drawing)} …`);
+  },
   step({ step, level, took, pixels }) {
     drawing.times.push(took);
     $("progress").value = step / drawing.steps;
@@ -241,7 +248,6 @@ function draw(unasked = false) {
   for (const name of ["step", "ms", "total", "level"]) $(`fact-${name}`).textContent = "–";
   $("progress").value = 0;
   $("trouble").hidden = true;
-  say(`Drawing ${whatOf(wanted)} …`);
   showState();
   worker.postMessage({ type: "draw", ...wanted });
 }

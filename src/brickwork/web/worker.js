@@ -1,5 +1,5 @@
 // Draws off the main thread, so that the page stays responsive. Messages in: open, draw, stop; out: opened, loading,
-// step, drawn, stopped, failed.
+// opening, drawing, step, drawn, stopped, failed.
 
 import { guided } from "./guidance.js";
 import { choose } from "./options.js";
@@ -84,7 +84,9 @@ async function draw(asked) {
   const names = graphs.flatMap((graph) => [graph.file, ...graph.weights]);
   const told = loading(pack, names);
   for (const name of names) await pack.bytes(name, told(name));
+  postMessage({ type: "opening" });
   for (const parts of countsOf(plan)) await runner.prepare(parts, asked.size, rows);
+  postMessage({ type: "drawing" });
 
   const run = (x, s, conditions) => runner.denoise(partsAt(plan, s), asked.size, x, s, conditions);
   const start = performance.now();
