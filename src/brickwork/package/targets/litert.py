@@ -14,7 +14,6 @@ have 32 bits inside: labels and tokens are converted on the device.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
@@ -24,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from torch import nn
 
 from brickwork.device.mute import muted
 from brickwork.errors import MissingExtraError
@@ -174,28 +173,39 @@ def layers_of(
     model, operators, names = read(data), operator_names(), names_of(source)
     (graph,) = model.subgraphs
     for op in graph.operators:
-        kind = operators[code_of(model, op)]
-        if kind not in kinds:
+        kind, weight = operators[code_of(model, op)], graph.tensors[op.inputs[1]] if len(op.inputs) > 1 else None
+        if kind not in kinds or weight is None or model.buffers[weight.buffer].data is None:
             continue
-        weight = graph.tensors[op.inputs[1]]
-        values = model.buffers[weight.buffer].data
-        found = [] if values is None else names.get(_digest(values.view(np.float32)), [])
-        if any(part == "" or is_within(name, [part]) for name in found for part in lists) and not any(
-            is_within(name, keep) for name in found
-        ):
-            yield kind, "".join(f"{graph.tensors[index].name.decode()};" for index in op.outputs), int(weight.shape[-1])
+        scope = "".join(f"{graph.tensors[index].name.decode()};" for index in op.outputs)
+        found = [name for place in scope.split(";") for name in names.get(place, [])]
+        inside = any(part == "" or is_within(name, [part]) for name in found for part in lists)
+        if inside and not any(is_within(name, keep) for name in found):
+            yield kind, scope, int(weight.shape[-1])
 
 
-def names_of(source: Source) -> dict[bytes, list[str]]:
-    """The model's names for weights by their numbers: the converter keeps no names, and turns some weights."""
-    found: dict[bytes, list[str]] = {}
-    for name, weight in source.module.named_parameters():
-        found.setdefault(_digest(weight.detach().cpu().numpy()), []).append(name.removeprefix("model."))
+def names_of(source: Source) -> dict[str, list[str]]:
+    """The model's names for layers by the converter's, which are those of the modules that were called on the way.
+
+    A list of blocks is not called, so the blocks of two lists of one module share their names. Numbers would not tell
+    layers apart: the converter moves factors from one into the next.
+    """
+    modules = dict(source.module.named_modules())
+    found: dict[str, list[str]] = {}
+    for name, module in modules.items():
+        words = name.split(".")
+        if not any(weight.ndim > 1 for weight in module.parameters(recurse=False)):
+            continue
+        place = [_title(source.module)]
+        for i in range(len(words)):
+            part = modules[".".join(words[: i + 1])]
+            if not isinstance(part, nn.ModuleList):
+                place.append(f"{_title(part)}_{words[i]}")
+        found.setdefault("/".join(place), []).append(name.removeprefix("model."))
     return found
 
 
-def _digest(values: np.ndarray) -> bytes:
-    return hashlib.sha256(np.sort(values, axis=None).tobytes()).digest()
+def _title(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 @contextmanager
