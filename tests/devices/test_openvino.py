@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from tiny_models import IMAGE, latent_model, text_model, tiny_model
+from tiny_models import latent_model, text_model, tiny_model
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.device.openvino import private
@@ -121,6 +124,24 @@ def test_threads_are_the_callers_choice(stoic: tuple[Model, Runner]) -> None:
         assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 
+def test_a_device_needs_no_torch_and_sends_no_reports(stoic: tuple[Model, Runner], tmp_path: Path) -> None:
+    """Drawn where torch cannot be imported, by the command that a device has."""
+    _, package = stoic
+    out = tmp_path / "a.png"
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from brickwork.device.command import main\n"
+        f"code = main([{str(package.files.folder)!r}, '--seed', '7', '--steps', '2', '--out', {str(out)!r}])\n"
+        "assert 'openvino' in sys.modules and sys.modules['openvino_telemetry'] is None\n"
+        "sys.exit(code)\n"
+    )
+    home = {**os.environ, "HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=home, check=False)
+    assert done.returncode == 0, done.stderr
+    assert out.is_file()
+    assert not (tmp_path / "home").exists()
+
+
 @pytest.mark.parametrize("name", ["weights.bin", "denoiser-p3-8x8-b1.xml"])
 def test_a_changed_byte_is_refused(stoic: tuple[Model, Runner], name: str, tmp_path: Path) -> None:
     _, package = stoic
@@ -171,7 +192,7 @@ def test_prompts_are_read_in_the_package(tmp_path: Path) -> None:
 @cache
 def wide() -> tuple[Model, Source]:
     """A model whose rows can be cut into groups of 64, and its graph of two rows."""
-    model = tiny_model(Stoic.Config(width=64, heads=2, depth=2, **IMAGE))
+    model = tiny_model(Stoic.Config(size=8, channels=3, num_classes=5, width=64, heads=2, depth=2))
     return model, graphs.denoiser(model, 8, 8, 2)
 
 

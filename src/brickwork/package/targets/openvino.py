@@ -268,7 +268,7 @@ def fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def _digest(values: np.ndarray) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(values)).digest()
+    return hashlib.sha256(values.tobytes()).digest()
 
 
 @contextmanager
