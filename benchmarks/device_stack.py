@@ -29,7 +29,8 @@ from brickwork.codec.base import Pixels
 from brickwork.device.runner import open_package
 from brickwork.device.stack import BLOCKS
 from brickwork.manifest import Manifest, read_manifest
-from brickwork.measure.speed import Child, measure
+from brickwork.measure.child import Child
+from brickwork.measure.speed import measure
 from brickwork.measure.subjects import subjects
 from brickwork.model import Model
 from brickwork.package.pack import pack
@@ -183,9 +184,12 @@ def growth(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def under_a_limit(places: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Any]:
-    """The command that draws a picture, in a process whose private memory is limited to half the weights' bytes."""
+    """The command that draws a picture, its private memory limited to a quarter of the weights' bytes.
+
+    Less than 250 MB is not enough for an interpreter and the runtime, on two threads.
+    """
     weights = read_manifest(places["stack"]).files[BLOCKS].length
-    limit, said = weights // 2, {}
+    limit, said = max(weights // 4, 250_000_000), {}
     for layout, place in places.items():
         image = arguments.folder / f"{layout}.png"
         words = ["prlimit", f"--data={limit}", sys.executable, "-m", "brickwork.device", str(place), "--seed", "0"]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import torch
 from safetensors.numpy import load_file
 from tiny_models import CONFIGS, IMAGE, tiny_model
 
-import brickwork.device.stack as device
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
@@ -26,7 +26,7 @@ from brickwork.backbone.tldm import Tldm
 from brickwork.device.runner import Runner, open_package
 from brickwork.device.stack import BLOCKS, HEADER, Blocks, read_header
 from brickwork.errors import ArgumentError, ConfigError, PackageError
-from brickwork.manifest import read_manifest, verify, write_manifest
+from brickwork.manifest import check_piece, read_manifest, verify, write_manifest
 from brickwork.model import Model
 from brickwork.package.cut import blocks_of
 from brickwork.package.pack import pack
@@ -273,17 +273,27 @@ def test_pieces_must_cover_the_file(folder: Path, kept: tuple[int, ...]) -> None
 
 
 def test_what_goes_wrong_ahead_is_said_to_the_caller(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    check = device.check_piece
+    check = check_piece
 
     def failing(path: Path, piece: Any, data: Any) -> None:
         if piece.name == "blocks.1":
             raise PackageError("the disk went away")
         check(path, piece, data)
 
-    monkeypatch.setattr(device, "check_piece", failing)
+    monkeypatch.setattr("brickwork.device.stack.check_piece", failing)
     package = open_package(folder)
     assert len(sample(package.first(1), seeds=[0], steps=1)) == 1
     refused(package, "the disk went away")
+
+
+def test_blocks_are_checked_where_no_thread_can_be_started(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", none)
+    assert len(sample(open_package(folder), seeds=[0], steps=1)) == 1
+    spoil(folder / BLOCKS, -1)
+    refused(open_package(folder))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -20,7 +22,7 @@ from brickwork.sampling.target import EdmF, Target, Velocity
 from brickwork.text.base import NoText, TextConfig
 from brickwork.text.small import Words
 
-IMAGE = {"size": 8, "channels": 3, "num_classes": 5}
+IMAGE: dict[str, Any] = {"size": 8, "channels": 3, "num_classes": 5}
 BRICKS = tuple(Lego.Brick(window=window, patch=2, width=32, heads=2, depth=1) for window in (4, 0, 4))
 
 CONFIGS: dict[str, BackboneConfig] = {

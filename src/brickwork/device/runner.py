@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 
 from brickwork.device.program import Program, open_program, runtime_of
-from brickwork.device.stack import Blocks, CheckedOnce, open_stack
+from brickwork.device.stack import Blocks, CheckedOnce, Stack, open_stack
 from brickwork.entries import from_entry
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
 from brickwork.manifest import Graph, Manifest, checked, located, manifest_digest, read_manifest
@@ -44,6 +44,7 @@ class Files:
     programs: dict[str, Program] = field(default_factory=dict)
     seen: set[str] = field(default_factory=set)
     blocks: Blocks | None = None
+    stacks: dict[str, Stack] = field(default_factory=dict)
 
     def program(self, graph: Graph) -> Program:
         """A graph, ready to run."""
@@ -196,10 +197,10 @@ class Runner:
         where = {"height": self.height, "width": self.width, "batch": batch}
         if self.manifest.layout != "stack":
             return self.files.program(self.manifest.graph("denoiser", parts=self.parts, **where))
-        key = f"{self.manifest.layout}-{where}"
-        if key not in self.files.programs:
-            self.files.programs[key] = open_stack(self.files, **where)
-        return _First(self.files.programs[key], self.parts)
+        key = f"{self.height}x{self.width}-b{batch}"
+        if key not in self.files.stacks:
+            self.files.stacks[key] = open_stack(self.files, **where)
+        return _First(self.files.stacks[key], self.parts)
 
     def _told(self, condition: Condition, count: int) -> dict[str, np.ndarray]:
         """What the graphs are told besides x and sigma, filled up with "nothing" where the condition says nothing."""

@@ -113,16 +113,19 @@ class Blocks:
             PackageError: The block's bytes are not those that were packed.
         """
         check = self._checked(block)
-        if following != block:
-            if self._checked(following).done():
-                self._will_need(following)
-            else:
-                check.result()
+        if following != block and self._checked(following).done():
+            self._will_need(following)
         check.result()
 
     def _checked(self, block: int) -> Future[None]:
         if block not in self.checks:
-            self.checks[block] = self.reader.submit(self._check, self.pieces[name_of(block)])
+            piece = self.pieces[name_of(block)]
+            try:
+                self.checks[block] = self.reader.submit(self._check, piece)
+            except RuntimeError:  # no room for another thread's stack
+                self._check(piece)
+                self.checks[block] = done = Future[None]()
+                done.set_result(None)
         return self.checks[block]
 
     def _check(self, piece: Piece) -> None:

@@ -212,12 +212,14 @@ def workload(
     config = config if size is None else dataclasses.replace(config, size=size)
     network, repeats = _shallow(config)
     seen: dict[str, tuple[Tensor, tuple[Any, ...]]] = {}
-    handles = [
-        network.get_submodule(f"{name}.0").register_forward_pre_hook(
-            lambda _, arguments, name=name: seen.setdefault(name, (arguments[0], arguments[1:])) and None
-        )
-        for name in repeats
-    ]
+
+    def keep(name: str) -> Any:
+        def hook(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+            seen[name] = arguments[0], arguments[1:]
+
+        return network.get_submodule(f"{name}.0").register_forward_pre_hook(hook)
+
+    handles = [keep(name) for name in repeats]
     with torch.no_grad():
         network.eval()(*_inputs(config, batch))
     for handle in handles:
