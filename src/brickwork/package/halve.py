@@ -12,7 +12,11 @@ import numpy as np
 
 from brickwork.package.rewrite import Rewrite
 
-SINGLE = ("Cast", "Pow", "Exp", "Sqrt", "Reciprocal", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Gelu")
+SINGLE = (
+    *("Cast", "Resize"),  # their other inputs are fp32 by definition
+    *("Pow", "Exp", "Sqrt", "Reciprocal", "ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2"),
+    "Gelu",
+)
 """Operators that stay fp32: sums of squares leave the range of fp16, which ends at 65504; and a GELU, for which ONNX
 Runtime 1.31 has no fp16 kernel on a processor and takes seven operators instead."""
 SMALL = 1024  # bytes; larger constants are not handed to shape inference
