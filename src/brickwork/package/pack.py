@@ -46,8 +46,8 @@ TARGETS = {
     "browser": "brickwork.package.targets.browser",
 }
 """The module that writes packages for a target. Each has SUFFIX, LAYOUTS, PRECISIONS, ``versions()`` and
-``write(sources, folder, precision)``; one that puts more than graphs into the folder has ``accompany(folder, packing)``,
-which returns the versions of that."""
+``write(sources, folder, precision)``; one that puts more than graphs into the folder has
+``accompany(folder, packing)``, which does so and returns the versions of that."""
 
 
 def target_of(name: str) -> ModuleType:
@@ -90,10 +90,10 @@ def pack(model: Model, out: str | Path, packing: Packing = Packing(), *, data: A
         raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
     try:
         folder.chmod(0o755)
-        precision = calibrated(model, packing, data, say)
-        entries = write(model, folder, packing, target, precision, say)
         if hasattr(target, "accompany"):
             versions |= target.accompany(folder, packing)
+        precision = calibrated(model, packing, data, say)
+        entries = write(model, folder, packing, target, precision, say)
         manifest = manifest_of(model, folder, packing, entries, versions)
         write_manifest(folder, manifest)
         if packing.target == "coreml":
