@@ -16,6 +16,7 @@ XNNPACK takes, "embedding" for one of ExecuTorch's kernels, and "delegate" for e
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -148,6 +149,7 @@ def rewritten() -> dict[Any, Callable[..., Any]]:
         aten.split_with_sizes.default: _split_with_sizes,
         aten.chunk.default: _chunk,
         aten.addcmul.default: _addcmul,
+        aten.gelu.default: _gelu,
     }
 
 
@@ -227,6 +229,13 @@ def _chunk(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
 def _addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
     """x + value a b."""
     return x + (a * b if value == 1 else value * a * b)
+
+
+def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """The formula with a tanh; XNNPACK's kernel is the exact one, whichever it is asked for."""
+    if approximate != "tanh":
+        return NotImplemented
+    return 0.5 * x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x * x * x)))
 
 
 # ---- fewer bits -------------------------------------------------------------------------------------------------
