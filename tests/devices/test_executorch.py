@@ -122,7 +122,7 @@ def test_a_file_of_another_graph_is_refused(stoic: tuple[Model, Runner]) -> None
     _, package = stoic
     one, two = (package.manifest.graph("denoiser", batch=batch) for batch in (1, 2))
     with pytest.raises(PackageError, match="its manifest says"):
-        load(package.files.folder / one.file, two, package.manifest, 1)
+        load(package.files.folder / one.file, two, package.manifest, None)
 
 
 def test_latents_are_decoded_in_the_package(tmp_path: Path) -> None:
