@@ -43,7 +43,7 @@ from brickwork.sampling.target import Velocity
 from brickwork.training.curve import Line, panel
 
 COLOURS = {"whole": (40, 40, 40), "stack": (20, 90, 180), "scan": (200, 90, 20)}
-SEEDS = (0, 1, 2)
+SEEDS = (0,)
 SLACK = 1.15
 """Of the better stacked form's time per step over the whole graph's."""
 
@@ -152,10 +152,20 @@ def drawn(place: Path, arguments: argparse.Namespace) -> np.ndarray:
 
 
 def against(whole: np.ndarray, ours: np.ndarray) -> dict[str, Any]:
-    """dB of the worst picture, 999 for no difference, and whether all 8-bit pictures are the same."""
+    """dB of the worst picture, 999 for no difference; how many 8-bit values are others, and by how much.
+
+    Errors of 1e-6 move a value that lies so near to the edge between two levels: one in some ten thousand.
+    """
     db = min(psnr(a, b) for a, b in zip(whole, ours, strict=True))
     eight = [np.clip(np.rint((pixels + 1) * 127.5), 0, 255) for pixels in (whole, ours)]
-    return {"db": round(min(db, 999.0), 2), "equal_8_bit": bool((eight[0] == eight[1]).all())}
+    apart = np.abs(eight[0] - eight[1])
+    return {
+        "db": round(min(db, 999.0), 2),
+        "equal_8_bit": not apart.any(),
+        "other_8_bit_values": int((apart > 0).sum()),
+        "of_values": apart.size,
+        "largest_8_bit_difference": int(apart.max()),
+    }
 
 
 def sizes(manifest: Manifest) -> dict[str, int]:
@@ -207,9 +217,8 @@ def met(rows: list[dict[str, Any]], grown: dict[str, dict[str, float]], limited:
         min(row["ratio"]["p50"] for row in stacked if row["depth"] == depth) for depth in {r["depth"] for r in rows}
     ]
     return {
-        "the same 8-bit pictures, at least 90 dB": all(
-            row["against_whole"]["equal_8_bit"] and row["against_whole"]["db"] >= 90 for row in stacked
-        ),
+        "the same 8-bit pictures": all(row["against_whole"]["equal_8_bit"] for row in stacked),
+        "at least 90 dB before rounding": all(row["against_whole"]["db"] >= 90 for row in stacked),
         "anonymous memory grows by less than 10 %": stack["anonymous"] < 0.1,
         "load time grows by less than 2 times": stack["load_times"] < 2,
         "program grows by less than 1 kB": stack["program_bytes"] < 1000,

@@ -34,7 +34,7 @@ def session(path: Path, threads: int | None, **entries: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised as well, and said by us
     if threads is not None:
         options.intra_op_num_threads = threads
     for key, value in entries.items():
