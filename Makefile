@@ -1,20 +1,21 @@
-# demo · test · check · bench: each makes its own .venv first, with the versions of constraints.txt.
+# demo · page · test · test-devices · test-web · check · bench: each makes its own environment first, with pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := -m pip install --quiet --disable-pip-version-check
 export OMP_NUM_THREADS ?= 2
 # Waiting threads sleep instead of spinning: where other work shares the cores, spinning costs several times the speed.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo test check bench clean
+.PHONY: demo page test test-devices test-web check bench clean
 .DEFAULT_GOAL := demo
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[digits]"
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[digits]"
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev,hub]"
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[dev,hub]"
 	touch $@
 
 demo: .venv/ready        ## draw digits with the shipped model, train a fresh one, draw with that
@@ -25,8 +26,35 @@ demo: .venv/ready        ## draw digits with the shipped model, train a fresh on
 	@echo "look at runs/demo/shipped.png (the shipped model), runs/demo/fresh.png (trained just now)"
 	@echo "and runs/demo/fresh/curve.png; train on your own pictures with: $(BIN)/brickwork train stoic-small --help"
 
+page: .venv/ready-dev    ## pack the shipped models for the browser and serve them on this machine
+	$(BIN)/brickwork pack digits --target browser --parts 1 2 3 --guidance 1.5 --out runs/page/digits
+	$(BIN)/brickwork pack digits-lego --target browser --parts 1 2 3 --guidance 1.5 --out runs/page/digits-lego
+	$(BIN)/brickwork serve runs/page/*
+
 test: .venv/ready-dev    ## under ten minutes on two cores
 	$(BIN)/python -m pytest
+
+# One environment for each runtime, as their toolkits do not agree on versions.
+.venvs/bare/ready: pyproject.toml
+	$(PYTHON) -m venv .venvs/bare
+	.venvs/bare/bin/python $(PIP) --constraint constraints.txt numpy onnxruntime pillow
+	.venvs/bare/bin/python $(PIP) --no-deps --editable .
+	touch $@
+
+.venvs/%/ready: pyproject.toml constraints-devices.txt
+	$(PYTHON) -m venv .venvs/$*
+	.venvs/$*/bin/python $(PIP) --constraint constraints-devices.txt beartype pytest pytest-timeout --editable ".[$*]"
+	touch $@
+
+test-devices: .venv/ready-dev .venvs/bare/ready .venvs/executorch/ready .venvs/litert/ready .venvs/openvino/ready  ## every runtime
+	BRICKWORK_BARE_PYTHON=$(CURDIR)/.venvs/bare/bin/python $(BIN)/python -m pytest tests/devices/test_bare.py
+	.venvs/openvino/bin/python -m pytest tests/devices/test_openvino.py
+	.venvs/executorch/bin/python -m pytest tests/devices/test_executorch.py tests/devices/test_coreml.py
+	.venvs/litert/bin/python -m pytest tests/devices/test_litert.py
+
+test-web: .venv/ready-dev  ## the page in headless chromium, which comes from Debian
+	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)
+	$(BIN)/python -m pytest -m web tests/web
 
 check: .venv/ready-dev   ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -38,4 +66,4 @@ bench: .venv/ready-dev   ## side by side in one run; writes benchmarks/results
 	$(BIN)/python benchmarks/stoic_throughput.py
 
 clean:
-	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venvs build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -36,6 +36,7 @@ CASES: tuple[Case, ...] = (
     ("STOIC", "openvino", "fp32"),
     ("STOIC", "openvino", "bf16"),
     ("STOIC", "openvino", "int8"),
+    ("STOIC", "openvino", "int8-static"),
     ("U-Net", "plain", "fp32"),
     ("U-Net", "eager", "fp32"),
     ("U-Net", "onnx", "fp32"),
@@ -155,7 +156,7 @@ def write_package(path: Path, folder: Path, target_name: str, precision: str) ->
     packing, target = Packing(target=target_name, precision=precision, steps=5, batches=(1, 2)), target_of(target_name)
     part = folder.with_suffix(".part")
     part.mkdir(parents=True)
-    entries = write(model, part, packing, target, Precision(name=precision), print)
+    entries = write(model, part, packing, target, Precision(name=precision, samples=samples(model)), print)
     manifest = manifest_of(model, part, packing, entries, target.versions())
     write_manifest(part, manifest)
     labels = [seed % model.num_classes for seed in SEEDS]
@@ -163,6 +164,19 @@ def write_package(path: Path, folder: Path, target_name: str, precision: str) ->
     print(f"{found.db:.1f} dB against the model, five guided steps")
     write_manifest(part, replace(manifest, parity={"checked": True, **found.to_dict()}))
     part.rename(folder)
+
+
+def samples(model: Any) -> list[dict[str, np.ndarray]]:
+    """Inputs to calibrate with: noise of a picture's size and more, at the levels of a sampler's grid."""
+    from brickwork.sampling.gaussian import normals
+    from brickwork.sampling.grid import Karras
+
+    levels = Karras().positive(model.process, 16).astype(np.float32)
+    noise = normals(range(len(levels)), 0, model.shape)
+    return [
+        {"x": np.hypot(0.5, level) * noise[i : i + 1], "sigma": level[None], "labels": np.array([i % 10])}
+        for i, level in enumerate(levels)
+    ]
 
 
 def package(case: Case, folder: Path, python: str) -> Path:

@@ -45,6 +45,7 @@ _HOME = {
     "MinSnr": "brickwork.training.loss",
     "Model": "brickwork.model",
     "Pixels": "brickwork.codec.base",
+    "Packing": "brickwork.package.packing",
     "Plain": "brickwork.training.loss",
     "Plan": "brickwork.sampling.plan",
     "Planned": "brickwork.sampling.plan",
@@ -72,6 +73,8 @@ _HOME = {
     "load_dataset": "brickwork.data.dataset",
     "load_heldout": "brickwork.data.dataset",
     "load_recipe": "brickwork.training.recipe_file",
+    "open_package": "brickwork.device.runner",
+    "pack": "brickwork.package.pack",
     "preset": "brickwork.backbone.presets",
     "push_to_hub": "brickwork.checkpoint",
     "sample": "brickwork.sampling.loop",
@@ -81,6 +84,7 @@ _HOME = {
     "sheet": "brickwork.sampling.picture",
     "train": "brickwork.training.loop",
     "train_autoencoder": "brickwork.training.autoencoder.loop",
+    "verify": "brickwork.manifest",
 }
 
 __all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]  (looked up when used)
