@@ -23,7 +23,8 @@ from brickwork.model import Model
 from brickwork.package.cut import Cut, blocks_of, cut, weight_of
 from brickwork.package.graph import Source
 from brickwork.package.scan import scanned
-from brickwork.package.targets.onnx import ALIGN, WEIGHTS, Weights, to_onnx, versions, write_graph
+from brickwork.package.targets.onnx import to_onnx, versions, write_graph
+from brickwork.package.weights import ALIGN, WEIGHTS, Weights
 from brickwork.package.workload import workload
 
 CHUNK = 8 << 20  # bytes of stacked weights that are hashed as one piece

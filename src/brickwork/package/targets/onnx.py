@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,13 +13,12 @@ from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
 from brickwork.package.precision import Precision
 from brickwork.package.quantize import quantized
+from brickwork.package.weights import WEIGHTS, Weights
 
 SUFFIX = ".onnx"
 LAYOUTS = ("whole", "stack", "scan")
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static", "int4")
 OPSET = 20
-WEIGHTS = "weights.bin"
-ALIGN = 64  # of a weight's start in the file, in bytes
 SMALL = 1024  # bytes; smaller constants stay in the graph
 
 
@@ -68,7 +66,7 @@ def write_graph(source: Source, model: Any, folder: Path, shared: Weights) -> Gr
     name = source.stem + SUFFIX
     strip(model)
     for tensor in model.graph.initializer:
-        shared.take(tensor)
+        take(tensor, shared)
     (folder / name).write_bytes(model.SerializeToString(deterministic=True))
     return Graph(
         role=source.role,
@@ -115,39 +113,20 @@ def strip(model: Any) -> None:
             graphs += [attribute.g for attribute in node.attribute if attribute.HasField("g")]
 
 
-class Weights:
-    """One file that many graphs read their weights from; equal ones are written once.
+def take(tensor: Any, shared: Weights) -> None:
+    """Move the bytes of an onnx.TensorProto into the file."""
+    from onnx import TensorProto, numpy_helper
 
-    Args:
-        file: Open for writing, in binary.
-    """
-
-    def __init__(self, file: Any) -> None:
-        self.file, self.places = file, {}
-
-    def take(self, tensor: Any) -> None:
-        """Move the bytes of an onnx.TensorProto into the file."""
-        from onnx import TensorProto, numpy_helper
-
-        if tensor.data_location == TensorProto.EXTERNAL:
-            return
-        data = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
-        if len(data) < SMALL:
-            return
-        place = self.put(data)
-        for kind in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
-            tensor.ClearField(kind)
-        tensor.data_location = TensorProto.EXTERNAL
-        del tensor.external_data[:]
-        for key, value in (("location", WEIGHTS), ("offset", str(place)), ("length", str(len(data)))):
-            entry = tensor.external_data.add()
-            entry.key, entry.value = key, value
-
-    def put(self, data: bytes) -> int:
-        """Write bytes unless they are there already; returns where they start."""
-        key = hashlib.sha256(data).digest()
-        if key not in self.places:
-            self.file.write(bytes(-self.file.tell() % ALIGN))
-            self.places[key] = self.file.tell()
-            self.file.write(data)
-        return self.places[key]
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return
+    data = tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
+    if len(data) < SMALL:
+        return
+    place = shared.put(data)
+    for kind in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+        tensor.ClearField(kind)
+    tensor.data_location = TensorProto.EXTERNAL
+    del tensor.external_data[:]
+    for key, value in (("location", WEIGHTS), ("offset", str(place)), ("length", str(len(data)))):
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value

@@ -35,7 +35,7 @@ from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
 from brickwork.package.precision import FLOORS_DB, Inputs, Precision, is_within
 from brickwork.package.quantize import block_lists
-from brickwork.package.targets.onnx import WEIGHTS, Weights
+from brickwork.package.weights import WEIGHTS, Weights
 
 SUFFIX = ".openvino"
 LAYOUTS = ("whole",)
