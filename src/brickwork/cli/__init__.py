@@ -31,10 +31,11 @@ from brickwork.sampling.options import choose
 
 
 def print_list() -> None:
-    """Presets, solvers, grids, processes, targets, text encoders, canvas modes, shipped models and extras."""
+    """Presets, solvers, grids, processes, targets, text encoders, canvas modes, devices, shipped models and extras."""
     from brickwork.backbone.presets import PRESETS
     from brickwork.checkpoint import SHIPPED
     from brickwork.codec.given import GIVEN
+    from brickwork.package.pack import TARGETS as DEVICES
     from brickwork.sampling.canvas import MODES
     from brickwork.sampling.grid import GRIDS
     from brickwork.sampling.process import PROCESSES
@@ -52,12 +53,13 @@ def print_list() -> None:
         ("texts", list(TEXTS)),
         ("given", list(GIVEN)),
         ("canvases", list(MODES)),
+        ("devices", list(DEVICES)),
     ]
     for title, names in rows:
         print(f"{title:<10} {'  '.join(names)}")
     extras = {"digits": "sklearn", "hub": "huggingface_hub", "peers": "diffusers", "tensorboard": "tensorboard"}
     extras |= {"text": "transformers", "onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch"}
-    extras |= {"litert": "ai_edge_litert", "coreml": "coremltools"}
+    extras |= {"litert": "ai_edge_litert", "coreml": "coremltools", "web": "playwright"}
     print("extras     " + "  ".join(f"{k} ({'installed' if find_spec(v) else 'missing'})" for k, v in extras.items()))
 
 
@@ -241,7 +243,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
 
 
 def _help() -> str:
-    rows = [f"  {verb:<8} {(act.__doc__ or '').splitlines()[0]}" for verb, act in VERBS.items()]
+    rows = [f"  {verb:<12} {(act.__doc__ or '').splitlines()[0]}" for verb, act in VERBS.items()]
     return "\n".join(["brickwork VERB [options]      brickwork VERB --help lists the options", "", *rows])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -72,8 +72,18 @@ def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bo
     else:
         print(f"parity     unchecked: {manifest.parity.get('why', 'it was not said why')}")
     if manifest.quality:
-        print(f"quality    {json.dumps(manifest.quality)}")
+        print(f"quality    {_quality(manifest.quality)}")
     print(f"licence    {manifest.licence or 'unsaid'}")
+
+
+def _quality(found: dict[str, Any]) -> str:
+    """The two figures of the bound, for a person."""
+    words = []
+    for name, title in (("loss", "held-out loss"), ("distance", "Fréchet distance")):
+        rise, most = found.get(f"{name}_increase"), found.get(f"max_{name}_increase")
+        if isinstance(rise, int | float) and isinstance(most, int | float):
+            words.append(f"{title} {rise:+.1%} (at most {most:+.0%})")
+    return ", ".join(words) or "not said"
 
 
 def run(words: Sequence[str]) -> None:
