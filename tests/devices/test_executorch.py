@@ -199,6 +199,7 @@ def measure(tmp_path: Path) -> Measure:
     return measured
 
 
+@pytest.mark.slow
 def test_int8_of_all_products_of_blocks_or_of_some(measure: Measure) -> None:
     """The error is that of the bits: not more, and not so little that the bits are not in use."""
     told = samples(24)

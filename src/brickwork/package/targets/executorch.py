@@ -7,8 +7,8 @@ of the noise level, whose logarithms and sines XNNPACK has to four digits alone,
 of pixels in more than the six dimensions that XNNPACK knows.
 
 - fp32: all of it.
-- int8-static: weights int8, a scale a row, and activations int8 with ranges from samples; of the matrix products of
-  repeated blocks alone, as in every package.
+- int8-static, which ``write`` can but packages do not offer yet: weights int8, a scale a row, and activations int8 with
+  ranges from samples; of the matrix products of repeated blocks alone, as in every package.
 
 A graph's ops are those of ExecuTorch's edge dialect, without namespace and overload: "xnnpack.linear" for one that
 XNNPACK takes, "embedding" for one of ExecuTorch's kernels, and "delegate" for each run of XNNPACK.
@@ -37,7 +37,7 @@ from brickwork.package.quantize import block_lists
 
 SUFFIX = ".executorch"
 LAYOUTS = ("whole",)
-PRECISIONS = ("fp32", "int8-static")
+PRECISIONS = ("fp32",)  # int8-static joins them once its test has passed
 GRAPH = ".pte"
 MAX_DIMS = 6  # of a tensor in XNNPACK: XNN_MAX_TENSOR_DIMS
 
