@@ -32,7 +32,7 @@ from brickwork.text.table import TEXTS
 FORMAT = 2
 HEADER = "brickwork"
 MODEL_FILE = "model.safetensors"
-SHIPPED = ("digits",)
+SHIPPED = ("digits", "digits-lego")
 GUEST = "guest"
 """Key of a guest's header within its model's; with a dot it leads the names of its weights."""
 MAX_GUESTS = 16

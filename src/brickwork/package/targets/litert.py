@@ -26,7 +26,7 @@ from typing import Any
 from torch import nn
 
 from brickwork.device.mute import muted
-from brickwork.errors import MissingExtraError
+from brickwork.errors import PackageError
 from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
 from brickwork.package.precision import Precision, is_within
@@ -44,12 +44,15 @@ def versions() -> dict[str, str]:
     """Of what writes and runs these graphs.
 
     Raises:
-        MissingExtraError: The extra "litert" is not installed.
+        PackageError: The converter is not installed; no extra has it, as its requirements do not agree with tyro's.
     """
     try:
         return {name: version(name) for name in ("litert-torch", "ai-edge-quantizer", "ai-edge-litert")}
     except ImportError as error:
-        raise MissingExtraError("litert", str(error), "packing for LiteRT") from error
+        raise PackageError(
+            f"packing for LiteRT needs {error.name}, which is no extra: install litert-torch first and brickwork after it, in "
+            "an environment of their own, as the Makefile's .venvs/litert"
+        ) from error
 
 
 def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
