@@ -50,8 +50,8 @@ def versions() -> dict[str, str]:
         return {name: version(name) for name in ("litert-torch", "ai-edge-quantizer", "ai-edge-litert")}
     except ImportError as error:
         raise PackageError(
-            f"packing for LiteRT needs {error.name}, which is no extra: install litert-torch first and brickwork after it, in "
-            "an environment of their own, as the Makefile's .venvs/litert"
+            f"packing for LiteRT needs {error.name}, which is no extra: install litert-torch first, then brickwork, "
+            "in an environment of their own, as the Makefile's .venvs/litert"
         ) from error
 
 
