@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,13 @@ import torch
 from tiny_models import latent_model, text_model, tiny_model
 
 from brickwork.backbone.lego import Lego
-from brickwork.backbone.stoic import Stoic
 from brickwork.device.executorch import binding, load
 from brickwork.device.runner import Runner, open_package
 from brickwork.errors import PackageError
 from brickwork.model import Model
-from brickwork.package import graph as graphs
-from brickwork.package.graph import Source
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.package.parity import psnr
-from brickwork.package.precision import Precision
-from brickwork.package.targets import executorch as target
 from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.loop import sample, sample_x0
 from brickwork.sampling.plan import Planned
@@ -149,65 +142,3 @@ def test_prompts_are_read_in_the_package(tmp_path: Path) -> None:
         np.testing.assert_allclose(package.embed_text([caption]), model.embed_text([caption]), atol=1e-5)
     how: dict[str, Any] = {"text": ["red square", "blue", "circle"], "guidance": 3.0, "negative": "square"}
     assert psnr(draw(model, **how), draw(package, **how)) > 85
-
-
-# ---- fewer bits -------------------------------------------------------------------------------------------------
-
-
-def samples(count: int) -> list[dict[str, np.ndarray]]:
-    """Inputs of one row over noise levels."""
-    generator = np.random.default_rng(3)
-    return [
-        {
-            "x": generator.standard_normal((1, 3, 8, 8)).astype(np.float32) * np.float32(1 + sigma),
-            "sigma": np.array([sigma], np.float32),
-            "labels": np.array([k % 6 - 1]),
-        }
-        for k, sigma in enumerate(np.geomspace(0.05, 10, count))
-    ]
-
-
-@cache
-def wide() -> Source:
-    """Two blocks, four products each, in which nearly all weights are; the graph of two rows."""
-    return graphs.denoiser(
-        tiny_model(Stoic.Config(width=64, heads=2, depth=2, size=8, channels=3, num_classes=5)), 8, 8, 2
-    )
-
-
-Measure = Callable[[Precision], tuple[float, int, int]]
-
-
-@pytest.fixture
-def measure(tmp_path: Path) -> Measure:
-    """Error of a graph as a share of what the network adds to x, the bytes of its file, and its products in int8."""
-
-    def measured(precision: Precision) -> tuple[float, int, int]:
-        source = wide()
-        (graph,) = target.write([source], tmp_path, precision)
-        program = load(tmp_path / graph.file, graph, None, None)  # pyright: ignore[reportArgumentType]  # unused
-        errors, sizes = [], []
-        for call in target.calls(source, samples(8)):
-            with torch.no_grad():
-                theirs = source.module(*call).numpy()
-            told = {port.name: part.numpy() for port, part in zip(source.inputs, call, strict=True)}
-            errors.append(program(told)[0] - theirs)
-            sizes.append(theirs - told["x"])
-        quantized = graph.ops.get("xnnpack.dequantize_per_channel", 0)
-        return float(np.std(errors) / np.std(sizes)), (tmp_path / graph.file).stat().st_size, quantized
-
-    return measured
-
-
-@pytest.mark.slow
-def test_int8_of_all_products_of_blocks_or_of_some(measure: Measure) -> None:
-    """The error is that of the bits: not more, and not so little that the bits are not in use."""
-    told = samples(24)
-    exact, whole, none = measure(Precision())
-    found, small, all_of_them = measure(Precision(name="int8-static", samples=told))
-    keep = ("backbone.blocks.0", "backbone.blocks.1.mlp")
-    less, middle, some = measure(Precision(name="int8-static", samples=told, keep=keep))
-    assert exact < 1e-5 < 1e-3 < less < found < 0.05
-    assert (none, some, all_of_them) == (0, 2, 8)
-    assert whole - small == pytest.approx(3 * 2 * 12 * 64 * 64, rel=0.1)
-    assert whole - middle == pytest.approx(3 * 4 * 64 * 64, rel=0.3)

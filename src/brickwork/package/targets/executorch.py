@@ -6,10 +6,6 @@ norm's means as products with a column of equal weights. What is left to ExecuTo
 of the noise level, whose logarithms and sines XNNPACK has to four digits alone, the table of classes, and rearranging
 of pixels in more than the six dimensions that XNNPACK knows.
 
-- fp32: all of it.
-- int8-static, which ``write`` can but packages do not offer yet: weights int8, a scale a row, and activations int8 with
-  ranges from samples; of the matrix products of repeated blocks alone, as in every package.
-
 A graph's ops are those of ExecuTorch's edge dialect, without namespace and overload: "xnnpack.linear" for one that
 XNNPACK takes, "embedding" for one of ExecuTorch's kernels, and "delegate" for each run of XNNPACK.
 """
@@ -32,12 +28,11 @@ from brickwork.device.mute import muted
 from brickwork.errors import MissingExtraError
 from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
-from brickwork.package.precision import Inputs, Precision, is_within
-from brickwork.package.quantize import block_lists
+from brickwork.package.precision import Precision
 
 SUFFIX = ".executorch"
 LAYOUTS = ("whole",)
-PRECISIONS = ("fp32",)  # int8-static joins them once its test has passed
+PRECISIONS = ("fp32",)
 GRAPH = ".pte"
 MAX_DIMS = 6  # of a tensor in XNNPACK: XNN_MAX_TENSOR_DIMS
 
@@ -57,15 +52,14 @@ def versions() -> dict[str, str]:
 def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
     """Write every graph; returns their entries."""
     versions()
-    return [write_graph(source, folder, precision) for source in sources]
+    assert precision.name in PRECISIONS
+    return [write_graph(source, folder) for source in sources]
 
 
-def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
+def write_graph(source: Source, folder: Path) -> Graph:
     """Lower one graph and write it."""
     program = source.export()
     with muted(), quiet():
-        if precision.name != "fp32" and source.role == "denoiser":  # the others run once a picture
-            program = quantize(program, source, precision)
         data, ops = lower(program)
     (folder / (source.stem + GRAPH)).write_bytes(data)
     return Graph(
@@ -86,9 +80,7 @@ def lower(program: ExportedProgram) -> tuple[bytes, dict[str, int]]:
     from executorch.exir import to_edge_transform_and_lower
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
 
-    program = program.run_decompositions(rewritten())
-    integers = {node.target for node in program.graph.nodes if "quantize" in str(node.target)}  # weights stay such
-    program = constant_prop_pass(program, custom_skip_targets=integers)
+    program = constant_prop_pass(program.run_decompositions(rewritten()))
     edge = to_edge_transform_and_lower(program, partitioner=[partitioner()])
     ops = count_ops(edge.exported_program())
     return bytes(edge.to_executorch().buffer), ops
@@ -238,54 +230,3 @@ def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
     if approximate != "tanh":
         return NotImplemented
     return 0.5 * x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x * x * x)))
-
-
-# ---- fewer bits -------------------------------------------------------------------------------------------------
-
-
-def quantize(program: ExportedProgram, source: Source, precision: Precision) -> ExportedProgram:
-    """A graph with the integers of a precision, ranges from its samples."""
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
-        XNNPACKQuantizer,
-        get_symmetric_quantization_config,
-    )
-    from torchao.quantization.pt2e import move_exported_model_to_eval
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
-    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    quantizer.set_filter_function(products_of(source, precision.keep))
-    watched = prepare_pt2e(program.module(), quantizer)
-    move_exported_model_to_eval(watched)
-    with torch.no_grad():
-        for call in calls(source, precision.samples):
-            watched(*call)
-        return torch.export.export(convert_pt2e(watched), source.arguments(), strict=False)
-
-
-def products_of(source: Source, keep: Sequence[str]) -> Callable[[Any], bool]:
-    """Whether a node is a matrix product with a weight of a repeated block, and none that is kept."""
-    lists = block_lists(source)
-
-    def chosen(node: Any) -> bool:
-        if node.target is not torch.ops.aten.linear.default:
-            return False
-        name = str(node.args[1].target).removeprefix("model.")
-        return is_within(name, lists) and not is_within(name, keep)
-
-    return chosen
-
-
-def calls(source: Source, samples: Sequence[Inputs]) -> Iterator[tuple[Tensor, ...]]:
-    """Samples of one row as calls of a graph: as many at a time as it takes rows, cut or repeated to its size."""
-    for start in range(0, len(samples), source.batch):
-        rows = [samples[(start + i) % len(samples)] for i in range(source.batch)]
-        yield tuple(
-            torch.from_numpy(np.concatenate([_fitted(row[port.name], port.shape) for row in rows]))
-            for port in source.inputs
-        )
-
-
-def _fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    for axis, size in enumerate(shape[1:], 1):
-        row = np.take(row, range(size), axis, mode="wrap")
-    return row
