@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tiny_models import latent_model, text_model
 
 from brickwork.checkpoint import load
 from brickwork.manifest import manifest_digest
+from brickwork.model import Model
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.sampling.loop import sample
@@ -48,7 +50,11 @@ def test_the_shipped_model(tmp_path: Path) -> None:
 
 
 def test_latents_and_prompts(tmp_path: Path) -> None:
-    for model, wish in ((latent_model(), {"labels": 1}), (text_model(), {"text": "red circle"})):
+    wishes: list[tuple[Model, dict[str, Any]]] = [
+        (latent_model(), {"labels": 1}),
+        (text_model(), {"text": "red circle"}),
+    ]
+    for model, wish in wishes:
         pack(model, tmp_path / "a.onnx", Packing(batches=(1,), steps=4), say=lambda line: None)
         words = ["--labels", "1"] if "labels" in wish else ["--prompt", "red circle"]
         done = run("-m", "brickwork.device", tmp_path / "a.onnx", *words, "--out", tmp_path / "a.png")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import CONFIGS, tiny_model
+from tiny_models import tiny_model
 
+from brickwork.backbone.stoic import Stoic
 from brickwork.checkpoint import save
 from brickwork.cli import main
 from brickwork.device.runner import Runner
@@ -147,7 +148,7 @@ def test_options_that_do_not_fit(model: Model, tmp_path: Path, options: dict[str
 
 
 def test_guidance_needs_something_to_follow(tmp_path: Path) -> None:
-    config = CONFIGS["stoic"].__class__(width=32, heads=2, depth=1, size=8, channels=1)
+    config = Stoic.Config(width=32, heads=2, depth=1, size=8, channels=1)
     with pytest.raises(BrickworkError, match="neither classes nor text"):
         pack(tiny_model(config), tmp_path / "a.onnx", Packing(guidance=2.0, **QUICK), say=quiet)
 
