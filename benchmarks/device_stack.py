@@ -98,7 +98,8 @@ def packed(depth: int, arguments: argparse.Namespace) -> tuple[Model, dict[str, 
     for layout in COLOURS:
         places[layout] = arguments.folder / f"{depth}-{layout}.onnx"
         packing = Packing(layout=layout, batches=(batch,), steps=min(arguments.steps, 2), guidance=arguments.guidance)
-        pack(model, places[layout], packing, say=lambda line: print(line, flush=True))
+        if not places[layout].exists():  # of a run that was stopped
+            pack(model, places[layout], packing, say=lambda line: print(line, flush=True))
     return model, places
 
 
