@@ -21,7 +21,6 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 MAX_MANIFEST_BYTES = 64 << 20
-CHUNK = 1 << 20
 
 Role = Literal["denoiser", "decoder", "text", "stem", "block", "head"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -346,11 +345,7 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
         PackageError: It is missing, of another size, outside the folder, or damaged.
     """
     path = located(folder, manifest, name)
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(CHUNK):
-            digest.update(part)
-    _compare(path, manifest.files[name].sha256, digest.hexdigest())
+    _compare(path, manifest.files[name].sha256, _digest(path))
     return path
 
 
@@ -399,11 +394,14 @@ def verify(folder: Path, expect: str = "") -> Manifest:
 
 def described(folder: Path, name: str, pieces: tuple[Piece, ...] = ()) -> File:
     """The entry of a file that lies in a folder."""
-    digest = hashlib.sha256()
-    with open(folder / name, "rb") as file:
-        while part := file.read(CHUNK):
-            digest.update(part)
-    return File(length=(folder / name).stat().st_size, sha256=digest.hexdigest(), pieces=pieces)
+    path = folder / name
+    return File(length=path.stat().st_size, sha256=_digest(path), pieces=pieces)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 (hex) of a file, read a part at a time."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _small(folder: Path, name: str) -> bytes:

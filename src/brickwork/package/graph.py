@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from brickwork.codec.latents import Latents
-from brickwork.manifest import Port, Role
+from brickwork.manifest import Graph, Port, Role
 from brickwork.model import Model
 from brickwork.sampling.denoiser import Condition
 from brickwork.text.small import SmallEncoder
@@ -67,6 +67,27 @@ class Source:
         if self.height:
             words.append(f"{self.height}x{self.width}")
         return "-".join([*words, f"b{self.batch}"])
+
+    def entry(self, file: str, ops: dict[str, int], weights: tuple[str, ...] = ()) -> Graph:
+        """What the manifest says of it, once it is written.
+
+        Args:
+            file: Its own file's name.
+            ops: How often each operator occurs.
+            weights: Other files that it reads.
+        """
+        return Graph(
+            role=self.role,
+            file=file,
+            parts=self.parts,
+            height=self.height,
+            width=self.width,
+            batch=self.batch,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            weights=weights,
+            ops=ops,
+        )
 
     def arguments(self) -> tuple[Tensor, ...]:
         """Inputs to trace with: levels of 1, everything else zeros."""

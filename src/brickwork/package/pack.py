@@ -23,10 +23,8 @@ from brickwork.model import Model
 from brickwork.package import graph as graphs
 from brickwork.package.graph import Source
 from brickwork.package.packing import Packing
-from brickwork.package.parity import NUM_STEPS, SEEDS, compare, deterministic, planned
+from brickwork.package.parity import NUM_STEPS, SEEDS, at_size, compare, deterministic, planned
 from brickwork.package.precision import FLOORS_DB, PRECISIONS, Precision
-from brickwork.sampling.canvas import Canvas, Whole
-from brickwork.sampling.denoiser import Denoiser
 from brickwork.sampling.gaussian import normals
 from brickwork.sampling.grid import GRIDS
 from brickwork.sampling.options import choose
@@ -219,7 +217,9 @@ def check_parity(model: Model, runner: Runner, packing: Packing, say: Any) -> di
             eager = model.first(parts) if parts else planned(model, plan)
             packed = runner.at(height, width)
             drawn = packed.first(parts) if parts else planned(packed, plan)
-            result = compare(_sized(eager, height, width), drawn, model, packed, {**how, **_told(model, height, width)})
+            result = compare(
+                at_size(eager, height, width), drawn, model, packed, {**how, **_told(model, height, width)}
+            )
             found["results"].append({"plan": plan, "height": height, "width": width, **result.to_dict()})
             say(f"{plan} parts at {height}x{width}: {result.db:.1f} dB, largest error {result.largest:.2g}")
             if floor is not None and not result.db >= floor:
@@ -254,11 +254,6 @@ def _told(model: Model, height: int, width: int) -> dict[str, Any]:
     if model.given_channels:
         told["given"] = normals(SEEDS, 1001, (model.given_channels, height, width))
     return told
-
-
-def _sized(model: Denoiser, height: int, width: int) -> Denoiser:
-    """A denoiser of x of another size than its own, or itself."""
-    return model if model.shape[1:] == (height, width) else Canvas(model, height, width, Whole())
 
 
 def calibrated(model: Model, packing: Packing, data: Any, say: Any) -> Precision:

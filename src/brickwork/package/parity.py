@@ -11,6 +11,7 @@ import torch
 
 from brickwork.device.runner import Runner
 from brickwork.model import Model
+from brickwork.sampling.canvas import Canvas, Whole
 from brickwork.sampling.denoiser import Denoiser
 from brickwork.sampling.loop import sample_x0
 from brickwork.sampling.plan import Planned
@@ -88,3 +89,8 @@ def compare(eager: Denoiser, packed: Denoiser, model: Model, runner: Runner, how
 def planned(denoise: Any, plan: str | None) -> Denoiser:
     """Under a plan, or as it is."""
     return denoise if plan is None else Planned.of(denoise, plan)
+
+
+def at_size(denoise: Denoiser, height: int, width: int) -> Denoiser:
+    """A denoiser of x of another size than its own, or itself."""
+    return denoise if denoise.shape[1:] == (height, width) else Canvas(denoise, height, width, Whole())

@@ -29,9 +29,8 @@ from brickwork.measure.features import features
 from brickwork.measure.reference import Reference
 from brickwork.model import Model
 from brickwork.package.packing import Packing
+from brickwork.package.parity import at_size
 from brickwork.package.precision import Inputs
-from brickwork.sampling.canvas import Canvas, Whole
-from brickwork.sampling.denoiser import Denoiser
 from brickwork.sampling.gaussian import MEASURE, normals
 from brickwork.sampling.grid import GRIDS, Karras
 from brickwork.sampling.loop import sample
@@ -78,11 +77,6 @@ class Encoding:
     def reads_text(self) -> bool:
         """Whether the model has a text encoder."""
         return self.model.reads_text
-
-
-def at_size(denoise: Denoiser, height: int, width: int) -> Denoiser:
-    """A denoiser of x of another size than its own, or itself."""
-    return denoise if denoise.shape[1:] == (height, width) else Canvas(denoise, height, width, Whole())
 
 
 def real_images(model: Any, data: str | Path | Reference | None, what: str) -> Reference:

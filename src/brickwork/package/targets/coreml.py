@@ -67,17 +67,7 @@ def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
         package = Path(aside) / (source.stem + ".mlpackage")
         to_coreml(source, precision).save(str(package))
         archive(package, folder / name)
-    return Graph(
-        role=source.role,
-        file=name,
-        parts=source.parts,
-        height=source.height,
-        width=source.width,
-        batch=source.batch,
-        inputs=source.inputs,
-        outputs=source.outputs,
-        ops=check(folder / name, source.inputs, source.outputs),
-    )
+    return source.entry(name, check(folder / name, source.inputs, source.outputs))
 
 
 def to_coreml(source: Source, precision: Precision) -> Any:

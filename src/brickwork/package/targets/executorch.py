@@ -62,17 +62,7 @@ def write_graph(source: Source, folder: Path) -> Graph:
     with muted(), quiet():
         data, ops = lower(program)
     (folder / (source.stem + GRAPH)).write_bytes(data)
-    return Graph(
-        role=source.role,
-        file=source.stem + GRAPH,
-        parts=source.parts,
-        height=source.height,
-        width=source.width,
-        batch=source.batch,
-        inputs=source.inputs,
-        outputs=source.outputs,
-        ops=ops,
-    )
+    return source.entry(source.stem + GRAPH, ops)
 
 
 def lower(program: ExportedProgram) -> tuple[bytes, dict[str, int]]:

@@ -67,17 +67,7 @@ def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
     if precision.name == "fp16" or (precision.name != "fp32" and source.role == "denoiser"):
         data = quantize(data, source, precision)
     (folder / (source.stem + GRAPH)).write_bytes(data)
-    return Graph(
-        role=source.role,
-        file=source.stem + GRAPH,
-        parts=source.parts,
-        height=source.height,
-        width=source.width,
-        batch=source.batch,
-        inputs=source.inputs,
-        outputs=source.outputs,
-        ops=count_ops(data),
-    )
+    return source.entry(source.stem + GRAPH, count_ops(data))
 
 
 def to_litert(source: Source) -> bytes:

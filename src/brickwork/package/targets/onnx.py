@@ -68,18 +68,7 @@ def write_graph(source: Source, model: Any, folder: Path, shared: Weights) -> Gr
     for tensor in model.graph.initializer:
         take(tensor, shared)
     (folder / name).write_bytes(model.SerializeToString(deterministic=True))
-    return Graph(
-        role=source.role,
-        file=name,
-        parts=source.parts,
-        height=source.height,
-        width=source.width,
-        batch=source.batch,
-        inputs=source.inputs,
-        outputs=source.outputs,
-        weights=(WEIGHTS,),
-        ops=count_ops(model),
-    )
+    return source.entry(name, count_ops(model), weights=(WEIGHTS,))
 
 
 def count_ops(model: Any) -> dict[str, int]:

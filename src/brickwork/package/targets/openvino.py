@@ -90,18 +90,7 @@ def write_graph(source: Source, folder: Path, shared: Weights, precision: Precis
         tree = ElementTree.parse(path)
         ops = tidy(tree.getroot(), np.memmap(path.with_suffix(".bin"), np.uint8, "r"), shared, exact)
     tree.write(folder / (source.stem + GRAPH), encoding="utf-8", xml_declaration=True)
-    return Graph(
-        role=source.role,
-        file=source.stem + GRAPH,
-        parts=source.parts,
-        height=source.height,
-        width=source.width,
-        batch=source.batch,
-        inputs=source.inputs,
-        outputs=source.outputs,
-        weights=(WEIGHTS,),
-        ops=ops,
-    )
+    return source.entry(source.stem + GRAPH, ops, weights=(WEIGHTS,))
 
 
 def to_openvino(source: Source) -> Any:
