@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -86,6 +87,17 @@ def test_packing_again_gives_the_same_bytes(stoic: tuple[Path, Manifest], tmp_pa
     _, manifest = stoic
     (graph,) = target.write([graphs.denoiser(tiny_model("stoic"), 8, 8, 2)], tmp_path, Precision())
     assert described(tmp_path, graph.file) == manifest.files[graph.file]
+
+
+def test_its_table_is_one_whatever_keys_were_drawn() -> None:
+    def table(*keys: str) -> str:
+        paths = ("com.apple.CoreML/model.mlmodel", "com.apple.CoreML/weights")
+        entries = {key: {"path": path, "author": "com.apple.CoreML"} for key, path in zip(keys, paths, strict=True)}
+        return json.dumps({"itemInfoEntries": entries, "rootModelIdentifier": keys[0]})
+
+    one = target._renamed(table("0A", "FF"))
+    assert one == target._renamed(table("FF", "0A"))
+    assert json.loads(one)["itemInfoEntries"][json.loads(one)["rootModelIdentifier"]]["path"].endswith("mlmodel")
 
 
 def test_another_shape_name_or_place_is_refused(stoic: tuple[Path, Manifest], tmp_path: Path) -> None:

@@ -124,14 +124,19 @@ def _reaches(op: Any, onward: Any) -> bool:
 
 def archive(package: Path, out: Path) -> None:
     """A .mlpackage as an archive, the same for the same model."""
-    table = json.loads((package / MEMBERS[0]).read_text())
-    text = json.dumps(table, indent=1, sort_keys=True)
-    for key, entry in table["itemInfoEntries"].items():  # by random numbers
-        text = text.replace(key, str(uuid5(NAMESPACE_URL, entry["path"])).upper())
+    table = _renamed((package / MEMBERS[0]).read_text()).encode()
     spec = _spec((package / SPEC).read_bytes()).SerializeToString(deterministic=True)
     with ZipFile(out, "w") as file:
-        for name, data in zip(MEMBERS, (text.encode(), spec, (package / WEIGHTS).read_bytes()), strict=True):
+        for name, data in zip(MEMBERS, (table, spec, (package / WEIGHTS).read_bytes()), strict=True):
             file.writestr(ZipInfo(f"{package.name}/{name}", LONG_AGO), data)
+
+
+def _renamed(table: str) -> str:
+    """The table of a .mlpackage's members with keys made from their paths, where coremltools draws them at random."""
+    entries = json.loads(table)["itemInfoEntries"]
+    for key, entry in entries.items():
+        table = table.replace(key, str(uuid5(NAMESPACE_URL, entry["path"])).upper())
+    return json.dumps(json.loads(table), indent=1, sort_keys=True)  # only now are the keys in one order
 
 
 # ---- the check ----------------------------------------------------------------------------------------------------
