@@ -115,8 +115,7 @@ class Attention(nn.Module):
     def forward(self, x: Tokens, rotation: Rotation | None = None, window: int | None = None) -> Tokens:
         """All rows attend to all rows, or to those of their own window of so many rows one after the other."""
         T, L = x.shape[1:] if window is None else (window, x.shape[2])
-        # One copy lays q, k and v out as three contiguous (B, h, T, d); each matmul kernel would else make its own.
-        q, k, v = self.qkv(x).view(-1, T, 3, self.heads, L // self.heads).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        q, k, v = (_headed(rows.reshape(-1, T, L), self.heads) for rows in self.qkv(x).chunk(3, dim=-1))
         if self.norm_q is not None and self.norm_k is not None:
             q, k = self.norm_q(q), self.norm_k(k)
         if rotation is not None:
@@ -145,12 +144,21 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tokens, context: Float[Tensor, "B M D"]) -> Tokens:
         """Rows in, rows out."""
         q = self.q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
-        k, v = self.kv(context).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
+        k, v = (_headed(rows, self.heads) for rows in self.kv(context).chunk(2, dim=-1))
         if self.norm_q is not None and self.norm_k is not None:
             q, k = self.norm_q(q), self.norm_k(k)
         # Contexts are short, so nothing is measured here; on meta tensors products can be counted.
         kernel = matmul if q.device.type == "meta" else fused
         return self.proj(kernel(q, k, v).transpose(1, 2).flatten(2))
+
+
+def _headed(rows: Tokens, heads: int) -> Float[Tensor, "B h T d"]:
+    """Rows by heads; contiguous as kernels want them, but in graphs, whose runtimes know best.
+
+    With four axes at most: many a device has no fifth.
+    """
+    headed = rows.unflatten(2, (heads, -1)).transpose(1, 2)
+    return headed if torch.compiler.is_exporting() else headed.contiguous()
 
 
 class Mlp(nn.Module):

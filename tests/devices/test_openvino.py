@@ -8,182 +8,103 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import latent_model, text_model, tiny_model
+from package_contract import GUIDED, PackageContract, draw, packed
+from tiny_models import tiny_model
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.device.openvino import private
 from brickwork.device.runner import Files, Runner, open_package
-from brickwork.errors import ConfigError, PackageError
+from brickwork.errors import ConfigError
 from brickwork.manifest import Graph, Manifest, described, write_manifest
 from brickwork.model import Model
 from brickwork.package import graph as graphs
 from brickwork.package.graph import Source
-from brickwork.package.pack import pack
-from brickwork.package.packing import Packing
 from brickwork.package.parity import psnr
 from brickwork.package.precision import Precision
 from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.plan import Planned
 
 private()  # before OpenVINO is imported, which reports that
 pytest.importorskip("openvino")
 pytest.importorskip("nncf")
 from brickwork.package.targets import openvino as target  # noqa: E402
 
-# A device is built for these operators: a change must be meant. Pinned with the versions of constraints.txt.
-OPS = {
-    "Add": 35, "Concat": 2, "Const": 177, "Convert": 3, "Convolution": 3, "Cos": 1, "Divide": 3, "Gather": 1,
-    "Gelu": 3, "GroupConvolution": 3, "Less": 1, "MVN": 7, "MatMul": 13, "Multiply": 18, "Pad": 3,
-    "Parameter": 3, "Reshape": 20, "Result": 1, "ScaledDotProductAttention": 3, "Select": 1, "Sin": 1, "Slice": 13,
-    "Squeeze": 9, "Subtract": 2, "Swish": 1, "Transpose": 14, "Unsqueeze": 5,
-}  # fmt: skip
 
+class TestOpenvino(PackageContract):
+    """OpenVINO on a processor."""
 
-def draw(model: Any, **how: Any) -> np.ndarray:
-    drawn = sample_x0(model, seeds=[7, 8, 9], steps=6, **how)
-    return drawn.numpy() if isinstance(drawn, torch.Tensor) else drawn
+    target = "openvino"
+    suffixes = (".xml", ".bin")
+    ops: ClassVar = {
+        "Add": 35, "Concat": 2, "Const": 150, "Convert": 3, "Convolution": 3, "Cos": 1, "Divide": 3, "Gather": 1,
+        "Gelu": 3, "GroupConvolution": 3, "Less": 1, "MVN": 7, "MatMul": 19, "Multiply": 18, "Pad": 3, "Parameter": 3,
+        "Reshape": 26, "Result": 1, "ScaledDotProductAttention": 3, "Select": 1, "Sin": 1, "Slice": 4, "Subtract": 2,
+        "Swish": 1, "Transpose": 20, "Unsqueeze": 5,
+    }  # fmt: skip
 
+    def test_its_names_and_shapes(self, stoic: tuple[Model, Runner]) -> None:
+        _, package = stoic
+        graph = package.manifest.graph("denoiser", batch=2)
+        root = ElementTree.parse(package.files.folder / graph.file).getroot()
+        assert not [word for word in root.itertext() if "/" in word]  # no place on the machine that packed it
+        ports = {layer.attrib["name"]: layer for layer in root.iter("layer") if layer.attrib["type"] == "Parameter"}
+        shapes = [layer.find("data").attrib["shape"] for layer in ports.values()]  # pyright: ignore
+        assert shapes == [",".join(map(str, port.shape)) for port in graph.inputs]
 
-def packed(model: Model, out: Path, **options: Any) -> Runner:
-    how = {"target": "openvino", "batches": (2,), "steps": 4, **options}
-    return pack(model, out / "a.openvino", Packing(**how), say=lambda line: None)
+    def test_all_graphs_read_the_same_weights(self, stoic: tuple[Model, Runner]) -> None:
+        model, package = stoic
+        assert len(package.manifest.graphs) == 2
+        assert package.manifest.files["weights.bin"].length < 1.1 * 4 * sum(w.numel() for w in model.parameters())
 
+    def test_packing_again_gives_the_same_bytes(self, stoic: tuple[Model, Runner], tmp_path: Path) -> None:
+        model, package = stoic
+        again = [graphs.denoiser(model, 8, 8, batch) for batch in (1, 2)]
+        target.write(again, tmp_path, Precision())
+        for name, file in package.manifest.files.items():
+            assert described(tmp_path, name) == file
 
-@pytest.mark.parametrize("name", ["stoic adaln", "tldm", "uvit", "dit"])
-def test_the_same_picture_from_the_same_seed(name: str, tmp_path: Path) -> None:
-    """Guided, by seeds that packing did not look at."""
-    model = tiny_model(name)
-    package = packed(model, tmp_path, guidance=2.0)
-    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
-    assert psnr(draw(model, **how), draw(package, **how)) > 85
-    assert package.manifest.parity["db"] > 85
+    def test_threads_are_the_callers_choice(self, stoic: tuple[Model, Runner]) -> None:
+        _, package = stoic
+        again = open_package(package.files.folder, threads=1)
+        np.testing.assert_allclose(draw(again, labels=2), draw(package, labels=2), atol=1e-5)
+        for program in again.files.programs.values():
+            compiled: Any = program.program.request.get_compiled_model()  # pyright: ignore
+            assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+            assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
+    def test_a_device_needs_no_torch_and_sends_no_reports(self, stoic: tuple[Model, Runner], tmp_path: Path) -> None:
+        """Drawn where torch cannot be imported, by the command that a device has."""
+        _, package = stoic
+        out = tmp_path / "a.png"
+        script = (
+            "import sys; sys.modules['torch'] = None\n"
+            "from brickwork.device.command import main\n"
+            f"code = main([{str(package.files.folder)!r}, '--seed', '7', '--steps', '2', '--out', {str(out)!r}])\n"
+            "assert 'openvino' in sys.modules and sys.modules['openvino_telemetry'] is None\n"
+            "sys.exit(code)\n"
+        )
+        home = {**os.environ, "HOME": str(tmp_path / "home")}
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=home, check=False)
+        assert done.returncode == 0, done.stderr
+        assert out.is_file()
+        assert not (tmp_path / "home").exists()
 
-def test_a_plan_of_fewer_bricks(tmp_path: Path) -> None:
-    model, plan = tiny_model("lego"), "3@1.5,2"
-    package = packed(model, tmp_path, plan=plan)
-    assert package.counts == (2, 3)
-    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
-    assert psnr(draw(model, **how), draw(package, **how)) > 85
-    assert psnr(draw(Planned.of(model, plan), **how), draw(Planned.of(package, plan), **how)) > 85
-    assert psnr(draw(model, **how), draw(package.first(2), **how)) < 45  # parts matter
-    # Both prefixes read the same weights from one file.
-    assert package.manifest.files["weights.bin"].length < 1.1 * 4 * sum(w.numel() for w in model.parameters())
-
-
-@pytest.fixture(scope="module")
-def stoic(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Runner]:
-    model = tiny_model("stoic")
-    return model, packed(model, tmp_path_factory.mktemp("stoic"), batches=(1, 2))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_any_number_of_rows(stoic: tuple[Model, Runner], count: int) -> None:
-    model, package = stoic
-    x = np.random.default_rng(0).standard_normal((count, 3, 8, 8)).astype(np.float32)
-    sigma, labels = np.linspace(0.1, 5, count).astype(np.float32), np.arange(count) - 1
-    ours = package(x, sigma, Condition(labels=labels))
-    told = Condition(labels=torch.from_numpy(labels))
-    theirs = model(torch.from_numpy(x), torch.from_numpy(sigma), told)
-    np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=2e-5)
-
-
-def test_its_operators_shapes_and_names(stoic: tuple[Model, Runner]) -> None:
-    _, package = stoic
-    graph = package.manifest.graph("denoiser", batch=2)
-    assert graph.ops == OPS
-    root = ElementTree.parse(package.files.folder / graph.file).getroot()
-    assert not [word for word in root.itertext() if "/" in word]  # no place on the machine that packed it
-    ports = {layer.attrib["name"]: layer for layer in root.iter("layer") if layer.attrib["type"] == "Parameter"}
-    shapes = [layer.find("data").attrib["shape"] for layer in ports.values()]  # pyright: ignore
-    assert shapes == [",".join(map(str, port.shape)) for port in graph.inputs]
-
-
-def test_packing_again_gives_the_same_bytes(stoic: tuple[Model, Runner], tmp_path: Path) -> None:
-    model, package = stoic
-    again = [graphs.denoiser(model, 8, 8, batch) for batch in (1, 2)]
-    target.write(again, tmp_path, Precision())
-    for name, file in package.manifest.files.items():
-        assert described(tmp_path, name) == file
-
-
-def test_threads_are_the_callers_choice(stoic: tuple[Model, Runner]) -> None:
-    _, package = stoic
-    again = open_package(package.files.folder, threads=1)
-    np.testing.assert_allclose(draw(again, labels=2), draw(package, labels=2), atol=1e-5)
-    for program in again.files.programs.values():
-        compiled: Any = program.program.request.get_compiled_model()  # pyright: ignore
-        assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
-        assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
-
-
-def test_a_device_needs_no_torch_and_sends_no_reports(stoic: tuple[Model, Runner], tmp_path: Path) -> None:
-    """Drawn where torch cannot be imported, by the command that a device has."""
-    _, package = stoic
-    out = tmp_path / "a.png"
-    script = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from brickwork.device.command import main\n"
-        f"code = main([{str(package.files.folder)!r}, '--seed', '7', '--steps', '2', '--out', {str(out)!r}])\n"
-        "assert 'openvino' in sys.modules and sys.modules['openvino_telemetry'] is None\n"
-        "sys.exit(code)\n"
-    )
-    home = {**os.environ, "HOME": str(tmp_path / "home")}
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=home, check=False)
-    assert done.returncode == 0, done.stderr
-    assert out.is_file()
-    assert not (tmp_path / "home").exists()
-
-
-@pytest.mark.parametrize("name", ["weights.bin", "denoiser-p3-8x8-b1.xml"])
-def test_a_changed_byte_is_refused(stoic: tuple[Model, Runner], name: str, tmp_path: Path) -> None:
-    _, package = stoic
-    for path in package.files.folder.iterdir():
-        data = bytearray(path.read_bytes())
-        if path.name == name:
-            data[len(data) // 2] ^= 1
-        (tmp_path / path.name).write_bytes(data)
-    with pytest.raises(PackageError, match=f"{name}: its bytes are not those that were packed"):
-        sample(open_package(tmp_path), seeds=[0, 1, 2], steps=1)
-
-
-def test_weights_are_read_from_the_file_that_the_manifest_names_alone(
-    stoic: tuple[Model, Runner], tmp_path: Path
-) -> None:
-    """OpenVINO takes a .bin of the graph's name by itself: one that lies there must not be it."""
-    _, package = stoic
-    for path in package.files.folder.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "denoiser-p3-8x8-b1.bin").write_bytes(bytes(package.manifest.files["weights.bin"].length))
-    x, sigma = np.ones((1, 3, 8, 8), np.float32), np.ones(1, np.float32)
-    spoilt = open_package(tmp_path)
-    np.testing.assert_array_equal(spoilt(x, sigma, Condition()), package(x, sigma, Condition()))
-
-
-def test_latents_are_decoded_in_the_package(tmp_path: Path) -> None:
-    model = latent_model()
-    package = packed(model, tmp_path)
-    how: dict[str, Any] = {"seeds": [3, 4], "labels": 1, "steps": 4}
-    ours, theirs = sample(package, **how), sample(model, **how)
-    assert ours.shape == (2, 8, 8, 3)
-    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
-    assert theirs.std() > 20
-
-
-def test_prompts_are_read_in_the_package(tmp_path: Path) -> None:
-    model = text_model()
-    package = packed(model, tmp_path)
-    for caption in ("red square", "Blue  CIRCLE!", "an unknown word", ""):
-        np.testing.assert_allclose(package.embed_text([caption]), model.embed_text([caption]), atol=1e-5)
-    how: dict[str, Any] = {"text": ["red square", "blue", "circle"], "guidance": 3.0, "negative": "square"}
-    assert psnr(draw(model, **how), draw(package, **how)) > 90
+    def test_weights_are_read_from_the_file_that_the_manifest_names_alone(
+        self, stoic: tuple[Model, Runner], tmp_path: Path
+    ) -> None:
+        """OpenVINO takes a .bin of the graph's name by itself: one that lies there must not be it."""
+        _, package = stoic
+        for path in package.files.folder.iterdir():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        (tmp_path / "denoiser-p3-8x8-b1.bin").write_bytes(bytes(package.manifest.files["weights.bin"].length))
+        x, sigma = np.ones((1, 3, 8, 8), np.float32), np.ones(1, np.float32)
+        spoilt = open_package(tmp_path)
+        np.testing.assert_array_equal(spoilt(x, sigma, Condition()), package(x, sigma, Condition()))
 
 
 # ---- fewer bits -------------------------------------------------------------------------------------------------
@@ -240,9 +161,8 @@ def error(tmp_path: Path) -> Error:
 def test_bf16_holds_its_floor(tmp_path: Path) -> None:
     """Packing refuses less than 30 dB; 60 or more would mean that bf16 is not in use."""
     model = tiny_model("stoic")
-    package = packed(model, tmp_path, precision="bf16", guidance=2.0)
-    how: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
-    assert 30 < psnr(draw(model, **how), draw(package, **how)) < 60
+    package = packed(model, "openvino", tmp_path, precision="bf16", guidance=2.0)
+    assert 30 < psnr(draw(model, **GUIDED), draw(package, **GUIDED)) < 60
     assert package.manifest.parity["floor_db"] == 30
     weights = 2 * sum(weight.numel() for weight in model.parameters())
     assert weights < package.manifest.files["weights.bin"].length < 1.2 * weights
@@ -275,6 +195,22 @@ def test_parts_that_are_kept_stay_fp32(error: Error) -> None:
     assert graph.ops["MatMul"] == 9
 
 
+def test_scores_are_integers_where_queries_and_keys_are(error: Error) -> None:
+    """Six ranges a block: of the inputs of q, k and v, of proj, widen and narrow, and of q and k themselves."""
+    found, graph, _ = error(Precision(name="int8-static", samples=calls(24)))
+    assert graph.ops["FakeQuantize"] == 12
+    less, graph, _ = error(Precision(name="int8-static", samples=calls(24), keep=("backbone.blocks.0.attention",)))
+    assert graph.ops["FakeQuantize"] == 8
+    assert less < found
+
+
+@pytest.mark.parametrize(("name", "products"), [("fp32", 13), ("fp16", 13), ("int8-static", 13), ("int8", 9)])
+def test_queries_keys_and_values_are_products_of_their_own(name: str, products: int, error: Error) -> None:
+    """But where each product would look for the range of its input. Beside the blocks' there is one of the head."""
+    _, graph, _ = error(Precision(name=name, samples=calls(24)))
+    assert graph.ops["MatMul"] == products
+
+
 def test_bf16_has_no_parts_to_keep(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"keep backbone\.stem: OpenVINO computes"):
-        packed(tiny_model("stoic"), tmp_path, precision="bf16", keep=("backbone.stem",))
+        packed(tiny_model("stoic"), "openvino", tmp_path, precision="bf16", keep=("backbone.stem",))

@@ -84,7 +84,8 @@ class Block(nn.Module):
     def forward(self, x: Text, bias: Float[Tensor, "B 1 1 M"]) -> Text:
         """Shape kept; ``bias`` is added to the scores and shuts padding out."""
         B, M, E = x.shape
-        q, k, v = self.qkv(self.norm_attention(x)).view(B, M, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        rows = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in rows)
         scores = q @ k.mT * (E // self.heads) ** -0.5 + bias
         x = x + self.proj((scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, M, E))
         return x + self.mlp(self.norm_mlp(x))

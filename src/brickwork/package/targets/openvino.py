@@ -1,12 +1,14 @@
 """OpenVINO's graphs: a file of XML each, and one file of weights for all of them.
 
-Graphs come from torch.export's program directly. What a precision says of them:
+Graphs come from torch.export's program directly. Queries, keys and values become three products, so that OpenVINO makes
+one kernel of what follows them; not where each product would look for the range of its input. Of precisions:
 
 - fp32: all of it.
 - fp16: weights stored as fp16, computed with in fp32, which is the faster way on processors.
 - bf16: weights stored as fp16; computed in bf16 from the first product to the last, before and after that in fp32.
 - int8: weights int8, a scale a row; activations int8 by the range of each group of 64 in each call.
-- int8-static: weights and activations int8, ranges from samples, smoothed (Xiao et al. 2022, 2211.10438).
+- int8-static: weights and activations int8, ranges from samples, smoothed (Xiao et al. 2022, 2211.10438); and the
+  scores of attention, q k^T.
 - int4: weights of 4 bits, a range for each group of 32; activations as for int8 where the processor's kernels can.
 
 Of the last three, which NNCF makes, only the matrix products of repeated blocks know, as in every package.
@@ -41,12 +43,16 @@ SUFFIX = ".openvino"
 LAYOUTS = ("whole",)
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-static", "int4")
 HALVES = ("fp16", "bf16")  # whose weights are stored as fp16
+DYNAMIC = ("int8", "int4")  # whose activations get their ranges in each call
 HALF_MAX = float(np.finfo(np.float16).max)
 GRAPH = ".xml"
 PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
 FP32 = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}  # of bf16 it does not ask
 WEIGHTS_GROUP = 32  # weights of 4 bits that share a range
 SMALLEST_GROUP = 16  # where a row of them cannot be cut into such groups
+
+Names = dict[bytes, list[str]]
+"""The model's names for weights by their numbers: the converter keeps no names, and reshapes some."""
 
 
 def versions() -> dict[str, str]:
@@ -78,12 +84,14 @@ def write_graph(source: Source, folder: Path, shared: Weights, precision: Precis
     private()
     import openvino
 
-    model = to_openvino(source)
+    model, names = to_openvino(source), names_of(source)
+    if precision.name not in DYNAMIC:
+        apart(model, names)
     exact = set(levels_of(model)) if precision.name == "bf16" else set()
     if precision.name in HALVES:
-        halve(model, source, precision.keep)
+        halve(model, names, precision.keep)
     elif precision.name not in FLOORS_DB and source.role == "denoiser":  # the others run once a picture
-        model = quantize(model, source, precision)
+        model = quantize(model, source, names, precision)
     with TemporaryDirectory(dir=folder) as aside:
         path = Path(aside) / "graph.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
@@ -106,6 +114,41 @@ def to_openvino(source: Source) -> Any:
             assert tuple(found.shape) == port.shape, f"{port.name}: {found.shape}"
             found.get_tensor().set_names({port.name})
     return model
+
+
+def apart(model: Any, names: Names) -> None:
+    """Make every product whose columns are split at once as many products: no part of it is copied then.
+
+    Args:
+        model: Changed in place.
+        names: Those of the parts of weights are added.
+    """
+    import openvino
+
+    ops = openvino.opset13
+    for split in [op for op in model.get_ops() if op.get_type_name() == "VariadicSplit"]:
+        product, bias = split.input_value(0).get_node(), None
+        if product.get_type_name() == "Add":
+            product, bias = product.input_value(0).get_node(), product.input_value(1).get_node()
+        if product.get_type_name() != "MatMul":
+            continue
+        weight, along, sizes = (op.get_node() for op in (product.input_value(1), *split.input_values()[1:]))
+        if any(op.get_type_name() != "Constant" for op in (weight, along, sizes, *([bias] if bias else []))):
+            continue
+        if along.data.item() not in (-1, len(split.input_value(0).shape) - 1):
+            continue
+        turned, name = product.get_attributes()["transpose_b"], product.get_friendly_name()
+        places = np.cumsum(sizes.data)[:-1]
+        parts = np.split(weight.data, places, axis=0 if turned else 1)
+        biases = np.split(bias.data, places, axis=-1) if bias else [None] * len(parts)
+        for i, (part, values) in enumerate(zip(parts, biases, strict=True)):
+            names.setdefault(_digest(part), []).extend(names.get(_digest(weight.data), []))
+            made = ops.matmul(product.input_value(0), ops.constant(np.ascontiguousarray(part)), False, turned)
+            made.set_friendly_name(f"{name}/{i}")
+            if values is not None:
+                made = ops.add(made, ops.constant(np.ascontiguousarray(values)))
+            for reader in split.output(i).get_target_inputs():
+                reader.replace_source_output(made.output(0))
 
 
 def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights, exact: Collection[str]) -> dict[str, int]:
@@ -177,11 +220,10 @@ def levels_of(model: Any) -> Iterator[str]:
             yield name
 
 
-def halve(model: Any, source: Source, keep: Sequence[str]) -> None:
+def halve(model: Any, names: Names, keep: Sequence[str]) -> None:
     """Store the network's weights as fp16; other constants, frequencies among them, have no digits to spare."""
     import openvino
 
-    names = names_of(source)
     for op in model.get_ops():
         found = names.get(_digest(op.data), []) if op.get_type_name() == "Constant" else []
         if not found or any(is_within(name, keep) for name in found) or np.abs(op.data).max() > HALF_MAX:
@@ -192,11 +234,13 @@ def halve(model: Any, source: Source, keep: Sequence[str]) -> None:
             reader.replace_source_output(whole.output(0))
 
 
-def quantize(model: Any, source: Source, precision: Precision) -> Any:
+def quantize(model: Any, source: Source, names: Names, precision: Precision) -> Any:
     """A graph with the integers of a precision; the given one is used up."""
-    products = set(products_of(model, source, precision.keep))
+    products = set(products_of(model, source, names, precision.keep))
     if not products:
         return model
+    if precision.name == "int8-static":
+        products |= set(scores_of(model, products))
     rest = {op.get_friendly_name() for op in model.get_ops() if op.get_type_name() != "Constant"} - products
     with silent(), quiet():
         import nncf
@@ -220,9 +264,9 @@ def quantize(model: Any, source: Source, precision: Precision) -> Any:
         )
 
 
-def products_of(model: Any, source: Source, keep: Sequence[str]) -> Iterator[str]:
+def products_of(model: Any, source: Source, names: Names, keep: Sequence[str]) -> Iterator[str]:
     """Names of the matrix products with a weight of a repeated block, less those that are kept."""
-    names, lists = names_of(source), block_lists(source)
+    lists = block_lists(source)
     for op in model.get_ops():
         weight = op.input_value(1).get_node() if op.get_type_name() == "MatMul" else None
         if weight is None or weight.get_type_name() != "Constant":
@@ -232,9 +276,24 @@ def products_of(model: Any, source: Source, keep: Sequence[str]) -> Iterator[str
             yield op.get_friendly_name()
 
 
-def names_of(source: Source) -> dict[bytes, list[str]]:
-    """The model's names for weights by their numbers: the converter keeps no names, and reshapes some."""
-    found: dict[bytes, list[str]] = {}
+def scores_of(model: Any, products: Collection[str]) -> Iterator[str]:
+    """Names of the attentions whose queries, keys and values all come from such products."""
+    for op in model.get_ops():
+        if op.get_type_name() == "ScaledDotProductAttention":
+            waiting, sources = [op.input_value(i).get_node() for i in range(3)], set()
+            while waiting:
+                before = waiting.pop()
+                if before.get_type_name() in PRODUCTS:
+                    sources.add(before.get_friendly_name())
+                else:
+                    waiting += [before.input_value(i).get_node() for i in range(before.get_input_size())]
+            if sources <= set(products):
+                yield op.get_friendly_name()
+
+
+def names_of(source: Source) -> Names:
+    """The model's names for the weights of a graph."""
+    found: Names = {}
     for name, weight in source.module.named_parameters():
         found.setdefault(_digest(weight.detach().numpy()), []).append(name.removeprefix("model."))
     return found
