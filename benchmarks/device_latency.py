@@ -6,21 +6,20 @@ fast kernels like them) chosen so that it has as many MACs. All are measured in 
 guidance and then with it, which makes two rows of each picture. What OpenVINO opens is written and run by the Python of
 ``.venvs/openvino``.
 
-    python benchmarks/device_latency.py --presets stoic-small stoic-12x512-s2 --threads 2
+    python benchmarks/device_latency.py --presets stoic-small stoic-12x512-s2 stoic-12x768-s2 --threads 2
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import sysconfig
 from dataclasses import asdict, replace
 from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import runtimes
 
 HERE = Path(__file__).parent
 TARGET_RATIO = 3.0
@@ -181,13 +180,12 @@ def samples(model: Any) -> list[dict[str, np.ndarray]]:
     ]
 
 
-def package(case: Case, folder: Path, python: str) -> Path:
+def package(case: Case, folder: Path) -> Path:
     """The package of a case, written by a fresh process of its runtime's Python unless it is there."""
     network, target, precision = case
     out = folder / f"{network.lower()}-{precision}.{target}"
     if not out.exists():
-        words = [python, __file__, "--write", str(model_file(folder, network)), str(out), target, precision]
-        subprocess.run([*words, "--also", sysconfig.get_paths()["purelib"]], check=True)
+        runtimes.ask(target, __file__, ["--write", str(model_file(folder, network)), str(out), target, precision])
     return out
 
 
@@ -224,7 +222,7 @@ def race(name: str, options: argparse.Namespace) -> dict[str, Any]:
 def subject(case: Case, folder: Path) -> Any:
     """What serves a case."""
     from brickwork.manifest import read_manifest
-    from brickwork.measure.subjects import interpreter, subjects
+    from brickwork.measure.subjects import subjects
 
     network, target, _ = case
     path = model_file(folder, network)
@@ -234,7 +232,7 @@ def subject(case: Case, folder: Path) -> Any:
         found = subjects([str(path)])[0]
         words = (sys.executable, str(HERE / "plain_unet.py"), str(path))
         return replace(found, name=title(case), command=words, about=found.about | {"layers": "of diffusers"})
-    out = package(case, folder, interpreter(target, {}))
+    out = package(case, folder)
     found, db = subjects([str(out)])[0], read_manifest(out).parity["db"]
     return replace(found, name=title(case), about=found.about | {"parity_db": db})
 
@@ -346,8 +344,7 @@ def main() -> None:
     parser.add_argument("--also", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
-        if options.also not in sys.path:  # where diffusers is, if the runtime's environment lacks it
-            sys.path.append(options.also)
+        runtimes.also(options.also)  # diffusers is there
         path, out, target, precision = options.write
         write_package(Path(path), Path(out), target, precision)
         return
