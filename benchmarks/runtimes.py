@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SIDE, LEFT = 48, 330  # pixels of a picture on a sheet, and of the names before it
+SIDE, LEFT = 48, 390  # pixels of a picture on a sheet, and of the names before it
 
 
 def ask(target: str, script: str, words: Sequence[str]) -> None:
