@@ -417,10 +417,10 @@ def test_exports_and_agrees(name: str) -> None:
 
 # Without products and functions: what moves numbers about, adds and multiplies.
 GLUE = {
-    "_assert_tensor_metadata.default", "add.Tensor", "arange.default", "chunk.default", "contiguous.default", "exp.default",
-    "flatten.using_ints", "getitem", "lt.Scalar", "mT.default", "masked_fill.Scalar", "mul.Tensor", "permute.default",
-    "promote_types.default", "reshape.default", "slice.Tensor", "to.dtype", "to.dtype_layout", "transpose.int",
-    "unflatten.int", "unsqueeze.default", "view.default",
+    "_assert_tensor_metadata.default", "add.Tensor", "arange.default", "chunk.default", "contiguous.default",
+    "exp.default", "flatten.using_ints", "getitem", "lt.Scalar", "mT.default", "masked_fill.Scalar", "mul.Tensor",
+    "permute.default", "promote_types.default", "reshape.default", "slice.Tensor", "to.dtype", "to.dtype_layout",
+    "transpose.int", "unflatten.int", "unsqueeze.default", "view.default",
 }  # fmt: skip
 
 
