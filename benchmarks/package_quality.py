@@ -16,13 +16,6 @@ from typing import Any
 import numpy as np
 import runtimes
 
-BOUND, DISTANCE_BOUND = 0.02, 0.10
-"""What ``brickwork pack`` allows, if it is not told otherwise."""
-PRECISIONS = {
-    "onnx": ("fp32", "fp16", "int8", "int8-static", "int4"),
-    "openvino": ("fp32", "fp16", "bf16", "int8", "int8-static", "int4"),
-}
-BITS = ("int8", "int8-static", "int4")  # held to the bound of quality, not to a floor in dB
 LABELS = range(10)
 STEPS = 25
 
@@ -33,17 +26,12 @@ def write(model: str, data: str, target: str, precision: str, out: Path) -> None
     from brickwork.device.runner import open_package
     from brickwork.package.pack import pack
     from brickwork.package.packing import Packing
+    from brickwork.package.precision import FLOORS_DB
     from brickwork.sampling.loop import sample
 
-    packing = Packing(
-        target=target, precision=precision, steps=STEPS, max_loss_increase=100.0 if precision in BITS else BOUND
-    )
-    pack(load(model), out, packing, data=data if precision in BITS else None, say=print)
-    np.save(drawn(out), sample(open_package(out), seeds=LABELS, labels=list(LABELS), steps=STEPS))
-
-
-def drawn(package: Path) -> Path:
-    return package.with_suffix(package.suffix + ".npy")
+    packing = Packing(target=target, precision=precision, steps=STEPS, max_loss_increase=100.0)
+    pack(load(model), out, packing, data=None if precision in FLOORS_DB else data, say=print)
+    np.save(runtimes.drawn(out), sample(open_package(out), seeds=LABELS, labels=list(LABELS), steps=STEPS))
 
 
 def measured(model: str, data: str, target: str, precision: str, folder: Path) -> dict[str, Any]:
@@ -60,8 +48,18 @@ def measured(model: str, data: str, target: str, precision: str, folder: Path) -
     if not manifest.quality:
         return found | {"kept": True}
     quality = {key: manifest.quality[key] for key in ("loss_increase", "distance_increase", "loss", "distance")}
-    kept = quality["loss_increase"] <= BOUND and quality["distance_increase"] <= DISTANCE_BOUND
+    loss, distance = bounds()
+    kept = quality["loss_increase"] <= loss and quality["distance_increase"] <= distance
     return found | quality | {"kept": kept}
+
+
+def bounds() -> tuple[float, float]:
+    """Of loss and distance: what ``brickwork pack`` allows, if it is not told otherwise."""
+    from brickwork.package.packing import Packing
+    from brickwork.package.quality import DISTANCE_SHARE
+
+    loss = Packing().max_loss_increase
+    return loss, DISTANCE_SHARE * loss
 
 
 def said(row: dict[str, Any]) -> str:
@@ -76,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="digits")
     parser.add_argument("--data", default="digits")
-    parser.add_argument("--targets", nargs="+", default=["onnx", "openvino"], choices=list(PRECISIONS))
+    parser.add_argument("--targets", nargs="+", default=["onnx", "openvino"])
     parser.add_argument("--out", type=Path, default=Path("runs/package-quality"))
     parser.add_argument("--write", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--also", help=argparse.SUPPRESS)
@@ -89,19 +87,22 @@ def main() -> None:
     from record import facts_of_this_machine, write_result
 
     from brickwork.checkpoint import load
+    from brickwork.package.pack import target_of
     from brickwork.sampling.loop import sample
     from brickwork.sampling.picture import save_png
 
     options.out.mkdir(parents=True, exist_ok=True)
-    cases = [(target, precision) for target in options.targets for precision in PRECISIONS[target]]
+    cases = [(target, precision) for target in options.targets for precision in target_of(target).PRECISIONS]
     rows = [measured(options.model, options.data, *case, options.out) for case in cases]
     for row in rows:
         print(said(row), "" if row["kept"] else "(refused by the usual bound)")
-    result = {"model": options.model, "data": options.data, "bound": [BOUND, DISTANCE_BOUND], "packages": rows}
+    result = {"model": options.model, "data": options.data, "bound": bounds(), "packages": rows}
     path = write_result("package-quality", facts_of_this_machine() | result)
     eager = sample(load(options.model), seeds=LABELS, labels=list(LABELS), steps=STEPS)
     pictures = [("eager PyTorch fp32", eager)]
-    pictures += [(said(row), np.load(drawn(options.out / f"{row['precision']}.{row['target']}"))) for row in rows]
+    pictures += [
+        (said(row), np.load(runtimes.drawn(options.out / f"{row['precision']}.{row['target']}"))) for row in rows
+    ]
     save_png(runtimes.sheet(pictures), path.with_suffix(".png"))
     print(path)
 

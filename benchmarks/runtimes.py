@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,11 @@ def also(folder: str) -> None:
     """Look for packages in another Python's folder, after all others."""
     if folder not in sys.path:
         sys.path.append(folder)
+
+
+def drawn(package: Path) -> Path:
+    """Where what a package drew is kept: beside it."""
+    return package.with_suffix(package.suffix + ".npy")
 
 
 def sheet(rows: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

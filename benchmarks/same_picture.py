@@ -48,11 +48,7 @@ def write(name: str, target: str, out: Path) -> None:
     packing = Packing(target=target, batches=(2,), steps=STEPS, guidance=GUIDANCE)
     package = pack(load(name), out, packing, say=print)
     if target != "browser":
-        np.save(drawn(out), pictures(package))
-
-
-def drawn(package: Path) -> Path:
-    return package.with_suffix(package.suffix + ".npy")
+        np.save(runtimes.drawn(out), pictures(package))
 
 
 def by_the_page(package: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, dict[str, str]]:
@@ -94,7 +90,7 @@ def compared(name: str, target: str, folder: Path, eager: np.ndarray) -> tuple[d
         ours, browser = by_the_page(out, eager.shape[1:])
         versions = versions | browser
     else:
-        ours = np.load(drawn(out))
+        ours = np.load(runtimes.drawn(out))
     differ = np.abs(rounded(ours).astype(int) - rounded(eager).astype(int))
     return {
         "runtime": target,
