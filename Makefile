@@ -32,7 +32,7 @@ page: .venv/ready-dev    ## pack the shipped models for the browser and serve th
 	$(BIN)/brickwork serve runs/page/*
 
 test: .venv/ready-dev    ## under ten minutes on two cores
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # One environment for each runtime, as their toolkits do not agree on versions.
 .venvs/bare/ready: pyproject.toml

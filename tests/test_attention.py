@@ -134,7 +134,7 @@ def test_one_head_after_the_other_keeps_no_scores() -> None:
 
 def test_choices_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     attend(*qkv())
-    products.library("cpu", "float32")
+    products.library("cpu", "float32", False)
     saved = kernel_choices()
     assert len(saved) == 2
     set_kernel_choices({})
@@ -143,7 +143,7 @@ def test_choices_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "measure", None)  # a restored key is not measured again
     monkeypatch.setattr(products, "measure", None)
     attend(*qkv())
-    products.library("cpu", "float32")
+    products.library("cpu", "float32", False)
     assert kernel_choices() == saved
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from brickwork.checkpoint import load
 from brickwork.cli import VERBS, main
+from brickwork.cli.words import call
 from brickwork.counting import cost
 from brickwork.data.opening import open_source
 from brickwork.errors import ArgumentError, UnknownNameError
@@ -393,6 +395,38 @@ def test_an_impossible_rho(rho: str) -> None:
 
 def test_unknown_verb(line: Callable[..., str]) -> None:
     assert "did you mean sample" in line("sampel")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sample", "digits", "--seds", "3"], "--seds, 3; did you mean --seeds? `brickwork sample --help`"),
+        (["sample", "digits", "--steps", "many"], "--steps: invalid literal for int() with base 10: 'many'; `brick"),
+        (["sample", "digits", "--steps"], "missing value for argument '--steps'"),
+        (["sample"], "missing from brickwork sample: MODEL"),
+        (["macs", "stoic-tiny", "spare"], "unrecognized options: spare; `brickwork macs --help`"),
+        (["train", "stoic-tiny", "--data", "digits", "--out", "x", "--minuts", "1"], "did you mean --minutes?"),
+        (["train", "stoic-tiny", "--data", "digits", "--out", "x", "--precision", "fp8"], "'auto', 'fp32', 'bf16'"),
+        (["autoencoder", "train", "--data", "digits"], "missing from brickwork autoencoder train: --out"),
+    ],
+)
+def test_words_that_are_no_options(words: list[str], said: str, line: Callable[..., str]) -> None:
+    assert said in line(*words)
+
+
+def test_what_a_verb_writes_is_not_taken_for_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    def act(number: int) -> int:
+        """Write and leave."""
+        print("mine", file=sys.stderr)
+        if number == 2:
+            raise SystemExit(2)
+        return number
+
+    assert call(act, prog="act", words=["--number", "5"]) == 5
+    with pytest.raises(SystemExit) as left:
+        call(act, prog="act", words=["--number", "2"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "mine\nmine\n"
 
 
 def test_unknown_preset(line: Callable[..., str]) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from brickwork import products
 from brickwork.errors import UnknownNameError
-from brickwork.products import LIBRARIES, Gelu, Linear, library, product, use_library
+from brickwork.products import HAS_ONEDNN, LIBRARIES, Gelu, Linear, library, product, use_library
 
 
 @pytest.fixture(autouse=True)
@@ -115,32 +115,34 @@ def test_it_is_a_linear_layer_with_the_names_of_one() -> None:
 def test_measured_once_per_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
-    def measure(*key: str) -> dict[str, float]:
+    def measure(*key: object) -> dict[str, float]:
         calls.append(key)
         return {"torch": 1.2, "onednn": 1.0}
 
     monkeypatch.setattr(products, "measure", measure)
     monkeypatch.setattr(products, "is_available", lambda *_: True)
-    assert [library("cpu", "float32") for _ in range(3)] == ["torch"] * 3  # 1.2 times is no clear difference
-    assert calls == [("cpu", "float32")]
-    assert products.choices() == {"cpu/float32/product": "torch"}
+    assert [library("cpu", "float32", False) for _ in range(3)] == ["torch"] * 3  # 1.2 times is no clear difference
+    assert calls == [("cpu", "float32", False)]
+    assert products.choices() == {"cpu/float32/infer/product": "torch"}
     monkeypatch.setattr(products, "measure", lambda *_: {"torch": 2.0, "onednn": 1.0})
-    assert library("cpu", "bfloat16") == "onednn"
+    assert library("cpu", "bfloat16", False) == "onednn"
     monkeypatch.setattr(products, "measure", lambda *_: {"torch": 2.0, "onednn": float("inf")})
     products.set_choices({})
-    assert library("cpu", "float32") == "torch"
+    assert library("cpu", "float32", False) == "torch"
 
 
-def test_measuring_draws_no_random_number() -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_measuring_draws_no_random_number(training: bool) -> None:
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    seconds = products.measure("cpu", "float32")
+    seconds = products.measure("cpu", "float32", training)
     assert set(seconds) == set(LIBRARIES)
+    assert all(0 < value < 60 for name, value in seconds.items() if name == "torch" or HAS_ONEDNN)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_elsewhere_it_is_torch() -> None:
-    assert library("cuda", "float32") == library("cpu", "float64") == "torch"
+    assert library("cuda", "float32", True) == library("cpu", "float64", False) == "torch"
     assert products.choices() == {}
     assert layer().to("meta")(torch.empty(3, 48, device="meta")).shape == (3, 64)
     assert torch.equal(product(torch.eye(3).double(), torch.eye(3).double()), torch.eye(3).double())

@@ -232,16 +232,17 @@ def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _seconds(kernel: Kernel, q: Heads, k: Heads, v: Heads, training: bool) -> float:
-    _wait(q.device)
+    wait(q.device)
     start = time.perf_counter()
     out = _merged(kernel, q, k, v)
     if training:
         torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
-    _wait(q.device)
+    wait(q.device)
     return time.perf_counter() - start
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given; a processor always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 

@@ -24,10 +24,10 @@ Gelu = Literal["none", "tanh"]
 LIBRARIES = ("torch", "onednn")
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 MARGIN = 1.25  # oneDNN must be so much faster: where the two are alike, the choice shall not be a matter of luck
-REPEATS = 5  # timed runs of each; the fastest counts
+REPEATS = 8  # timed runs of each; the fastest counts
 ENOUGH_ROWS = 4  # products of fewer rows than this take other paths in float32, which round otherwise
 
-SUFFIX = "/product"  # of the keys of choices; the rest are device and dtype
+SUFFIX = "/product"  # of the keys of choices; the rest are device, dtype, and whether gradients are wanted
 
 _choices: dict[str, str] = {}
 _forced: list[str] = []
@@ -96,7 +96,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None = N
         return linear(padded, weight, bias, gelu)[: len(rows)].view(*x.shape[:-1], -1)
     # torch's bf16 products are oneDNN's already; without gradients the GELU can go with them.
     alike = dtype != torch.float32 and (gradients or gelu is None)
-    if alike or torch.compiler.is_exporting() or library(device, str(dtype).removeprefix("torch.")) == "torch":
+    name = str(dtype).removeprefix("torch.")
+    if alike or torch.compiler.is_exporting() or library(device, name, gradients) == "torch":
         return _activated(F.linear(x, weight, bias), gelu)
     rows = x.flatten(0, -2)
     if gradients:
@@ -120,35 +121,50 @@ def is_available(device: str, dtype: torch.dtype) -> bool:
 
 
 @torch.compiler.assume_constant_result
-def library(device: str, dtype: str) -> str:
-    """The library to use, measured at the first call for a device and dtype."""
+def library(device: str, dtype: str, training: bool) -> str:
+    """The library to use, measured at the first call for a device, a dtype, and whether gradients are wanted."""
     if not is_available(device, getattr(torch, dtype)):
         return "torch"
     if _forced:
         return _forced[-1]
-    key = f"{device}/{dtype}{SUFFIX}"
+    key = f"{device}/{dtype}/{'train' if training else 'infer'}{SUFFIX}"
     if key not in _choices:
-        seconds = measure(device, dtype)
+        seconds = measure(device, dtype, training)
         _choices[key] = "onednn" if seconds["onednn"] * MARGIN < seconds["torch"] else "torch"
     return _choices[key]
 
 
-def measure(device: str, dtype: str) -> dict[str, float]:
-    """Processor seconds of each library for 512 rows through a layer 512 → 1024.
+def measure(device: str, dtype: str, training: bool) -> dict[str, float]:
+    """Processor seconds of each library for rows through a layer; draws no random number.
 
-    In bf16 with a GELU behind it: the product alone is oneDNN's in both.
+    With gradients 2048 rows through 256 → 512 and both products of the backward pass, whose operands are transposed;
+    without 512 rows through 512 → 1024, in bf16 with a GELU behind it: the product alone is oneDNN's in both.
     """
-    gelu: Gelu | None = None if dtype == "float32" else "tanh"
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device, enabled=False):
-        values = torch.linspace(-1, 1, 1024 * 512, device=device).to(getattr(torch, dtype)).view(1024, 512)
-        runs: dict[str, Callable[[], Any]] = {
-            "torch": lambda: _activated(F.linear(values[:512], values), gelu),
-            "onednn": lambda: _onednn(values[:512], values, None, gelu or ""),
-        }
-        best = dict.fromkeys(runs, float("inf"))
+    gelu: Gelu | None = None if training or dtype == "float32" else "tanh"
+    count, width = (2048, 256) if training else (512, 512)
+    # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    with (
+        torch.inference_mode(False),
+        torch.set_grad_enabled(training),
+        torch.autocast(device, enabled=False),
+        hooks,
+    ):
+        kind = getattr(torch, dtype)
+        x = torch.linspace(-1, 1, count * width, device=device).to(kind).view(count, width).requires_grad_(training)
+        weight = torch.linspace(-1, 1, 2 * width * width, device=device).to(kind).view(2 * width, width)
+        weight.requires_grad_(training)
+
+        def by_torch() -> Tensor:
+            return _activated(F.linear(x, weight), gelu)
+
+        def by_onednn() -> Tensor:
+            return _Product.apply(x, weight, None) if training else _onednn(x, weight, None, gelu or "")
+
+        best = {"torch": float("inf"), "onednn": float("inf")}
         for _ in range(REPEATS + 1):  # the first run fills caches, and never is the fastest
-            for name, run in runs.items():
-                best[name] = min(best[name], _seconds(run))
+            for name, run in (("torch", by_torch), ("onednn", by_onednn)):
+                best[name] = min(best[name], _seconds(run, (x, weight) if training else ()))
     return best
 
 
@@ -205,11 +221,13 @@ def _dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _seconds(run: Callable[[], Any]) -> float:
+def _seconds(run: Callable[[], Tensor], gradients_of: tuple[Tensor, ...]) -> float:
     """Of all processors together: both libraries use as many, and other work does not count."""
     start = time.process_time()
     try:
-        run()
+        out = run()
+        if gradients_of:
+            torch.autograd.grad(out, gradients_of, torch.ones_like(out))
     except RuntimeError:  # a product that this processor or build does not have
         return float("inf")
     return time.process_time() - start

@@ -53,6 +53,7 @@ def make_recipe() -> Callable[..., Recipe]:
             "steps": 6,
             "warmup": 2,
             "ema_half_life": 100.0,
+            "precision": "fp32",
             "report": Report(**report),
         }
         return Recipe(**values | changes)

@@ -44,6 +44,7 @@ def tiny_recipe() -> Recipe:
         steps=240,
         warmup=5,
         ema_half_life=200,
+        precision="fp32",
         report=Report(log_every=3, eval_every=20, eval_images=4, sheet_steps=1, sheet_seeds=1, save_every=4),
     )
 

@@ -112,4 +112,4 @@ def test_twenty_kills_change_no_bit(tmp_path: Path) -> None:
     assert lines(whole) == lines(killed)
     steps = [record["step"] for record in lines(killed) if "loss" in record]
     assert steps == list(range(3, STEPS + 1, 3))
-    assert [p.name for p in killed.iterdir() if p.name.startswith(".")] == []
+    assert [p.name for p in killed.iterdir() if p.name.startswith(".")] == [".lock"]

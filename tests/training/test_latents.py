@@ -26,7 +26,7 @@ from brickwork.tensorfile import read_tensors
 from brickwork.training.batches import draw_batch, prepare_data
 from brickwork.training.loop import build_model, train
 from brickwork.training.recipe import Recipe, fit_to_data
-from brickwork.training.state import Counters
+from brickwork.training.statefile import Counters
 
 MakeRecipe = Callable[..., Recipe]
 MakeData = Callable[..., Dataset]

@@ -105,7 +105,7 @@ def test_a_model_without_its_run_is_never_overwritten(make_recipe: MakeRecipe, d
     (tmp_path / "model.safetensors").write_bytes(b"of another run")
     with pytest.raises(ConfigError, match="choose another out folder"):
         run(make_recipe(), data, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "model.safetensors"]
     assert (tmp_path / "model.safetensors").read_bytes() == b"of another run"
 
 
@@ -260,7 +260,7 @@ def test_a_full_disk_leaves_the_last_save_whole(
         with pytest.raises(OutputError, match="No space left on device"):
             run(recipe, data, tmp_path / "full")
     assert load(tmp_path / "full").facts["steps"] == 2
-    assert [p.name for p in (tmp_path / "full").iterdir() if p.name.startswith(".")] == []
+    assert [p.name for p in (tmp_path / "full").iterdir() if p.name.startswith(".")] == [".lock"]
     run(recipe, data, tmp_path / "full")
     assert_same_bits(tmp_path / "whole", tmp_path / "full")
 
@@ -307,7 +307,7 @@ def test_one_nan_rolls_back_and_goes_on(
 
 def test_noise_after_a_rollback_is_other_noise(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
     from brickwork.training.batches import draw_batch
-    from brickwork.training.state import Counters
+    from brickwork.training.statefile import Counters
 
     recipe = make_recipe()
     model = run(recipe, data, tmp_path)

@@ -76,7 +76,7 @@ def test_our_recipes(path: Path) -> None:
         ("lr = 'fast'\n", "lr is 'fast': it must be a number"),
         ("steps = 1.5\n", "steps is 1.5: it must be a whole number"),
         ("compile = 1\n", "compile is 1: it must be true or false"),
-        ("precision = 'fp8'\n", "precision is 'fp8': it must be 'fp32' or 'bf16'"),
+        ("precision = 'fp8'\n", "precision is 'fp8': it must be 'auto' or 'fp32' or 'bf16'"),
         ("betas = [0.9]\n", "betas is .* a list of 2"),
         ("data = 3\n", r"data is 3: write it as a table, \[data\]"),
         ("batch = 10\naccumulation = 4\n", "let accumulation divide batch"),

@@ -14,7 +14,8 @@ from brickwork.model import Model
 from brickwork.sampling.process import LinearFlow
 from brickwork.sampling.target import Velocity
 from brickwork.training.recipe import Recipe
-from brickwork.training.state import TrainState, read_state
+from brickwork.training.state import STATE, TrainState
+from brickwork.training.statefile import read_state
 
 
 def fresh_state(recipe: Recipe, width: int = 32) -> TrainState:
@@ -35,7 +36,7 @@ def test_all_of_it_comes_back(make_recipe: Callable[..., Recipe], tmp_path: Path
     set_kernel_choices({"cpu/float32/17x32/8/train": "matmul"})
     state.save(tmp_path / "s", {"recipe": "r"})
     set_kernel_choices({})
-    tensors, header = read_state(tmp_path / "s")
+    tensors, header = read_state(tmp_path / "s", STATE)
     other.restore(tensors, header)
     assert header["recipe"] == "r"
     assert kernel_choices() == {"cpu/float32/17x32/8/train": "matmul"}
@@ -45,7 +46,7 @@ def test_all_of_it_comes_back(make_recipe: Callable[..., Recipe], tmp_path: Path
     step(other)
     other.save(tmp_path / "o", {})
     state.save(tmp_path / "s", {})
-    first, second = read_state(tmp_path / "s")[0], read_state(tmp_path / "o")[0]
+    first, second = read_state(tmp_path / "s", STATE)[0], read_state(tmp_path / "o", STATE)[0]
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
     set_kernel_choices({})
@@ -54,7 +55,7 @@ def test_all_of_it_comes_back(make_recipe: Callable[..., Recipe], tmp_path: Path
 def test_another_model_does_not_fit(make_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     fresh_state(make_recipe()).save(tmp_path / "s", {})
     with pytest.raises(CheckpointError, match="does not fit the model"):
-        fresh_state(make_recipe(), width=64).restore(*read_state(tmp_path / "s"))
+        fresh_state(make_recipe(), width=64).restore(*read_state(tmp_path / "s", STATE))
 
 
 def test_one_step_of_adamw_by_hand(make_recipe: Callable[..., Recipe]) -> None:

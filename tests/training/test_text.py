@@ -24,7 +24,8 @@ from brickwork.training.batches import draw_batch, prepare_data
 from brickwork.training.loop import accumulate_gradient, build_model, train
 from brickwork.training.recipe import Recipe, fit_to_data
 from brickwork.training.recipe_file import parse_recipe, to_toml
-from brickwork.training.state import Counters, TrainState
+from brickwork.training.state import TrainState
+from brickwork.training.statefile import Counters
 
 MakeRecipe = Callable[..., Recipe]
 MakeData = Callable[..., Dataset]

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork
@@ -25,6 +24,7 @@ from brickwork.cli.sample import draw
 from brickwork.cli.sensitivity import sensitivity
 from brickwork.cli.serve import serve
 from brickwork.cli.train import train
+from brickwork.cli.words import call
 from brickwork.cli.workload import print_workload
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
 from brickwork.sampling.options import choose
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UnknownNameError("verb", verb, VERBS)
         if verb in ("train", "autoencoder", "run"):
             return VERBS[verb](rest) or 0
-        tyro.cli(VERBS[verb], prog=f"brickwork {verb}", args=rest)
+        call(VERBS[verb], prog=f"brickwork {verb}", words=rest)
     except BrickworkError as error:
         print(f"brickwork {verb}: {error}", file=sys.stderr)
         return 1

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
 from tyro.conf import Positional, arg
 
 from brickwork.cli.autoencoder_import import import_autoencoder
+from brickwork.cli.words import call
 from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def train(words: Sequence[str]) -> int:
         code = 0 if facts["finished"] else 130
 
     run.__annotations__["recipe"] = Annotated[AutoencoderRecipe, arg(name="")]
-    tyro.cli(run, prog="brickwork autoencoder train", args=words[1:] if name else words)
+    call(run, prog="brickwork autoencoder train", words=words[1:] if name else words)
     return code
 
 
@@ -119,7 +119,7 @@ def info(words: Sequence[str]) -> int:
             if key != "recipe":
                 print(f"{key:<14} {value}")
 
-    tyro.cli(run, prog="brickwork autoencoder info", args=words)
+    call(run, prog="brickwork autoencoder info", words=words)
     return 0
 
 

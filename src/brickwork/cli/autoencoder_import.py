@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
 from tyro.conf import Positional, arg
 
+from brickwork.cli.words import call
 from brickwork.errors import ArgumentError, MissingSplitError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ AT_ONCE = 16
 
 def import_autoencoder(words: Sequence[str]) -> int:
     """Take an autoencoder of diffusers, and measure its latents on images."""
-    tyro.cli(_run, prog="brickwork autoencoder import", args=list(words))
+    call(_run, prog="brickwork autoencoder import", words=words)
     return 0
 
 

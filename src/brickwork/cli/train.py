@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
 from tyro.conf import arg
 
+from brickwork.cli.words import call
 from brickwork.errors import ArgumentError
 from brickwork.sampling.options import choose
 
@@ -104,7 +104,7 @@ def train(words: Sequence[str]) -> int:
     from brickwork.training.recipe import Recipe
 
     run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
-    tyro.cli(run, prog=f"brickwork train {name}", args=rest)
+    call(run, prog=f"brickwork train {name}", words=rest)
     return code
 
 
@@ -132,9 +132,9 @@ def _held_out(data: str, recipe: Recipe, images: Dataset) -> Dataset | None:
 def first_recipe(name: str) -> Recipe:
     """The recipe in a file, or the default one around a preset."""
     from brickwork.backbone.presets import preset
+    from brickwork.training.folder import RECIPE_FILE
     from brickwork.training.recipe import Recipe, published_parts
     from brickwork.training.recipe_file import load_recipe
-    from brickwork.training.run import RECIPE_FILE
 
     if Path(name, RECIPE_FILE).is_file():  # a run folder
         return load_recipe(Path(name, RECIPE_FILE))

@@ -21,7 +21,7 @@ from brickwork.sampling.gaussian import DROPOUT, TIME, TRAINING, integers, unifo
 from brickwork.text.cache import embedded
 from brickwork.training.parts import chosen_windows
 from brickwork.training.recipe import Recipe
-from brickwork.training.state import STREAMS, Counters
+from brickwork.training.statefile import STREAMS, Counters
 
 
 @final
@@ -40,17 +40,22 @@ class Batch:
     windows: tuple[np.ndarray, ...] = ()
     """For each brick the windows to look at, bool (B, N); nothing for all."""
 
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(
+            x0=self.x0[rows],
+            noise=self.noise[rows],
+            t=self.t[rows],
+            condition=self.condition[rows],
+            windows=tuple(some[rows] for some in self.windows),
+        )
+
     def parts(self, count: int) -> Iterator[Batch]:
         """The batch in equal parts."""
-        size = len(self.t) // count
-        for rows in (slice(i * size, (i + 1) * size) for i in range(count)):
-            yield Batch(
-                x0=self.x0[rows],
-                noise=self.noise[rows],
-                t=self.t[rows],
-                condition=self.condition[rows],
-                windows=tuple(some[rows] for some in self.windows),
-            )
+        size = len(self) // count
+        return (self[i * size : (i + 1) * size] for i in range(count))
 
 
 @final

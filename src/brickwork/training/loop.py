@@ -12,15 +12,18 @@ from brickwork.codec.base import Pixels
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
-from brickwork.model import Model, choose_device
+from brickwork.model import Model, Precision, choose_device
 from brickwork.sampling.process import NoiseProcess
 from brickwork.training.batches import Batch, draw_batch, prepare_data
+from brickwork.training.folder import only_writer, saved_recipe
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.loss import denoising_loss
 from brickwork.training.parts import output_shares
+from brickwork.training.precision import faster_precision
 from brickwork.training.recipe import Recipe, fit_to_data
+from brickwork.training.recipe_file import parse_recipe
 from brickwork.training.run import Run, saved_model
-from brickwork.training.state import TrainState
+from brickwork.training.state import STATE, TrainState
 from brickwork.training.transfer import transfer
 
 
@@ -87,11 +90,14 @@ def train(
     state = TrainState(model, recipe)
     prepared = prepare_data(data, model, None if latents is None else Path(latents), progress=progress)
     digest = "" if init is None else init.digest or fingerprint(init)
-    run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress, init=digest)
-    for note in notes:
-        run.say(note)
-    try:
-        with Interrupt() as interrupt:
+    with only_writer(Path(out)), Interrupt() as interrupt:
+        if recipe.precision == "auto":
+            notes += choose_precision(state, draw_batch(recipe, data, model, state.counters, prepared), Path(out))
+            recipe = state.recipe
+        run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress, init=digest)
+        for note in notes:
+            run.say(note)
+        try:
             prepare(state, draw_batch(recipe, data, model, state.counters, prepared))
             if not run.resumed:
                 run.save()
@@ -100,25 +106,30 @@ def train(
                 state.update(accumulate_gradient(state, batch))
                 run.after_step()
             run.finish()
-    finally:
-        run.close()
+        finally:
+            run.close()
     state.average.precision = "fp32"
     return state.average
 
 
 def accumulate_gradient(state: TrainState, batch: Batch) -> torch.Tensor:
     """Gradient of the batch's mean loss, computed part by part; returns that loss, detached."""
-    recipe, total = state.recipe, torch.zeros_like(state.loss_sum)
-    network = state.network()
-    shares = output_shares(recipe.parts, network.backbone.config.num_outputs)
-    for part in batch.parts(recipe.accumulation):
-        losses = denoising_loss(
-            network, part.x0, part.noise, part.t, part.condition, recipe.weighting, shares, part.windows
-        )
-        loss = losses.mean() / recipe.accumulation
+    count, total = state.recipe.accumulation, torch.zeros_like(state.loss_sum)
+    for part in batch.parts(count):
+        loss = mean_loss(state, part) / count
         loss.backward()
         total += loss.detach()
     return total
+
+
+def mean_loss(state: TrainState, part: Batch) -> torch.Tensor:
+    """Of what the next step trains, on images that are computed at once."""
+    network, recipe = state.network(), state.recipe
+    shares = output_shares(recipe.parts, network.backbone.config.num_outputs)
+    losses = denoising_loss(
+        network, part.x0, part.noise, part.t, part.condition, recipe.weighting, shares, part.windows
+    )
+    return losses.mean()
 
 
 def known_guest(recipe: Recipe, out: Path, init: Model | None) -> Model | None:
@@ -163,8 +174,25 @@ def build_model(recipe: Recipe, data: Dataset, guest: Model | None = None, codec
         text=text,
         given=recipe.given,
     )
-    model.precision = recipe.precision
+    model.precision = "fp32" if recipe.precision == "auto" else recipe.precision
     return model
+
+
+def choose_precision(state: TrainState, batch: Batch, out: Path) -> list[str]:
+    """Settle the state's precision: that of the run in ``out``, else the faster one; returns what there is to say."""
+    before = saved_recipe(out, STATE, parse_recipe)
+    if before is not None and before.precision != "auto":
+        state.set_precision(before.precision)
+        return []
+    part = next(batch.parts(state.recipe.accumulation))
+
+    def step(precision: Precision, count: int) -> None:
+        state.set_precision(precision)
+        _try_out(state, part[:count])
+
+    faster, note = faster_precision(step, len(part), state.model.device)
+    state.set_precision(faster)
+    return [note]
 
 
 def prepare(state: TrainState, batch: Batch) -> None:
@@ -191,5 +219,5 @@ def prepare(state: TrainState, batch: Batch) -> None:
 
 def _try_out(state: TrainState, part: Batch) -> None:
     """One forward and backward pass that changes nothing."""
-    accumulate_gradient(state, part)
+    mean_loss(state, part).backward()
     state.optimizer.zero_grad(set_to_none=True)

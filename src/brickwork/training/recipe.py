@@ -107,8 +107,8 @@ class Recipe:
     """Images after which half of the averaged weights is new; 0 for no average."""
     ema_rampup: float = 0.05
     """Largest half-life as a share of the images seen so far; 0 for no ramp."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic inside the backbone; weights, loss and optimizer are always fp32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic inside the backbone; weights, loss and optimizer are always fp32. auto times a step in both."""
     compile: bool = False
     """Compile the blocks with torch.compile; on a CPU this needs a C++ compiler."""
     seed: int = 0
@@ -174,7 +174,7 @@ def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
 
 
 BUDGETS = ("steps", "images", "minutes")
-CHOICES = {"schedule": ("constant", "cosine"), "precision": ("fp32", "bf16")}
+CHOICES = {"schedule": ("constant", "cosine"), "precision": ("auto", "fp32", "bf16")}
 
 
 def require_budget(recipe: Recipe) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -13,35 +12,14 @@ import torch
 from torch import Tensor
 
 from brickwork.attention import kernel_choices, set_kernel_choices
-from brickwork.errors import CheckpointError
-from brickwork.model import Model
-from brickwork.tensorfile import read_tensors, write_tensors
+from brickwork.model import Model, Precision
 from brickwork.training.ema import ema_rate, move_average
 from brickwork.training.parts import kept_parts, stage_of
 from brickwork.training.recipe import Recipe
 from brickwork.training.schedule import learning_rate
+from brickwork.training.statefile import MOMENTS, STREAMS, Counters, StateKind, check_tensors, write_state
 
-STATE = "brickwork-state"
-FORMAT = 1
-STREAMS = 16
-"""How far a return to a saved state moves the streams of random numbers: past all that the gaussian module names."""
-MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-@dataclass(kw_only=True)
-class Counters:
-    """Where a run stands."""
-
-    step: int = 0
-    """Optimizer steps done."""
-    images_seen: int = 0
-    """Images of all steps."""
-    seconds: float = 0.0
-    """By the clock, over all sittings."""
-    rollbacks: int = 0
-    """Returns to a saved state after a loss that was not finite; shifts the noise, so that it is not met again."""
-    since_log: int = 0
-    """Steps since the last line of the log."""
+STATE: StateKind = "brickwork-state"
 
 
 @final
@@ -75,6 +53,11 @@ class TrainState:
         self.norm_sum = torch.zeros((), device=model.device)
 
     @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.model.device
+
+    @property
     def spent(self) -> float:
         """The share of the budget that is spent."""
         now = self.counters
@@ -94,6 +77,12 @@ class TrainState:
         return ema_rate(
             images_seen=self.counters.images_seen, batch=r.batch, half_life=r.ema_half_life, rampup=r.ema_rampup
         )
+
+    def set_precision(self, precision: Precision) -> None:
+        """Of the model and its average; the recipe says so from now on."""
+        self.recipe = replace(self.recipe, precision=precision)
+        self.model.precision = self.average.precision = precision
+        self._smaller.clear()
 
     def network(self) -> Model:
         """What the next step trains: the model, or some of its parts; other parameters get no gradient.
@@ -149,21 +138,16 @@ class TrainState:
         Raises:
             OutputError: The place cannot be written; the previous file is whole.
         """
-        header = {"format": FORMAT, "counters": asdict(self.counters), "kernels": kernel_choices(), **record}
-        write_tensors(path, self._tensors(), {STATE: json.dumps(header)})
+        write_state(path, STATE, self._tensors(), self.counters, {"kernels": kernel_choices(), **record})
 
     def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Go on from what :func:`read_state` read, exactly.
+        """Go on from what was saved, exactly.
 
         Raises:
             CheckpointError: The tensors are not those of this recipe's model.
         """
         own = self._weights()
-        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-        found = {name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("adamw.")}
-        if wanted != found:
-            odd = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
-            raise CheckpointError(f"the saved state does not fit the model ({odd[0]}): choose another out folder")
+        check_tensors(own, tensors)
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
@@ -196,20 +180,3 @@ class TrainState:
                 steps[i] = float(moments["step"])
                 tensors |= {f"adamw.{m}.{i}": moments[m] for m in MOMENTS}
         return tensors | {"adamw.step": steps}
-
-
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a saved state.
-
-    Raises:
-        CheckpointError: Missing, truncated, or no training state of ours.
-    """
-    tensors, metadata = read_tensors(path)
-    try:
-        header = json.loads(metadata[STATE])
-        version = int(header["format"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no training state of brickwork: choose another out folder") from error
-    if version != FORMAT:
-        raise CheckpointError(f"{path} is a training state of format {version}, this brickwork resumes {FORMAT}")
-    return tensors, header

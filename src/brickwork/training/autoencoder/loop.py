@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +16,22 @@ from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.data.order import flips, indices
 from brickwork.errors import ConfigError
-from brickwork.model import choose_device
+from brickwork.model import Precision, choose_device
 from brickwork.sampling.gaussian import TRAINING, integers
 from brickwork.shapes import Image
 from brickwork.training.autoencoder.adversary import deceiving_loss, judging_loss
-from brickwork.training.autoencoder.recipe import AutoencoderRecipe, AutoencoderReport, fit_autoencoder
+from brickwork.training.autoencoder.recipe import (
+    AutoencoderRecipe,
+    AutoencoderReport,
+    fit_autoencoder,
+    parse_autoencoder_recipe,
+)
 from brickwork.training.autoencoder.run import AutoencoderRun
-from brickwork.training.autoencoder.state import AutoencoderState
+from brickwork.training.autoencoder.state import STATE, AutoencoderState
+from brickwork.training.folder import only_writer, saved_recipe
 from brickwork.training.interrupt import Interrupt
-from brickwork.training.state import STREAMS
+from brickwork.training.precision import faster_precision
+from brickwork.training.statefile import STREAMS
 
 __all__ = ["AutoencoderRecipe", "AutoencoderReport", "train_autoencoder"]
 
@@ -65,17 +73,44 @@ def train_autoencoder(
             "(data.size, data.channels)"
         )
     state = AutoencoderState(recipe, choose_device(device))
-    run = AutoencoderRun(recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
-    try:
-        with Interrupt() as interrupt:
+    with only_writer(Path(out)), Interrupt() as interrupt:
+        note = choose_precision(state, draw_images(state, data)[0], Path(out)) if recipe.precision == "auto" else ""
+        run = AutoencoderRun(state.recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
+        if note:
+            run.say(note)
+        try:
             if not run.resumed:
                 run.save()
             while not run.finished and not interrupt.asked:
                 train_step(state, *draw_images(state, data))
                 run.after_step()
             return run.finish()
-    finally:
-        run.close()
+        finally:
+            run.close()
+
+
+def choose_precision(state: AutoencoderState, pixels: Image, out: Path) -> str:
+    """Settle the state's precision: that of the run in ``out``, else the faster one; returns what there is to say."""
+    before = saved_recipe(out, STATE, parse_autoencoder_recipe)
+    if before is not None and before.precision != "auto":
+        state.recipe = replace(state.recipe, precision=before.precision)
+        return ""
+
+    def step(precision: Precision, count: int) -> None:
+        network = state.network
+        with lowered(precision, state.device):
+            made = network.decoder(network.moments(pixels[:count])[0])
+        (made.float() - pixels[:count]).square().mean().backward()
+        network.zero_grad(set_to_none=True)
+
+    faster, note = faster_precision(step, len(pixels), state.device)
+    state.recipe = replace(state.recipe, precision=faster)
+    return note
+
+
+def lowered(precision: str, device: torch.device) -> torch.autocast:
+    """The context in which networks compute in this precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def draw_images(state: AutoencoderState, data: Dataset) -> tuple[Image, torch.Generator]:
@@ -96,8 +131,8 @@ def draw_images(state: AutoencoderState, data: Dataset) -> tuple[Image, torch.Ge
 def train_step(state: AutoencoderState, pixels: Image, generator: torch.Generator) -> None:
     """One step of the autoencoder, and one of its adversary if it has come in."""
     network, recipe, adversary = state.network, state.recipe, state.adversary
-    lowered = torch.autocast(pixels.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-    with lowered:
+    precision = lowered(recipe.precision, state.device)
+    with precision:
         mean, log_variance = network.moments(pixels)
         if network.codebook is not None:
             revive(state, mean.detach(), generator)
@@ -106,12 +141,12 @@ def train_step(state: AutoencoderState, pixels: Image, generator: torch.Generato
     square = (made - pixels).square().mean()
     loss = square + recipe.l1 * (made - pixels).abs().mean() + penalty
     if adversary is not None and state.deceives:
-        with lowered:
+        with precision:
             loss = loss + recipe.adversarial * deceiving_loss(adversary(made))
     loss.backward()
     if adversary is not None and state.deceives:
         adversary.zero_grad(set_to_none=True)  # the autoencoder's gradient came through it
-        with lowered:
+        with precision:
             judging_loss(adversary(pixels), adversary(made.detach())).backward()
         state.update_adversary()
     state.update(loss.detach(), square.detach())

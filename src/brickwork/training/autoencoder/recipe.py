@@ -87,8 +87,9 @@ class AutoencoderRecipe:
     """Images after which half of the averaged weights is new; 0 for no average."""
     ema_rampup: float = 0.05
     """Largest half-life as a share of the images seen so far; 0 for no ramp."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """Arithmetic inside the networks while they are trained; weights, losses and optimizer are always fp32."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic inside the networks while they are trained; weights, losses and optimizer are always fp32. auto times
+    a step in both."""
     seed: int = 0
     """Of weights, image order and noise."""
     steps: int = 0
@@ -107,7 +108,7 @@ class AutoencoderRecipe:
             _at_least(name, getattr(self, name), 0)
         if self.seed >= 1 << 63:
             raise ConfigError(f"seed is {self.seed}: it must be below 2^63")
-        for name, known in (("schedule", ("constant", "cosine")), ("precision", ("fp32", "bf16"))):
+        for name, known in (("schedule", ("constant", "cosine")), ("precision", ("auto", "fp32", "bf16"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: it must be {' or '.join(known)}")
         if not all(0 <= beta < 1 for beta in self.betas):

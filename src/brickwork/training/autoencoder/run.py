@@ -1,43 +1,35 @@
-"""The run folder of an autoencoder: what is written while training goes on, and how a run is taken up again.
+"""The run of an autoencoder in its folder: PSNR of held-out images, sheets, and the measured latents at the end.
 
-recipe.toml                the resolved recipe
-state.safetensors          all that is needed to go on exactly
 autoencoder.safetensors    the averaged autoencoder with its statistics, when the run ends or is interrupted
-log.jsonl                  loss, learning rate, speed, PSNR of training and of held-out images
-curve.png                  the same as a picture
 samples/                   held-out images above their reconstructions
 """
 
 from __future__ import annotations
 
 import math
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import brickwork
 from brickwork.codec.base import FirstStage, from_unit, to_unit
 from brickwork.codec.file import AUTOENCODER_FILE, save_codec
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
-from brickwork.errors import CheckpointError, ConfigError, TrainingError
-from brickwork.sampling.picture import save_png, sheet, write_whole
-from brickwork.tensorfile import remove_leftovers
+from brickwork.sampling.picture import save_png, sheet
 from brickwork.training.autoencoder.recipe import (
     AutoencoderRecipe,
     autoencoder_toml,
     changed_fields,
     parse_autoencoder_recipe,
 )
-from brickwork.training.autoencoder.state import AutoencoderState, read_autoencoder_state
+from brickwork.training.autoencoder.state import STATE, AutoencoderState
 from brickwork.training.curve import Line, panel
-from brickwork.training.journal import Journal, read_journal
-from brickwork.training.run import CURVE_FILE, LOG_FILE, MAX_FAILURES, RECIPE_FILE, STATE_FILE
+from brickwork.training.folder import CURVE_FILE, LOG_FILE, RunFolder
+from brickwork.training.journal import read_journal
 
 AT_ONCE = 64
 """Images that are encoded or reconstructed at once."""
@@ -70,7 +62,7 @@ def reconstruct(autoencoder: FirstStage, images: np.ndarray) -> np.ndarray:
 
 
 @final
-class AutoencoderRun:
+class AutoencoderRun(RunFolder[AutoencoderRecipe]):
     """A training run and its folder.
 
     Args:
@@ -88,6 +80,9 @@ class AutoencoderRun:
         OutputError: The folder cannot be written.
     """
 
+    KIND = STATE
+    MODEL_FILE = AUTOENCODER_FILE
+
     def __init__(
         self,
         recipe: AutoencoderRecipe,
@@ -99,97 +94,9 @@ class AutoencoderRun:
         resume: bool,
         progress: bool,
     ) -> None:
-        self.recipe, self.state, self.data, self.out, self.progress = recipe, state, data, out, progress
+        self.state = state
         self.heldout = heldout if heldout is not None and len(heldout) else None
-        self.failures = 0
-        self.resumed = (out / STATE_FILE).exists()
-        if self.resumed:
-            self._resume(resume)
-        elif (out / AUTOENCODER_FILE).exists():
-            raise ConfigError(
-                f"{out} holds an autoencoder without {STATE_FILE} to go on from: choose another out folder"
-            )
-        self._sweep()
-        write_whole(out / RECIPE_FILE, autoencoder_toml(recipe).encode())
-        self.journal = Journal(out / LOG_FILE, step=state.counters.step if self.resumed else -1)
-        self.bar = tqdm(
-            total=1.0,
-            initial=min(state.spent, 1.0),
-            disable=not progress,
-            bar_format="{percentage:3.0f}%|{bar:20}|{postfix} [{elapsed}<{remaining}]",
-        )
-        self._clock = time.perf_counter() - state.counters.seconds
-        self._saved_at = time.perf_counter()
-        self._logged = (state.counters.images_seen, state.counters.seconds)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the budget is spent."""
-        return self.state.spent >= 1
-
-    # ---- while it goes on -----------------------------------------------------------------------------------------
-
-    def after_step(self) -> None:
-        """Write what is due after a step; go back to the saved state if the loss is no longer a number."""
-        now, report = self.state.counters, self.recipe.report
-        now.seconds = time.perf_counter() - self._clock
-        self.bar.update(min(self.state.spent, 1.0) - self.bar.n)
-
-        def due(steps: int) -> bool:
-            return steps > 0 and now.step % steps == 0
-
-        minutes = (time.perf_counter() - self._saved_at) / 60
-        saving = due(report.save_every) or 0 < report.save_minutes <= minutes
-        log, evaluating = due(report.log_every), due(report.eval_every)
-        if not (saving or log or evaluating or self.finished):
-            return
-        if not self.state.is_finite():
-            self.roll_back()
-            return
-        if log:
-            self._log()
-        if evaluating and not self.finished:  # the end measures all of them
-            self._hold_out(report.eval_images)
-            self._draw_sheet()
-            self._draw_curve()
-        if saving and not self.finished:
-            self.save()
-
-    def save(self) -> None:
-        """Write the state, atomically.
-
-        Raises:
-            OutputError: The place cannot be written; the previous file is whole.
-        """
-        record = {"recipe": autoencoder_toml(self.recipe), "data": self.data.digest, **self._place()}
-        self.state.save(self.out / STATE_FILE, record)
-        self._saved_at = time.perf_counter()
-        self.failures = 0
-
-    def roll_back(self) -> None:
-        """Go on from the saved state with other images and other noise.
-
-        Raises:
-            TrainingError: It came to this from the same state too often.
-        """
-        self.failures += 1
-        bad = self.state.counters.step
-        if self.failures >= MAX_FAILURES:
-            raise TrainingError(
-                f"the loss was not finite {self.failures} times in a row, at last by step {bad}: start again with a "
-                f"lower lr (now {self.recipe.lr:g}) or precision fp32, in another out folder; the last good state "
-                f"stays in {self.out}"
-            )
-        tensors, header = read_autoencoder_state(self.out / STATE_FILE)
-        seconds, rollbacks, failures = self.state.counters.seconds, self.state.counters.rollbacks, self.failures
-        self.state.restore(tensors, header)
-        now = self.state.counters
-        now.seconds, now.rollbacks = seconds, rollbacks + 1
-        self.journal.rewind(now.step)
-        self.journal.write({"step": now.step, "event": "rolled back", "from_step": bad, "rollbacks": now.rollbacks})
-        self.save()
-        self.failures = failures
-        self.say(f"loss is not finite by step {bad}: back to step {now.step}, with other noise")
+        super().__init__(recipe, state, data, out, resume=resume, progress=progress)
 
     def finish(self) -> Latents:
         """Save, and measure the latents of the training images; where the budget is spent, the held-out images too.
@@ -206,67 +113,34 @@ class AutoencoderRun:
         self.say(f"measuring the latents of {len(rows)} training images")
         batches = (self.data.batch(rows[i : i + AT_ONCE]) for i in range(0, len(rows), AT_ONCE))
         codec = Latents.measure(self.state.average, batches)
-        save_codec(codec, self.out / AUTOENCODER_FILE, self._facts(found) | {"statistics_of_images": len(rows)})
+        facts = self._facts() | ({} if found is None else {"held_out_psnr": round(found, 3)})
+        facts["statistics_of_images"] = len(rows)
+        save_codec(codec, self.out / AUTOENCODER_FILE, facts)
         if not self.finished:
             self.say(f"saved at step {self.state.counters.step}; run the same command to resume")
         return codec
 
-    def close(self) -> None:
-        """Close log and bar."""
-        self.journal.close()
-        self.bar.close()
+    # ---- of this kind of run --------------------------------------------------------------------------------------
 
-    def say(self, message: str) -> None:
-        """A line for the user, beside the bar."""
-        if self.progress:
-            tqdm.write(message, file=sys.stderr)
+    def _to_toml(self) -> str:
+        return autoencoder_toml(self.recipe)
 
-    # ---- parts ----------------------------------------------------------------------------------------------------
+    def _parse(self, text: str) -> AutoencoderRecipe:
+        return parse_autoencoder_recipe(text)
 
-    def _resume(self, resume: bool) -> None:
-        path = self.out / STATE_FILE
-        if not resume:
-            raise ConfigError(f"{self.out} already holds a run: choose another out folder, or let it resume")
-        tensors, header = read_autoencoder_state(path)
-        try:
-            before = parse_autoencoder_recipe(header["recipe"])
-        except (ConfigError, KeyError) as error:
-            reason = f"a recipe that cannot be read ({error})"
-            raise CheckpointError(f"{path} holds {reason}: choose another out folder") from error
-        if changed := changed_fields(before, self.recipe):
-            raise ConfigError(
-                f"{self.out} holds a run with another recipe ({'; '.join(changed[:3])}): resume it with its own "
-                f"{RECIPE_FILE}, or choose another out folder"
-            )
-        if header["data"] != self.data.digest:
-            raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
-        self.state.restore(tensors, header)
-        self.say(f"resuming {self.out} at step {self.state.counters.step}")
-        for name, value in self._place().items():
-            if header[name] != value:
-                self.say(f"{name} {header[name]} before, {value} now: the result may differ by rounding")
+    def _differences(self, before: AutoencoderRecipe) -> list[str]:
+        return changed_fields(before, self.recipe)
 
-    def _sweep(self) -> None:
-        """Remove what a kill in the middle of writing left behind."""
-        for name in (STATE_FILE, AUTOENCODER_FILE):
-            remove_leftovers(self.out / name)
-        for leftover in (*self.out.glob(".*.part"), *self.out.glob("samples/.*.part")):
-            leftover.unlink(missing_ok=True)
+    def _due(self, due: Callable[[int], bool]) -> list[Callable[[], object]]:
+        report = self.recipe.report
+        return [lambda: self._hold_out(report.eval_images), self._draw_sheet] if due(report.eval_every) else []
 
-    def _log(self) -> None:
-        state, now = self.state, self.state.counters
-        loss, square = (float(total) / max(now.since_log, 1) for total in (state.loss_sum, state.square_sum))
-        images, seconds = self._logged
-        rate = (now.images_seen - images) / max(now.seconds - seconds, 1e-9)
-        self._logged = (now.images_seen, now.seconds)
-        state.loss_sum.zero_()
-        state.square_sum.zero_()
-        now.since_log = 0
+    def _gauges(self, steps: int) -> tuple[str, dict[str, float]]:
+        loss, square = (float(total) / steps for total in (self.state.loss_sum, self.state.square_sum))
+        self.state.loss_sum.zero_()
+        self.state.square_sum.zero_()
         psnr = 10 * math.log10(4 / max(square, 1e-12))
-        self.bar.set_postfix_str(f"step {now.step}  PSNR {psnr:.2f} dB  {rate:,.0f} images/s", refresh=False)
-        record: dict[str, Any] = {"step": now.step, "images": now.images_seen, "seconds": round(now.seconds, 3)}
-        record |= {"loss": loss, "psnr": psnr, "lr": state.lr, "images_per_second": round(rate, 1)}
-        self.journal.write(record)
+        return f"PSNR {psnr:.2f} dB", {"loss": loss, "psnr": psnr}
 
     def _hold_out(self, count: int | None) -> float | None:
         """Mean PSNR of held-out images, some or all, to the log."""
@@ -307,27 +181,6 @@ class AutoencoderRun:
             panel([Line(points=held)], title="PSNR of held-out images, dB", axis="images seen", log_x=False),
         ]
         save_png(np.concatenate(panels, axis=1), self.out / CURVE_FILE)
-
-    def _place(self) -> dict[str, Any]:
-        """What the last bits of a result depend on, beside the recipe."""
-        return {"device": self.state.device.type, "threads": torch.get_num_threads()}
-
-    def _facts(self, psnr: float | None) -> dict[str, Any]:
-        now = self.state.counters
-        return {
-            "finished": self.finished,
-            "steps": now.step,
-            "images": now.images_seen,
-            "minutes": round(now.seconds / 60, 2),
-            "data": self.data.name,
-            "data_images": len(self.data),
-            "data_sha256": self.data.digest,
-            **({} if psnr is None else {"held_out_psnr": round(psnr, 3)}),
-            **self._place(),
-            "torch": torch.__version__,
-            "brickwork": brickwork.__version__,
-            "recipe": autoencoder_toml(self.recipe),
-        }
 
 
 def _evenly(size: int, count: int) -> np.ndarray:

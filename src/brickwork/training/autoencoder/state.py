@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -13,15 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from brickwork.codec.autoencoder import Autoencoder
-from brickwork.errors import CheckpointError
-from brickwork.tensorfile import read_tensors, write_tensors
 from brickwork.training.autoencoder.adversary import Adversary
 from brickwork.training.autoencoder.recipe import AutoencoderRecipe
 from brickwork.training.ema import ema_rate, move_average
-from brickwork.training.state import MOMENTS, Counters
+from brickwork.training.statefile import MOMENTS, Counters, StateKind, check_tensors, write_state
 
-STATE = "brickwork-autoencoder-state"
-FORMAT = 1
+STATE: StateKind = "brickwork-autoencoder-state"
 
 
 @final
@@ -116,21 +111,16 @@ class AutoencoderState:
         Raises:
             OutputError: The place cannot be written; the previous file is whole.
         """
-        header = {"format": FORMAT, "counters": asdict(self.counters), **record}
-        write_tensors(path, self._tensors(), {STATE: json.dumps(header)})
+        write_state(path, STATE, self._tensors(), self.counters, record)
 
     def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Go on from what :func:`read_autoencoder_state` read, exactly.
+        """Go on from what was saved, exactly.
 
         Raises:
             CheckpointError: The tensors are not those of this recipe's autoencoder.
         """
         own = self._weights()
-        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-        found = {name: tuple(t.shape) for name, t in tensors.items() if not name.startswith("adamw.")}
-        if wanted != found:
-            odd = sorted(k for k in wanted | found if wanted.get(k) != found.get(k))
-            raise CheckpointError(f"the saved state does not fit the autoencoder ({odd[0]}): choose another out folder")
+        check_tensors(own, tensors)
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
@@ -175,20 +165,3 @@ def _restore_moments(optimizer: torch.optim.Optimizer, prefix: str, tensors: Map
         if f"{prefix}.step.{i}" in tensors:
             moments = {m: tensors[f"{prefix}.{m}.{i}"].to(parameter.device) for m in MOMENTS}
             optimizer.state[parameter] = {"step": tensors[f"{prefix}.step.{i}"].clone(), **moments}
-
-
-def read_autoencoder_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a saved state.
-
-    Raises:
-        CheckpointError: Missing, truncated, or no state of an autoencoder's training.
-    """
-    tensors, metadata = read_tensors(path)
-    try:
-        header = json.loads(metadata[STATE])
-        version = int(header["format"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no autoencoder's training state: choose another out folder") from error
-    if version != FORMAT:
-        raise CheckpointError(f"{path} is a training state of format {version}, this brickwork resumes {FORMAT}")
-    return tensors, header
