@@ -145,6 +145,7 @@ def cells(g: Geometry, device: str, compiled: tuple[bool, ...]) -> Iterator[tupl
 
 def throughput(g: Geometry, rounds: int, device: str, compiled: tuple[bool, ...]) -> dict[str, Any]:
     """Images/s of every cell, which take turns."""
+    torch.compiler.reset()  # it stops to compile after a few forms of one layer, and each geometry has its own
     ready = list(cells(g, device, compiled))
     for _, step in ready:
         step()

@@ -345,9 +345,10 @@ def test_info(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_eval_writes_its_report(run: Path, images: Path, tmp_path: Path) -> None:
-    words = ["eval", str(run), "--reference", str(images), "--num-images", "8", "--steps", "2"]
+    words = ["eval", str(run), "--reference", str(images), "--num-images", "8", "--steps", "2", "--first-seed", "100"]
     assert main([*words, "--out", str(tmp_path / "report.json")]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
+    assert report["settings"]["seeds"] == "100-107"
     assert "plan" not in report["settings"]
 
 

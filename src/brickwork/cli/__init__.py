@@ -170,6 +170,7 @@ def evaluate(
     *,
     reference: Annotated[str, arg(metavar="DATA")],
     num_images: int = 1000,
+    first_seed: int = 0,
     out: Path | None = None,
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
 ) -> None:
@@ -179,13 +180,15 @@ def evaluate(
         model: Which.
         reference: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
         num_images: Pictures drawn for distance and agreement.
+        first_seed: Of the first picture; the others follow. Another one gives a repetition with other pictures.
         out: Also write the report as JSON here.
         drawing: How the pictures are drawn.
     """
     from brickwork.measure.evaluate import evaluate as measure
 
     drawn_by = drawing.planned(drawing.open(model))
-    report = measure(drawn_by, reference, num_images=num_images, progress=True, **drawing.options())
+    options = {"num_images": num_images, "first_seed": first_seed, **drawing.options()}
+    report = measure(drawn_by, reference, progress=True, **options)
     print(report)
     if out is not None:
         report.save(out)

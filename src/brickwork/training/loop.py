@@ -19,7 +19,7 @@ from brickwork.training.folder import only_writer, saved_recipe
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.loss import denoising_loss
 from brickwork.training.parts import output_shares
-from brickwork.training.precision import faster_precision
+from brickwork.training.precision import Step, faster_precision
 from brickwork.training.recipe import Recipe, fit_to_data
 from brickwork.training.recipe_file import parse_recipe
 from brickwork.training.run import Run, saved_model
@@ -185,14 +185,19 @@ def choose_precision(state: TrainState, batch: Batch, out: Path) -> list[str]:
         state.set_precision(before.precision)
         return []
     part = next(batch.parts(state.recipe.accumulation))
+    faster, note = faster_precision(trial(state, part), len(part), state.model.device)
+    state.set_precision(faster)
+    return [note]
+
+
+def trial(state: TrainState, part: Batch) -> Step:
+    """A step on the first images of a part in a precision, which moves no weight."""
 
     def step(precision: Precision, count: int) -> None:
         state.set_precision(precision)
         _try_out(state, part[:count])
 
-    faster, note = faster_precision(step, len(part), state.model.device)
-    state.set_precision(faster)
-    return [note]
+    return step
 
 
 def prepare(state: TrainState, batch: Batch) -> None:

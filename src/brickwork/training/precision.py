@@ -36,15 +36,15 @@ def faster_precision(step: Step, images: int, device: torch.device) -> tuple[Pre
         device: Where it runs.
     """
     known = kernel_choices()
-    seconds = _times(step, images, device)
+    seconds = seconds_per_image(step, images, device)
     set_kernel_choices(known)
     faster: Precision = "bf16" if seconds["bf16"] * MARGIN < seconds["fp32"] else "fp32"
     rates = [f"{1 / value:,.0f} images/s in {name}" for name, value in seconds.items()]
     return faster, f"precision {faster}, the faster here: {', '.join(rates)}"
 
 
-def _times(step: Step, images: int, device: torch.device) -> dict[Precision, float]:
-    """Seconds per image."""
+def seconds_per_image(step: Step, images: int, device: torch.device) -> dict[Precision, float]:
+    """Of a step in each precision, best of a few rounds, in which they take turns; infinite where it cannot be had."""
     best: dict[Precision, float] = dict.fromkeys(PRECISIONS, float("inf"))
     count = min(images, FEW)
     _seconds(step, "fp32", count, device)
