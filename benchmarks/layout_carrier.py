@@ -82,18 +82,25 @@ def run(form: Form, arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def draw(rows: list[dict[str, Any]]) -> np.ndarray:
-    """A bar per form: the lower, the better."""
+    """A bar per form, the mean of its seeds, with a line from the least to the largest: the shorter, the better."""
     from PIL import Image, ImageDraw, ImageFont
 
-    canvas = Image.new("RGB", (760, 40 + 30 * len(rows)), "white")
+    losses: dict[str, list[float]] = {}
+    for row in rows:
+        losses.setdefault(row["form"], []).append(row["mean_held_out"])
+    free = {row["form"]: row["position_free"] for row in rows}
+    canvas = Image.new("RGB", (760, 40 + 30 * len(losses)), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    top = max(row["mean_held_out"] for row in rows)
-    pen.text((10, 8), "held-out loss, mean of eight noise levels (shorter is better)", "black", font)
-    for i, row in enumerate(sorted(rows, key=lambda row: row["mean_held_out"])):
-        y, end = 36 + 30 * i, 280 + 380 * row["mean_held_out"] / top
-        pen.rectangle((280, y, end, y + 18), "#3b6ea5" if row["position_free"] else "#bbbbbb")
-        pen.text((10, y), row["form"], "black", font)
-        pen.text((end + 6, y), f"{row['mean_held_out']:.4f}", "black", font)
+    top = max(max(values) for values in losses.values())
+    seeds = max(len(values) for values in losses.values())
+    title = "held-out loss, mean of eight noise levels (shorter is better)"
+    pen.text((10, 8), title + (f"; mean and range of {seeds} seeds" if seeds > 1 else ""), "black", font)
+    for i, (form, values) in enumerate(sorted(losses.items(), key=lambda item: float(np.mean(item[1])))):
+        y, (low, mean, high) = 36 + 30 * i, (280 + 380 * v / top for v in (min(values), np.mean(values), max(values)))
+        pen.rectangle((280, y, mean, y + 18), "#3b6ea5" if free[form] else "#bbbbbb")
+        pen.line((low, y + 9, high, y + 9), "black", 2)
+        pen.text((10, y), form, "black", font)
+        pen.text((high + 6, y), f"{np.mean(values):.4f}", "black", font)
     return np.asarray(canvas)
 
 
@@ -104,13 +111,13 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=160)
     parser.add_argument("--stride", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--forms", type=int, nargs="*", default=list(range(len(FORMS))))
     arguments = parser.parse_args()
     rows = []
-    for index in arguments.forms:
-        for seed in range(arguments.seeds):
+    for seed in range(arguments.seeds):
+        for index in arguments.forms:
             rows.append(run(FORMS[index], arguments, seed))
             row = rows[-1]
             print(f"{row['form']:<32} {row['macs'] / 1e6:6.1f} MMAC  loss {row['mean_held_out']:.4f}", flush=True)

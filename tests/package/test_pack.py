@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from brickwork.device.runner import Runner
 from brickwork.errors import BrickworkError, ConfigError, MissingExtraError, OutputError, ParityError
 from brickwork.manifest import verify
 from brickwork.model import Model
+from brickwork.package import installed as installed_module
 from brickwork.package import pack as packing_module
 from brickwork.package.graph import DenoiserDoor
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.package.parity import deterministic, psnr
-from brickwork.package.targets import onnx
 from brickwork.sampling.solvers import Ddim, DpmSolverPP, EulerMaruyama, Heun
 
 QUICK: dict[str, Any] = {"batches": (2,), "steps": 2}
@@ -114,10 +115,11 @@ def test_a_full_disk_leaves_nothing(model: Model, tmp_path: Path, monkeypatch: p
 
 def test_a_missing_toolkit_is_named(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
-        raise ImportError(name)
+        raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(onnx, "version", missing)
-    with pytest.raises(MissingExtraError, match=re.escape('pip install "brickwork[onnx]"')):
+    monkeypatch.setattr(installed_module, "version", missing)
+    said = 'packing for ONNX Runtime needs onnx: pip install "brickwork[onnx]"'
+    with pytest.raises(MissingExtraError, match=re.escape(said)):
         pack(model, tmp_path / "a.onnx", Packing(**QUICK), say=quiet)
     assert leftovers(tmp_path) == []
 

@@ -4,7 +4,7 @@ recipe.toml          the resolved recipe
 state.safetensors    all that is needed to go on exactly
 log.jsonl            loss, learning rate, speed, what was measured; one JSON object per line
 curve.png            the same as a picture
-.lock                held by the run that writes here
+.lock                held by the run that writes here (lock.py)
 
 What is measured and drawn beside these, and the model's own file, each kind of run adds.
 """
@@ -14,19 +14,17 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
 import brickwork
 from brickwork.data.dataset import Dataset
-from brickwork.errors import CheckpointError, ConfigError, OutputError, TrainingError
+from brickwork.errors import CheckpointError, ConfigError, TrainingError
 from brickwork.sampling.picture import write_whole
 from brickwork.tensorfile import remove_leftovers
 from brickwork.training.journal import Journal
@@ -36,7 +34,6 @@ STATE_FILE = "state.safetensors"
 RECIPE_FILE = "recipe.toml"
 LOG_FILE = "log.jsonl"
 CURVE_FILE = "curve.png"
-LOCK_FILE = ".lock"
 MAX_FAILURES = 3
 """Returns to the same saved state before a run gives up."""
 
@@ -45,73 +42,84 @@ class RunReport(Protocol):
     """What a report says of every kind of run."""
 
     @property
-    def log_every(self) -> int: ...  # noqa: D102 - a recipe documents its fields
+    def log_every(self) -> int:
+        """Steps between two lines of the log."""
+        ...
+
     @property
-    def save_minutes(self) -> float: ...  # noqa: D102
+    def save_minutes(self) -> float:
+        """Minutes between two saves; 0 for none by the clock."""
+        ...
+
     @property
-    def save_every(self) -> int: ...  # noqa: D102
+    def save_every(self) -> int:
+        """Steps between two saves; 0 for none by steps."""
+        ...
 
 
 class RunRecipe(Protocol):
     """What a recipe says of every kind of run."""
 
     @property
-    def lr(self) -> float: ...  # noqa: D102
+    def lr(self) -> float:
+        """Largest learning rate."""
+        ...
+
     @property
-    def clip(self) -> float: ...  # noqa: D102
+    def clip(self) -> float:
+        """Largest norm of the gradient; 0 for no clipping."""
+        ...
+
     @property
-    def warmup(self) -> int: ...  # noqa: D102
+    def warmup(self) -> int:
+        """Steps over which the learning rate rises."""
+        ...
+
     @property
-    def precision(self) -> str: ...  # noqa: D102
+    def precision(self) -> str:
+        """fp32 or bf16."""
+        ...
+
     @property
-    def report(self) -> RunReport: ...  # noqa: D102
+    def report(self) -> RunReport:
+        """What is written meanwhile."""
+        ...
 
 
 class RunState(Protocol):
     """What a run moves forward, saves and restores."""
 
     counters: Counters
-    loss_sum: Tensor
 
     @property
-    def spent(self) -> float: ...  # noqa: D102 - the share of the budget that is spent
+    def spent(self) -> float:
+        """The share of the budget that is spent."""
+        ...
+
     @property
-    def lr(self) -> float: ...  # noqa: D102 - of the next step
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        ...
+
     @property
-    def device(self) -> torch.device: ...  # noqa: D102
-    def is_finite(self) -> bool: ...  # noqa: D102 - every loss since the last line of the log
-    def save(self, path: Path, record: Mapping[str, Any]) -> None: ...  # noqa: D102
-    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None: ...  # noqa: D102
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        ...
+
+    def is_finite(self) -> bool:
+        """Whether every loss since the last line of the log was a number."""
+        ...
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write everything as one file, atomically."""
+        ...
+
+    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Go on from what was saved, exactly."""
+        ...
 
 
 R = TypeVar("R", bound=RunRecipe)
-
-
-@contextmanager
-def only_writer(out: Path) -> Iterator[None]:
-    """Within the context no other run writes into the folder; the system forgets the lock of a killed one.
-
-    Raises:
-        ConfigError: Another run writes there now.
-        OutputError: The folder cannot be written.
-    """
-    lock: FileLock | None = FileLock(out / LOCK_FILE, blocking=False)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(
-            f"another run is writing into {out} now: wait for its end, stop it, or choose another out folder"
-        ) from None
-    except NotImplementedError:  # a file system without locks
-        lock = None
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def saved_recipe(out: Path, kind: StateKind, parse: Callable[[str], R]) -> R | None:

@@ -15,8 +15,9 @@ from brickwork.errors import ConfigError
 from brickwork.model import Model, Precision, choose_device
 from brickwork.sampling.process import NoiseProcess
 from brickwork.training.batches import Batch, draw_batch, prepare_data
-from brickwork.training.folder import only_writer, saved_recipe
+from brickwork.training.folder import saved_recipe
 from brickwork.training.interrupt import Interrupt
+from brickwork.training.lock import only_writer
 from brickwork.training.loss import denoising_loss
 from brickwork.training.parts import output_shares
 from brickwork.training.precision import Step, faster_precision

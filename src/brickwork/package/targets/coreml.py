@@ -18,7 +18,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,9 +26,10 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
-from brickwork.errors import MissingExtraError, PackageError
+from brickwork.errors import PackageError
 from brickwork.manifest import Graph, Port
 from brickwork.package.graph import Source, quiet
+from brickwork.package.installed import installed
 from brickwork.package.precision import Precision
 
 SUFFIX = ".coreml"
@@ -48,10 +48,7 @@ def versions() -> dict[str, str]:
     Raises:
         MissingExtraError: The extra "coreml" is not installed.
     """
-    try:
-        return {"coremltools": version("coremltools")}
-    except ImportError as error:
-        raise MissingExtraError("coreml", str(error), "packing for Core ML") from error
+    return installed("coreml", "packing for Core ML", "coremltools")
 
 
 def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from brickwork.device.mute import muted
-from brickwork.errors import MissingExtraError
 from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
+from brickwork.package.installed import installed
 from brickwork.package.precision import Precision
 
 SUFFIX = ".executorch"
@@ -43,10 +42,7 @@ def versions() -> dict[str, str]:
     Raises:
         MissingExtraError: The extra "executorch" is not installed.
     """
-    try:
-        return {name: version(name) for name in ("executorch", "torchao", "torch")}
-    except ImportError as error:
-        raise MissingExtraError("executorch", str(error), "packing for ExecuTorch") from error
+    return installed("executorch", "packing for ExecuTorch", "executorch", "torchao", "torch")
 
 
 def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from brickwork.errors import MissingExtraError
 from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
+from brickwork.package.installed import installed
 from brickwork.package.precision import Precision
 from brickwork.package.quantize import quantized
 from brickwork.package.weights import WEIGHTS, Weights
@@ -28,10 +27,7 @@ def versions() -> dict[str, str]:
     Raises:
         MissingExtraError: The extra "onnx" is not installed.
     """
-    try:
-        return {name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")}
-    except ImportError as error:
-        raise MissingExtraError("onnx", str(error), "packing for ONNX Runtime") from error
+    return installed("onnx", "packing for ONNX Runtime", "onnx", "onnxscript", "onnxruntime")
 
 
 def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:

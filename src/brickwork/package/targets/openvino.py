@@ -23,7 +23,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -32,9 +31,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from brickwork.device.openvino import private
-from brickwork.errors import ConfigError, MissingExtraError
+from brickwork.errors import ConfigError
 from brickwork.manifest import Graph
 from brickwork.package.graph import Source, quiet
+from brickwork.package.installed import installed
 from brickwork.package.precision import FLOORS_DB, Inputs, Precision, is_within
 from brickwork.package.quantize import block_lists
 from brickwork.package.weights import WEIGHTS, Weights
@@ -61,10 +61,7 @@ def versions() -> dict[str, str]:
     Raises:
         MissingExtraError: The extra "openvino" is not installed.
     """
-    try:
-        return {name: version(name) for name in ("openvino", "nncf")}
-    except ImportError as error:
-        raise MissingExtraError("openvino", str(error), "packing for OpenVINO") from error
+    return installed("openvino", "packing for OpenVINO", "openvino", "nncf")
 
 
 def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:

@@ -28,8 +28,9 @@ from brickwork.training.autoencoder.recipe import (
 )
 from brickwork.training.autoencoder.run import AutoencoderRun
 from brickwork.training.autoencoder.state import STATE, AutoencoderState
-from brickwork.training.folder import only_writer, saved_recipe
+from brickwork.training.folder import saved_recipe
 from brickwork.training.interrupt import Interrupt
+from brickwork.training.lock import only_writer
 from brickwork.training.precision import faster_precision
 from brickwork.training.statefile import STREAMS
 

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError, OutputError
-from brickwork.training.folder import only_writer
+from brickwork.training.lock import only_writer
 from brickwork.training.loop import train
 from brickwork.training.recipe import Recipe
 
@@ -20,7 +20,7 @@ MakeRecipe = Callable[..., Recipe]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from brickwork.training.folder import only_writer
+from brickwork.training.lock import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)
