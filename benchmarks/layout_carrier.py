@@ -96,7 +96,10 @@ def draw(rows: list[dict[str, Any]]) -> np.ndarray:
     title = "held-out loss, mean of eight noise levels (shorter is better)"
     pen.text((10, 8), title + (f"; mean and range of {seeds} seeds" if seeds > 1 else ""), "black", font)
     for i, (form, values) in enumerate(sorted(losses.items(), key=lambda item: float(np.mean(item[1])))):
-        y, (low, mean, high) = 36 + 30 * i, (280 + 380 * v / top for v in (min(values), np.mean(values), max(values)))
+        y, (low, mean, high) = (
+            36 + 30 * i,
+            (280 + 380 * float(v) / top for v in (min(values), np.mean(values), max(values))),
+        )
         pen.rectangle((280, y, mean, y + 18), "#3b6ea5" if free[form] else "#bbbbbb")
         pen.line((low, y + 9, high, y + 9), "black", 2)
         pen.text((10, y), form, "black", font)
