@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=160)
     parser.add_argument("--stride", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--forms", type=int, nargs="*", default=list(range(len(FORMS))))
     arguments = parser.parse_args()

@@ -405,6 +405,7 @@ def test_unknown_verb(line: Callable[..., str]) -> None:
         (["sample", "digits", "--steps", "many"], "--steps: invalid literal for int() with base 10: 'many'; `brick"),
         (["sample", "digits", "--steps"], "missing value for argument '--steps'"),
         (["sample"], "missing from brickwork sample: MODEL"),
+        (["sample", "digits", "--seds", "3", "--stpes", "4"], "--seds, 3, --stpes, 4; did you mean --seeds, --steps?"),
         (["macs", "stoic-tiny", "spare"], "unrecognized options: spare; `brickwork macs --help`"),
         (["train", "stoic-tiny", "--data", "digits", "--out", "x", "--minuts", "1"], "did you mean --minutes?"),
         (["train", "stoic-tiny", "--data", "digits", "--out", "x", "--precision", "fp8"], "'auto', 'fp32', 'bf16'"),

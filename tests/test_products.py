@@ -141,6 +141,14 @@ def test_measuring_draws_no_random_number(training: bool) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_choice_of_an_earlier_version_is_for_training_and_for_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    products.set_choices({"cpu/float32/product": "onednn", "cpu/bfloat16/infer/product": "torch"})
+    monkeypatch.setattr(products, "measure", None)
+    monkeypatch.setattr(products, "is_available", lambda *_: True)
+    assert library("cpu", "float32", True) == library("cpu", "float32", False) == "onednn"
+    assert library("cpu", "bfloat16", False) == "torch"
+
+
 def test_elsewhere_it_is_torch() -> None:
     assert library("cuda", "float32", True) == library("cpu", "float64", False) == "torch"
     assert products.choices() == {}

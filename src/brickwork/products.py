@@ -29,6 +29,8 @@ ENOUGH_ROWS = 4  # products of fewer rows than this take other paths in float32,
 
 SUFFIX = "/product"  # of the keys of choices; the rest are device, dtype, and whether gradients are wanted
 
+USES = ("infer", "train")
+
 _choices: dict[str, str] = {}
 _forced: list[str] = []
 
@@ -39,7 +41,7 @@ def choices() -> dict[str, str]:
 
 
 def set_choices(choices: Mapping[str, str]) -> None:
-    """Restore recorded choices; other keys are forgotten.
+    """Restore recorded choices; other keys are forgotten. One without a purpose, of an earlier version, is for both.
 
     Raises:
         UnknownNameError: A library that this version does not know.
@@ -47,7 +49,10 @@ def set_choices(choices: Mapping[str, str]) -> None:
     for name in choices.values():
         _check(name)
     _choices.clear()
-    _choices.update(choices)
+    for key, name in choices.items():
+        place = key.removesuffix(SUFFIX)
+        both = place.count("/") == 1
+        _choices.update(dict.fromkeys([f"{place}/{use}{SUFFIX}" for use in USES] if both else [key], name))
 
 
 @contextmanager
@@ -127,7 +132,7 @@ def library(device: str, dtype: str, training: bool) -> str:
         return "torch"
     if _forced:
         return _forced[-1]
-    key = f"{device}/{dtype}/{'train' if training else 'infer'}{SUFFIX}"
+    key = f"{device}/{dtype}/{USES[training]}{SUFFIX}"
     if key not in _choices:
         seconds = measure(device, dtype, training)
         _choices[key] = "onednn" if seconds["onednn"] * MARGIN < seconds["torch"] else "torch"

@@ -1,5 +1,8 @@
 """A run folder has one writer at a time, and a killed one leaves it free."""
 
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError, OutputError
@@ -50,13 +52,17 @@ def test_it_is_free_again_after_an_error(tmp_path: Path) -> None:
         pass
 
 
-def test_a_file_system_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: object) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_written_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(FileLock, "acquire", refuse)
-    with only_writer(tmp_path / "run"):
-        assert (tmp_path / "run").is_dir()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for _ in range(2):  # nothing stays that would refuse the next run
+        with only_writer(tmp_path / "run"):
+            assert (tmp_path / "run").is_dir()
 
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

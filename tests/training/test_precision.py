@@ -86,14 +86,14 @@ def same_bits(a: Path, b: Path) -> bool:
 def settle_on(name: Precision, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
     """The trial runs and is timed, and then this is what it found."""
 
-    def found(*trial: Any) -> tuple[Precision, str]:
-        faster_precision(*trial)
+    def found(*trial: Any, **options: Any) -> tuple[Precision, str]:
+        faster_precision(*trial, **options)
         return name, f"precision {name}"
 
     monkeypatch.setattr(module, "faster_precision", found)
 
 
-def refuse(*_: Any) -> Any:
+def refuse(*_: Any, **__: Any) -> Any:
     raise AssertionError("measured again")
 
 
@@ -119,6 +119,41 @@ def test_a_trial_changes_no_bit_and_a_resumed_run_keeps_its_precision(
     assert f'precision = "{name}"' in model.facts["recipe"]
     assert same_bits(tmp_path / "told" / "model.safetensors", tmp_path / "auto" / "model.safetensors")
     assert same_bits(tmp_path / "told" / "state.safetensors", tmp_path / "auto" / "state.safetensors")
+
+
+def test_a_trial_that_fails_half_way_back_leaves_no_gradient(
+    make_recipe: MakeRecipe, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, failures = loop.build_model, []
+
+    def fragile(*arguments: Any) -> Any:
+        model = build(*arguments)
+
+        def check(gradient: Any) -> None:
+            if model.precision == "bf16":
+                failures.append(sum(p.grad is not None for p in model.parameters()))
+                raise RuntimeError("not implemented for 'BFloat16'")
+
+        next(model.backbone.parameters()).register_hook(check)
+        return model
+
+    with use_kernel("matmul"):
+        train(make_recipe(precision="fp32"), data, tmp_path / "told", device="cpu", progress=False)
+        monkeypatch.setattr(loop, "build_model", fragile)
+        train(make_recipe(precision="auto"), data, tmp_path / "auto", device="cpu", progress=False)
+    assert failures[0] > 0, "gradients of some weights were there"
+    assert same_bits(tmp_path / "told" / "state.safetensors", tmp_path / "auto" / "state.safetensors")
+
+
+def test_an_error_in_fp32_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="not implemented"):
+        faster_precision(Machine(monkeypatch, fp32=0.0, bf16=1.0).step, 8, CPU)
+
+
+def test_bf16_that_is_imitated_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(monkeypatch, fp32=1e-3, bf16=0.1)
+    assert faster_precision(machine.step, 128, CPU)[0] == "fp32"
+    assert [name for name, _ in machine.asked].count("bf16") == 1
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])

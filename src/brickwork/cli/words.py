@@ -16,7 +16,8 @@ from brickwork.errors import ArgumentError
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 RULE = re.compile(r"[-─]{3,}")
-ADVICE = ("Perhaps you meant", "For full helptext", "Argument helptext")
+NEAR = ("Perhaps you meant", "Arguments similar to")
+ADVICE = (*NEAR, "For full helptext", "Argument helptext")
 
 
 def call(act: Callable[..., Any], *, prog: str, words: Sequence[str]) -> Any:
@@ -30,10 +31,13 @@ def call(act: Callable[..., Any], *, prog: str, words: Sequence[str]) -> Any:
     Raises:
         ArgumentError: An unknown or missing option, or a value of another type.
     """
-    told, stderr = io.StringIO(), sys.stderr
+    told, stderr, begun = io.StringIO(), sys.stderr, False
 
     @functools.wraps(act)
     def begin(*values: Any, **options: Any) -> Any:
+        nonlocal begun
+        begun = True
+        stderr.write(told.getvalue())
         with redirect_stderr(stderr):  # the words were right: what is written from now on is the function's
             return act(*values, **options)
 
@@ -41,7 +45,7 @@ def call(act: Callable[..., Any], *, prog: str, words: Sequence[str]) -> Any:
         with redirect_stderr(told):
             return tyro.cli(begin, prog=prog, args=list(words))
     except SystemExit as left:
-        if left.code == 2 and told.getvalue():
+        if left.code == 2 and not begun:
             raise ArgumentError(one_line(told.getvalue(), prog)) from None
         raise
 
@@ -56,7 +60,7 @@ def one_line(box: str, prog: str) -> str:
         elif line:
             parts[-1].append(line)
     wrong = "; ".join(" ".join(part).rstrip(".") for part in parts if part and not part[0].startswith(ADVICE))
-    hints = [line for part in parts if part and part[0].startswith(ADVICE[0]) for line in part]
+    hints = [line for part in parts if part and part[0].startswith(NEAR) for line in part]
     near = [line.split()[0] for line in hints if line.startswith("--")]
-    meant = f"did you mean {', '.join(dict.fromkeys(near))}? " if near else ""
+    meant = f"did you mean {', '.join(sorted(set(near)))}? " if near else ""
     return f"{wrong[:1].lower()}{wrong[1:]}; {meant}`{prog} --help` lists the options"

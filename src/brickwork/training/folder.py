@@ -122,6 +122,19 @@ class RunState(Protocol):
 R = TypeVar("R", bound=RunRecipe)
 
 
+def check_folder(out: Path, model_file: str, *, resume: bool) -> None:
+    """Refuse a folder that holds what a run would overwrite.
+
+    Raises:
+        ConfigError: It holds a model without the state to go on from, or a run and resume is not set.
+    """
+    if (out / STATE_FILE).exists():
+        if not resume:
+            raise ConfigError(f"{out} already holds a run: choose another out folder, or let it resume")
+    elif (out / model_file).exists():
+        raise ConfigError(f"{out} holds {model_file} without {STATE_FILE} to go on from: choose another out folder")
+
+
 def saved_recipe(out: Path, kind: StateKind, parse: Callable[[str], R]) -> R | None:
     """The recipe of the run in a folder; None where it holds none to go on with.
 
@@ -173,13 +186,10 @@ class RunFolder(ABC, Generic[R]):
         self.recipe, self.data, self.out, self.progress = recipe, data, out, progress
         self._state = state
         self.failures = 0
+        check_folder(out, self.MODEL_FILE, resume=resume)
         self.resumed = (out / STATE_FILE).exists()
         if self.resumed:
-            self._resume(resume)
-        elif (out / self.MODEL_FILE).exists():
-            raise ConfigError(
-                f"{out} holds {self.MODEL_FILE} without {STATE_FILE} to go on from: choose another out folder"
-            )
+            self._resume()
         self._sweep()
         write_whole(out / RECIPE_FILE, self._to_toml().encode())
         step = state.counters.step if self.resumed else -1
@@ -315,10 +325,8 @@ class RunFolder(ABC, Generic[R]):
 
     # ---- parts ----------------------------------------------------------------------------------------------------
 
-    def _resume(self, resume: bool) -> None:
+    def _resume(self) -> None:
         path = self.out / STATE_FILE
-        if not resume:
-            raise ConfigError(f"{self.out} already holds a run: choose another out folder, or let it resume")
         before = saved_recipe(self.out, self.KIND, self._parse)
         assert before is not None
         if changed := self._differences(before):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +12,21 @@ from filelock import FileLock, Timeout
 from brickwork.errors import ConfigError, OutputError
 
 LOCK_FILE = ".lock"
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems that have none, as some over a network
 
 
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
     """Within the context no other run writes into the folder, which is made if it is missing.
 
+    Where the file system has no locks there is none.
+
     Raises:
         ConfigError: Another run writes there now.
         OutputError: The folder cannot be written.
     """
-    lock: FileLock | None = FileLock(out / LOCK_FILE, blocking=False)
+    # A marker file in place of a lock would outlive a run that was killed, and refuse the next one for ever.
+    lock: FileLock | None = FileLock(out / LOCK_FILE, blocking=False, fallback_to_soft=False)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -29,10 +34,10 @@ def only_writer(out: Path) -> Iterator[None]:
         raise ConfigError(
             f"another run is writing into {out} now: wait for its end, stop it, or choose another out folder"
         ) from None
-    except NotImplementedError:  # a file system without locks
-        lock = None
     except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
+        if error.errno not in NO_LOCKS:
+            raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
+        lock = None
     try:
         yield
     finally:

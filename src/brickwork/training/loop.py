@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
-from brickwork.checkpoint import fingerprint
+from brickwork.checkpoint import MODEL_FILE, fingerprint
 from brickwork.codec.base import Pixels
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
@@ -15,7 +16,7 @@ from brickwork.errors import ConfigError
 from brickwork.model import Model, Precision, choose_device
 from brickwork.sampling.process import NoiseProcess
 from brickwork.training.batches import Batch, draw_batch, prepare_data
-from brickwork.training.folder import saved_recipe
+from brickwork.training.folder import check_folder, saved_recipe
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.lock import only_writer
 from brickwork.training.loss import denoising_loss
@@ -89,16 +90,18 @@ def train(
             "beyond its own it guesses"
         )
     state = TrainState(model, recipe)
-    prepared = prepare_data(data, model, None if latents is None else Path(latents), progress=progress)
     digest = "" if init is None else init.digest or fingerprint(init)
-    with only_writer(Path(out)), Interrupt() as interrupt:
+    with only_writer(Path(out)):
+        check_folder(Path(out), MODEL_FILE, resume=resume)
+        prepared = prepare_data(data, model, None if latents is None else Path(latents), progress=progress)
         if recipe.precision == "auto":
-            notes += choose_precision(state, draw_batch(recipe, data, model, state.counters, prepared), Path(out))
+            batch = draw_batch(recipe, data, model, state.counters, prepared)
+            notes += choose_precision(state, batch, Path(out), progress=progress)
             recipe = state.recipe
         run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress, init=digest)
         for note in notes:
             run.say(note)
-        try:
+        with closing(run), Interrupt() as interrupt:
             prepare(state, draw_batch(recipe, data, model, state.counters, prepared))
             if not run.resumed:
                 run.save()
@@ -107,8 +110,6 @@ def train(
                 state.update(accumulate_gradient(state, batch))
                 run.after_step()
             run.finish()
-        finally:
-            run.close()
     state.average.precision = "fp32"
     return state.average
 
@@ -179,14 +180,14 @@ def build_model(recipe: Recipe, data: Dataset, guest: Model | None = None, codec
     return model
 
 
-def choose_precision(state: TrainState, batch: Batch, out: Path) -> list[str]:
+def choose_precision(state: TrainState, batch: Batch, out: Path, *, progress: bool) -> list[str]:
     """Settle the state's precision: that of the run in ``out``, else the faster one; returns what there is to say."""
     before = saved_recipe(out, STATE, parse_recipe)
     if before is not None and before.precision != "auto":
         state.set_precision(before.precision)
         return []
     part = next(batch.parts(state.recipe.accumulation))
-    faster, note = faster_precision(trial(state, part), len(part), state.model.device)
+    faster, note = faster_precision(trial(state, part), len(part), state.device, progress=progress)
     state.set_precision(faster)
     return [note]
 
@@ -225,5 +226,7 @@ def prepare(state: TrainState, batch: Batch) -> None:
 
 def _try_out(state: TrainState, part: Batch) -> None:
     """One forward and backward pass that changes nothing."""
-    mean_loss(state, part).backward()
-    state.optimizer.zero_grad(set_to_none=True)
+    try:
+        mean_loss(state, part).backward()
+    finally:
+        state.optimizer.zero_grad(set_to_none=True)

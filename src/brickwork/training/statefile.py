@@ -20,6 +20,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's, by torch's names."""
 
 StateKind = Literal["brickwork-state", "brickwork-autoencoder-state"]
+OF: dict[StateKind, str] = {"brickwork-state": "a model", "brickwork-autoencoder-state": "an autoencoder"}
 
 
 @dataclass(kw_only=True)
@@ -94,7 +95,7 @@ def _header(path: Path, kind: StateKind, metadata: Mapping[str, str]) -> dict[st
         header = json.loads(metadata[kind])
         version = int(header["format"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no training state ({kind}): choose another out folder") from error
+        raise CheckpointError(f"{path} is no training state of {OF[kind]}: choose another out folder") from error
     if version != FORMAT:
         raise CheckpointError(f"{path} is a training state of format {version}, this brickwork resumes {FORMAT}")
     return header

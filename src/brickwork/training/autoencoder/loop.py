@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Latent, to_unit
+from brickwork.codec.file import AUTOENCODER_FILE
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.data.order import flips, indices
@@ -28,7 +30,7 @@ from brickwork.training.autoencoder.recipe import (
 )
 from brickwork.training.autoencoder.run import AutoencoderRun
 from brickwork.training.autoencoder.state import STATE, AutoencoderState
-from brickwork.training.folder import saved_recipe
+from brickwork.training.folder import check_folder, saved_recipe
 from brickwork.training.interrupt import Interrupt
 from brickwork.training.lock import only_writer
 from brickwork.training.precision import faster_precision
@@ -74,23 +76,24 @@ def train_autoencoder(
             "(data.size, data.channels)"
         )
     state = AutoencoderState(recipe, choose_device(device))
-    with only_writer(Path(out)), Interrupt() as interrupt:
-        note = choose_precision(state, draw_images(state, data)[0], Path(out)) if recipe.precision == "auto" else ""
+    with only_writer(Path(out)):
+        check_folder(Path(out), AUTOENCODER_FILE, resume=resume)
+        note = ""
+        if recipe.precision == "auto":
+            note = choose_precision(state, draw_images(state, data)[0], Path(out), progress=progress)
         run = AutoencoderRun(state.recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
         if note:
             run.say(note)
-        try:
+        with closing(run), Interrupt() as interrupt:
             if not run.resumed:
                 run.save()
             while not run.finished and not interrupt.asked:
                 train_step(state, *draw_images(state, data))
                 run.after_step()
             return run.finish()
-        finally:
-            run.close()
 
 
-def choose_precision(state: AutoencoderState, pixels: Image, out: Path) -> str:
+def choose_precision(state: AutoencoderState, pixels: Image, out: Path, *, progress: bool) -> str:
     """Settle the state's precision: that of the run in ``out``, else the faster one; returns what there is to say."""
     before = saved_recipe(out, STATE, parse_autoencoder_recipe)
     if before is not None and before.precision != "auto":
@@ -99,12 +102,14 @@ def choose_precision(state: AutoencoderState, pixels: Image, out: Path) -> str:
 
     def step(precision: Precision, count: int) -> None:
         network = state.network
-        with lowered(precision, state.device):
-            made = network.decoder(network.moments(pixels[:count])[0])
-        (made.float() - pixels[:count]).square().mean().backward()
-        network.zero_grad(set_to_none=True)
+        try:
+            with lowered(precision, state.device):
+                made = network.decoder(network.moments(pixels[:count])[0])
+            (made.float() - pixels[:count]).square().mean().backward()
+        finally:
+            network.zero_grad(set_to_none=True)
 
-    faster, note = faster_precision(step, len(pixels), state.device)
+    faster, note = faster_precision(step, len(pixels), state.device, progress=progress)
     state.recipe = replace(state.recipe, precision=faster)
     return note
 
