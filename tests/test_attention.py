@@ -132,6 +132,19 @@ def test_one_head_after_the_other_keeps_no_scores() -> None:
     assert sum(kept) == 3 * q.nbytes
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_kernel_that_cannot_be_had_is_not_chosen(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without AVX-512 oneDNN has no bf16 products, and says so when it is asked for one."""
+
+    def missing(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        raise RuntimeError("could not create a primitive descriptor")
+
+    monkeypatch.setitem(attention.KERNELS, "matmul", missing)
+    seconds = attention.measure("cpu", "bfloat16", 2, 3, 20, 8, training)
+    assert seconds["matmul"] == float("inf")
+    assert all(0 < value < 60 for name, value in seconds.items() if name != "matmul")
+
+
 def test_choices_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     attend(*qkv())
     products.library("cpu", "float32", False)

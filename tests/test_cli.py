@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -350,6 +351,14 @@ def test_eval_writes_its_report(run: Path, images: Path, tmp_path: Path) -> None
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["settings"]["seeds"] == "100-107"
     assert "plan" not in report["settings"]
+
+
+def test_a_log_is_not_filled_with_bars(tmp_path: Path) -> None:
+    words = ["sample", "digits", "--seeds", "0-19", "--steps", "50", "--out", str(tmp_path / "a.png")]
+    command = [sys.executable, "-c", f"from brickwork.cli import main; raise SystemExit(main({words}))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "sampling: 100%" in done.stderr
+    assert len(done.stderr.split("sampling:")) <= 4
 
 
 def test_seeds_and_ranges() -> None:

@@ -195,7 +195,10 @@ def candidates(device: str, dtype: str, B: int, h: int, T: int) -> list[str]:
 
 
 def measure(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> dict[str, float]:
-    """Seconds of each candidate: forward, and backward where gradients are wanted; draws no random number."""
+    """Seconds of each candidate: forward, and backward where gradients are wanted; draws no random number.
+
+    Infinite where it cannot be had.
+    """
     best = dict.fromkeys(candidates(device, dtype, B, h, T), float("inf"))
     # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
@@ -234,9 +237,12 @@ def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
 def _seconds(kernel: Kernel, q: Heads, k: Heads, v: Heads, training: bool) -> float:
     wait(q.device)
     start = time.perf_counter()
-    out = _merged(kernel, q, k, v)
-    if training:
-        torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
+    try:
+        out = _merged(kernel, q, k, v)
+        if training:
+            torch.autograd.grad(out, (q, k, v), torch.ones_like(out))
+    except RuntimeError:  # a kernel that this processor does not have in this dtype
+        return float("inf")
     wait(q.device)
     return time.perf_counter() - start
 

@@ -253,6 +253,8 @@ def _help() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code. A user's error becomes one line and 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if not sys.stderr.isatty():  # a log wants a line of progress now and then, not ten a second
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
     if not words or words[0] in ("-h", "--help"):
         print(_help())
         return 0
