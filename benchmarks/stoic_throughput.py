@@ -17,15 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
+from noise_data import noise_data
 from record import facts_of_this_machine, write_result
 from torch import Tensor, nn
 
 from brickwork.attention import kernel_choices
 from brickwork.backbone.presets import preset
 from brickwork.backbone.stoic import Stoic
-from brickwork.data.dataset import Dataset
 from brickwork.layers import Block
 from brickwork.training.batches import draw_batch
 from brickwork.training.loop import accumulate_gradient, build_model
@@ -174,18 +173,7 @@ def time_by_part(name: str, batch: int, rounds: int, device: str) -> dict[str, A
     """Milliseconds of one bf16 training step of a preset, whole and part by part, each part run on its own."""
     config = preset(name)
     assert isinstance(config, Stoic.Config)
-    shape = (1024, config.size, config.size, config.channels)
-    generator = np.random.default_rng(0)
-    data = Dataset(
-        name="noise",
-        images=generator.integers(0, 256, shape, dtype=np.uint8),
-        labels=generator.integers(0, 10, 1024),
-        classes=tuple("0123456789"),
-        captions=None,
-        skipped=(),
-        flip=False,
-        digest="",
-    )
+    data = noise_data(1024, config.size, config.channels)
     recipe = Recipe(backbone=config, batch=batch, precision="bf16", steps=1)
     state = TrainState(build_model(recipe, data).to(device), recipe)
     net = cast(Stoic, state.model.backbone)

@@ -19,14 +19,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
+from noise_data import noise_data
 from record import facts_of_this_machine, write_result
 
 from brickwork.attention import wait
 from brickwork.backbone.presets import preset
 from brickwork.codec.base import Pixels
-from brickwork.data.dataset import Dataset
 from brickwork.training.batches import draw_batch
 from brickwork.training.loop import build_model, trial
 from brickwork.training.precision import PRECISIONS
@@ -37,26 +36,11 @@ WITHOUT_AVX512 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "
 BATCHES = {"stoic-digits": 128, "stoic-tiny": 32, "stoic-small": 8, "lego-digits": 64, "tldm-tiny": 16}
 
 
-def noise(count: int, size: int, channels: int) -> Dataset:
-    """Images to compute with."""
-    generator = np.random.default_rng(0)
-    return Dataset(
-        name="noise",
-        images=generator.integers(0, 256, (count, size, size, channels), dtype=np.uint8),
-        labels=generator.integers(0, 10, count),
-        classes=tuple("0123456789"),
-        captions=None,
-        skipped=(),
-        flip=False,
-        digest="",
-    )
-
-
 def rates(device: str, rounds: int) -> Iterator[dict[str, Any]]:
     """Images/s of a step of every network in both precisions."""
     for preset_name, count in BATCHES.items():
         backbone = preset(preset_name)
-        data = noise(count, backbone.size, backbone.channels)
+        data = noise_data(count, backbone.size, backbone.channels)
         recipe = Recipe(backbone=backbone, batch=count, steps=1, **published_parts(backbone))
         recipe = fit_to_data(recipe, data, codec=Pixels(num_channels=backbone.channels))
         state = TrainState(build_model(recipe, data).to(device), recipe)

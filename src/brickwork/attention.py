@@ -200,9 +200,7 @@ def measure(device: str, dtype: str, B: int, h: int, T: int, d: int, training: b
     Infinite where it cannot be had.
     """
     best = dict.fromkeys(candidates(device, dtype, B, h, T), float("inf"))
-    # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
-    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
-    with torch.inference_mode(False), torch.set_grad_enabled(training), _no_autocast(torch.device(device)), hooks:
+    with products.timing(device, training):
         values = torch.linspace(-1, 1, B * h * T * d, device=device).to(getattr(torch, dtype)).view(B, h, T, d)
         q, k, v = (values.clone().requires_grad_(training) for _ in range(3))
         for repeat in range(REPEATS + 1):

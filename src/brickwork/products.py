@@ -147,14 +147,7 @@ def measure(device: str, dtype: str, training: bool) -> dict[str, float]:
     """
     gelu: Gelu | None = None if training or dtype == "float32" else "tanh"
     count, width = (2048, 256) if training else (512, 512)
-    # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
-    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
-    with (
-        torch.inference_mode(False),
-        torch.set_grad_enabled(training),
-        torch.autocast(device, enabled=False),
-        hooks,
-    ):
+    with timing(device, training):
         kind = getattr(torch, dtype)
         x = torch.linspace(-1, 1, count * width, device=device).to(kind).view(count, width).requires_grad_(training)
         weight = torch.linspace(-1, 1, 2 * width * width, device=device).to(kind).view(2 * width, width)
@@ -171,6 +164,16 @@ def measure(device: str, dtype: str, training: bool) -> dict[str, float]:
             for name, run in (("torch", by_torch), ("onednn", by_onednn)):
                 best[name] = min(best[name], _seconds(run, (x, weight) if training else ()))
     return best
+
+
+@contextmanager
+def timing(device: str, training: bool) -> Iterator[None]:
+    """The context to time a layer in, whatever pass it is called from: no autocast, gradients only where wanted."""
+    # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
+    autocast = torch.autocast(device, enabled=False)
+    with torch.inference_mode(False), torch.set_grad_enabled(training), autocast, hooks:
+        yield
 
 
 class _Product(torch.autograd.Function):

@@ -120,6 +120,7 @@ class RunState(Protocol):
 
 
 R = TypeVar("R", bound=RunRecipe)
+S = TypeVar("S", bound=RunState)
 
 
 def check_folder(out: Path, model_file: str, *, resume: bool) -> None:
@@ -144,27 +145,30 @@ def saved_recipe(out: Path, kind: StateKind, parse: Callable[[str], R]) -> R | N
     path = out / STATE_FILE
     if not path.exists():
         return None
+    return _recipe_of(path, read_header(path, kind), parse)
+
+
+def _recipe_of(path: Path, header: Mapping[str, Any], parse: Callable[[str], R]) -> R:
     try:
-        return parse(read_header(path, kind)["recipe"])
+        return parse(header["recipe"])
     except (ConfigError, KeyError) as error:
         reason = f"a recipe that cannot be read ({error})"
         raise CheckpointError(f"{path} holds {reason}: choose another out folder") from error
 
 
-class RunFolder(ABC, Generic[R]):
+class RunFolder(ABC, Generic[R, S]):
     """A training run and its folder.
 
     Args:
         recipe: Resolved.
-        state: Fresh; where the folder holds a saved state and resume is set, it goes on from there.
+        state: Fresh; where the folder holds a saved state, it goes on from there.
         data: Training images.
-        out: The folder.
-        resume: Go on from a saved state; else a folder that holds one is refused.
+        out: The folder, which passed :func:`check_folder`.
         progress: Show a bar and messages.
         tensorboard: Also write TensorBoard events.
 
     Raises:
-        ConfigError: The saved run has another recipe or other data, or the folder holds a model without its run.
+        ConfigError: The saved run has another recipe or other data.
         CheckpointError: The saved state is broken.
         OutputError: The folder cannot be written.
     """
@@ -175,18 +179,15 @@ class RunFolder(ABC, Generic[R]):
     def __init__(
         self,
         recipe: R,
-        state: RunState,
+        state: S,
         data: Dataset,
         out: Path,
         *,
-        resume: bool,
         progress: bool,
         tensorboard: bool = False,
     ) -> None:
-        self.recipe, self.data, self.out, self.progress = recipe, data, out, progress
-        self._state = state
+        self.recipe, self.state, self.data, self.out, self.progress = recipe, state, data, out, progress
         self.failures = 0
-        check_folder(out, self.MODEL_FILE, resume=resume)
         self.resumed = (out / STATE_FILE).exists()
         if self.resumed:
             self._resume()
@@ -249,13 +250,13 @@ class RunFolder(ABC, Generic[R]):
     @property
     def finished(self) -> bool:
         """Whether the budget is spent."""
-        return self._state.spent >= 1
+        return self.state.spent >= 1
 
     def after_step(self) -> None:
         """Write what is due after a step; go back to the saved state if the loss is no longer a number."""
-        now, report = self._state.counters, self.recipe.report
+        now, report = self.state.counters, self.recipe.report
         now.seconds = time.perf_counter() - self._clock
-        self.bar.update(min(self._state.spent, 1.0) - self.bar.n)
+        self.bar.update(min(self.state.spent, 1.0) - self.bar.n)
 
         def due(steps: int) -> bool:
             return steps > 0 and now.step % steps == 0
@@ -265,7 +266,7 @@ class RunFolder(ABC, Generic[R]):
         log, measures = due(report.log_every), self._due(due)
         if not (saving or log or measures or self.finished):
             return
-        if not self._state.is_finite():
+        if not self.state.is_finite():
             self.roll_back()
             return
         if log:
@@ -286,7 +287,7 @@ class RunFolder(ABC, Generic[R]):
             OutputError: The place cannot be written; the previous files are whole.
         """
         record = {"recipe": self._to_toml(), "data": self.data.digest, **self._own_record(), **self._place()}
-        self._state.save(self.out / STATE_FILE, record)
+        self.state.save(self.out / STATE_FILE, record)
         self._save_model()
         self._saved_at = time.perf_counter()
         self.failures = 0
@@ -298,13 +299,13 @@ class RunFolder(ABC, Generic[R]):
             TrainingError: It came to this from the same state too often.
         """
         self.failures += 1
-        bad = self._state.counters.step
+        bad = self.state.counters.step
         if self.failures >= MAX_FAILURES:
             raise TrainingError(self._advice(bad))
         tensors, header = read_state(self.out / STATE_FILE, self.KIND)
-        seconds, rollbacks = self._state.counters.seconds, self._state.counters.rollbacks
-        self._state.restore(tensors, header)
-        now = self._state.counters
+        seconds, rollbacks = self.state.counters.seconds, self.state.counters.rollbacks
+        self.state.restore(tensors, header)
+        now = self.state.counters
         now.seconds, now.rollbacks = seconds, rollbacks + 1
         self.journal.rewind(now.step)
         self.journal.write({"step": now.step, "event": "rolled back", "from_step": bad, "rollbacks": now.rollbacks})
@@ -327,19 +328,17 @@ class RunFolder(ABC, Generic[R]):
 
     def _resume(self) -> None:
         path = self.out / STATE_FILE
-        before = saved_recipe(self.out, self.KIND, self._parse)
-        assert before is not None
-        if changed := self._differences(before):
+        tensors, header = read_state(path, self.KIND)
+        if changed := self._differences(_recipe_of(path, header, self._parse)):
             raise ConfigError(
                 f"{self.out} holds a run with another recipe ({'; '.join(changed[:3])}): resume it with its own "
                 f"{RECIPE_FILE}, or choose another out folder{self._other_way()}"
             )
-        tensors, header = read_state(path, self.KIND)
         if header["data"] != self.data.digest:
             raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
         self._check(header)
-        self._state.restore(tensors, header)
-        self.say(f"resuming {self.out} at step {self._state.counters.step}")
+        self.state.restore(tensors, header)
+        self.say(f"resuming {self.out} at step {self.state.counters.step}")
         for name, value in self._place().items():
             if header[name] != value:
                 self.say(f"{name} {header[name]} before, {value} now: the result may differ by rounding")
@@ -356,7 +355,7 @@ class RunFolder(ABC, Generic[R]):
             leftover.unlink(missing_ok=True)
 
     def _log(self) -> None:
-        state, now = self._state, self._state.counters
+        state, now = self.state, self.state.counters
         words, gauges = self._gauges(max(now.since_log, 1))
         now.since_log = 0
         images, seconds = self._logged
@@ -368,11 +367,11 @@ class RunFolder(ABC, Generic[R]):
 
     def _place(self) -> dict[str, Any]:
         """What the last bits of a result depend on, beside the recipe."""
-        return {"device": self._state.device.type, "threads": torch.get_num_threads()}
+        return {"device": self.state.device.type, "threads": torch.get_num_threads()}
 
     def _facts(self) -> dict[str, Any]:
         """What a model's file says of its training."""
-        now = self._state.counters
+        now = self.state.counters
         return {
             "finished": self.finished,
             "steps": now.step,

@@ -98,7 +98,7 @@ def train(
             batch = draw_batch(recipe, data, model, state.counters, prepared)
             notes += choose_precision(state, batch, Path(out), progress=progress)
             recipe = state.recipe
-        run = Run(recipe, state, data, heldout, Path(out), resume=resume, progress=progress, init=digest)
+        run = Run(recipe, state, data, heldout, Path(out), progress=progress, init=digest)
         for note in notes:
             run.say(note)
         with closing(run), Interrupt() as interrupt:

@@ -34,22 +34,20 @@ def saved_model(out: Path) -> Model | None:
 
 
 @final
-class Run(RunFolder[Recipe]):
+class Run(RunFolder[Recipe, TrainState]):
     """A training run and its folder.
 
     Args:
         recipe: Resolved.
-        state: Fresh; where the folder holds a saved state and resume is set, it goes on from there.
+        state: Fresh; where the folder holds a saved state, it goes on from there.
         data: Training images.
         heldout: Images never trained on, or None.
-        out: The folder.
-        resume: Go on from a saved state; else a folder that holds one is refused.
+        out: The folder, which passed ``check_folder``.
         progress: Show a bar and messages.
         init: Digest of the model whose weights were the start; a resumed run keeps what it began with.
 
     Raises:
-        ConfigError: The saved run has another recipe, other data or another guest, or the folder holds a model without
-            its run.
+        ConfigError: The saved run has another recipe, other data or another guest.
         CheckpointError: The saved state is broken.
         OutputError: The folder cannot be written.
     """
@@ -65,15 +63,14 @@ class Run(RunFolder[Recipe]):
         heldout: Dataset | None,
         out: Path,
         *,
-        resume: bool,
         progress: bool,
         init: str = "",
     ) -> None:
-        self.state, self.heldout, self.init = state, heldout, init
+        self.heldout, self.init = heldout, init
         self._guest = fingerprint(state.model.guest) if state.model.guest is not None else ""
         self._codec = state.model.codec.digest
         tensorboard = recipe.report.tensorboard
-        super().__init__(recipe, state, data, out, resume=resume, progress=progress, tensorboard=tensorboard)
+        super().__init__(recipe, state, data, out, progress=progress, tensorboard=tensorboard)
 
     def finish(self) -> None:
         """Save; where the budget is spent, also draw and measure what the end is due."""

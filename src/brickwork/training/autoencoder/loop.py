@@ -81,7 +81,7 @@ def train_autoencoder(
         note = ""
         if recipe.precision == "auto":
             note = choose_precision(state, draw_images(state, data)[0], Path(out), progress=progress)
-        run = AutoencoderRun(state.recipe, state, data, heldout, Path(out), resume=resume, progress=progress)
+        run = AutoencoderRun(state.recipe, state, data, heldout, Path(out), progress=progress)
         if note:
             run.say(note)
         with closing(run), Interrupt() as interrupt:

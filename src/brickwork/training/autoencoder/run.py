@@ -62,20 +62,19 @@ def reconstruct(autoencoder: FirstStage, images: np.ndarray) -> np.ndarray:
 
 
 @final
-class AutoencoderRun(RunFolder[AutoencoderRecipe]):
+class AutoencoderRun(RunFolder[AutoencoderRecipe, AutoencoderState]):
     """A training run and its folder.
 
     Args:
         recipe: Resolved.
-        state: Fresh; where the folder holds a saved state and resume is set, it goes on from there.
+        state: Fresh; where the folder holds a saved state, it goes on from there.
         data: Training images.
         heldout: Images never trained on, or None.
-        out: The folder.
-        resume: Go on from a saved state; else a folder that holds one is refused.
+        out: The folder, which passed ``check_folder``.
         progress: Show a bar and messages.
 
     Raises:
-        ConfigError: The saved run has another recipe or other data, or the folder holds an autoencoder without its run.
+        ConfigError: The saved run has another recipe or other data.
         CheckpointError: The saved state is broken.
         OutputError: The folder cannot be written.
     """
@@ -91,12 +90,10 @@ class AutoencoderRun(RunFolder[AutoencoderRecipe]):
         heldout: Dataset | None,
         out: Path,
         *,
-        resume: bool,
         progress: bool,
     ) -> None:
-        self.state = state
         self.heldout = heldout if heldout is not None and len(heldout) else None
-        super().__init__(recipe, state, data, out, resume=resume, progress=progress)
+        super().__init__(recipe, state, data, out, progress=progress)
 
     def finish(self) -> Latents:
         """Save, and measure the latents of the training images; where the budget is spent, the held-out images too.
