@@ -24,7 +24,7 @@ from brickwork.codec.file import load_codec, read_codec_header
 from brickwork.codec.latents import Latents
 from brickwork.data.config import DataConfig
 from brickwork.data.dataset import Dataset, load_dataset, load_heldout
-from brickwork.sampling.picture import save_png, sheet
+from brickwork.files.picture import save_png, sheet
 from brickwork.training.autoencoder.run import image_psnr
 
 AT_ONCE = 64

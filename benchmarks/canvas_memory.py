@@ -24,15 +24,16 @@ from record import facts_of_this_machine, write_result
 from torch import Tensor
 
 from brickwork.backbone.presets import PRESETS
-from brickwork.checkpoint import load
 from brickwork.codec.base import Pixels
-from brickwork.model import Model, choose_device
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import EdmF
+from brickwork.diffusion.process import Edm
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
+from brickwork.nn.device import choose_device
 from brickwork.sampling.canvas import DEFAULT_MODE, Canvas
-from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.loop import sample_x0
-from brickwork.sampling.process import Edm
 from brickwork.sampling.solvers import Ddim
-from brickwork.sampling.target import EdmF
 
 WIDTHS = (256, 1024, 4096)
 

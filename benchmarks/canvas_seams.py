@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from record import facts_of_this_machine, write_result
 
-from brickwork.checkpoint import load
-from brickwork.measure.seam import seam
-from brickwork.model import choose_device
+from brickwork.files.picture import save_png, sheet
+from brickwork.model.checkpoint import load
+from brickwork.nn.device import choose_device
+from brickwork.quality.seam import seam
 from brickwork.sampling.canvas import MODES, Canvas
 from brickwork.sampling.loop import sample
 from brickwork.sampling.options import choose
-from brickwork.sampling.picture import save_png, sheet
 from brickwork.sampling.solvers import SOLVERS
 
 

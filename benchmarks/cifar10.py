@@ -17,14 +17,14 @@ from typing import Any
 
 from record import facts_of_this_machine
 
-from brickwork.counting import cost
 from brickwork.data.dataset import Dataset, load_dataset, load_heldout
-from brickwork.measure.evaluate import evaluate
-from brickwork.measure.reference import Reference
+from brickwork.files.picture import save_png, sheet
+from brickwork.model.cost import cost
+from brickwork.quality.evaluate import evaluate
+from brickwork.quality.reference import Reference
 from brickwork.sampling.loop import sample
-from brickwork.sampling.picture import save_png, sheet
-from brickwork.training.loop import train
-from brickwork.training.recipe_file import load_recipe
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.recipe_file import load_recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 NAMES = ("cifar10-stoic-12x512-s2", "cifar10-stoic-12x512-s1", "cifar10-stoic-small")

@@ -24,17 +24,18 @@ from record import facts_of_this_machine, write_result
 from brickwork.backbone.presets import preset
 from brickwork.codec.file import load_codec
 from brickwork.codec.latents import Latents
-from brickwork.counting import Cost, cost
 from brickwork.data.dataset import DataConfig, Dataset, load_dataset, load_heldout
-from brickwork.measure.evaluate import evaluate
-from brickwork.measure.reference import Reference
-from brickwork.sampling.picture import save_png, write_whole
-from brickwork.sampling.process import DiscreteVp, LinearFlow
-from brickwork.sampling.target import Eps, Velocity
-from brickwork.training.curve import Line, Point, panel
-from brickwork.training.loop import train
-from brickwork.training.recipe import Recipe, Report
-from brickwork.training.times import LogitNormal, Uniform
+from brickwork.diffusion.prediction import Eps, Velocity
+from brickwork.diffusion.process import DiscreteVp, LinearFlow
+from brickwork.files.picture import save_png
+from brickwork.files.whole import write_whole
+from brickwork.model.cost import Cost, cost
+from brickwork.quality.evaluate import evaluate
+from brickwork.quality.reference import Reference
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.recipe import Recipe, Report
+from brickwork.training.denoiser.times import LogitNormal, Uniform
+from brickwork.training.run.curve import Line, Point, panel
 
 NETWORKS = {"tldm": "tldm-tiny", "unet": "unet-small-latent"}
 COLOURS = {"tldm": (20, 90, 180), "unet": (200, 90, 20)}

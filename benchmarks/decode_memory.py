@@ -22,7 +22,7 @@ from record import facts_of_this_machine, write_result
 
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.latents import Latents
-from brickwork.model import choose_device
+from brickwork.nn.device import choose_device
 
 SIDES = (512, 1024, 2048)
 KINDS = {"f4c8": (4, 8), "f8c16": (8, 16)}

@@ -65,8 +65,8 @@ def title(case: Case) -> str:
 def write_models(name: str, folder: Path) -> dict[str, Any]:
     """A STOIC of a preset's sizes and a U-Net of as many MACs, in files; returns what they are."""
     from brickwork.backbone.presets import preset
-    from brickwork.checkpoint import configs_of, read_header, save
-    from brickwork.counting import cost
+    from brickwork.model.checkpoint import configs_of, read_header, save
+    from brickwork.model.cost import cost
 
     stoic = replace(preset(name), num_classes=10)
     wanted = cost(stoic).macs
@@ -91,7 +91,7 @@ def write_models(name: str, folder: Path) -> dict[str, Any]:
 def matching_unet(stoic: Any, wanted: int) -> Any:
     """DDPM's U-Net for CIFAR-10 (widths w, 2w, 2w, 2w; attention at half the size), as near in MACs as widths go."""
     from brickwork.backbone.unet import Unet
-    from brickwork.counting import cost
+    from brickwork.model.cost import cost
 
     def of(first: int, second: int, rest: int) -> Any:
         return Unet.Config(
@@ -122,9 +122,9 @@ def awake(config: Any) -> Any:
     import torch
 
     from brickwork.codec.base import Pixels
-    from brickwork.model import Model
-    from brickwork.sampling.process import LinearFlow
-    from brickwork.sampling.target import Velocity
+    from brickwork.diffusion.prediction import Velocity
+    from brickwork.diffusion.process import LinearFlow
+    from brickwork.model.model import Model
 
     torch.manual_seed(0)
     model = Model(config.build(), LinearFlow(), Velocity(), Pixels(num_channels=config.channels))
@@ -145,12 +145,12 @@ def write_package(path: Path, folder: Path, target_name: str, precision: str) ->
     """A package of a model file, whatever its quality: with random weights there is none to judge."""
     from plain_unet import plain
 
-    from brickwork.checkpoint import load, read_header
     from brickwork.device.runner import open_package
-    from brickwork.manifest import write_manifest
+    from brickwork.files.manifest import write_manifest
+    from brickwork.model.checkpoint import load, read_header
+    from brickwork.package.check.parity import SEEDS, compare
     from brickwork.package.pack import how_of, manifest_of, target_of, write
     from brickwork.package.packing import Packing
-    from brickwork.package.parity import SEEDS, compare
     from brickwork.package.precision import Precision
 
     model = plain(path) if read_header(path)["backbone"][0] == "unet" else load(path)
@@ -169,8 +169,8 @@ def write_package(path: Path, folder: Path, target_name: str, precision: str) ->
 
 def samples(model: Any) -> list[dict[str, np.ndarray]]:
     """Inputs to calibrate with: noise of a picture's size and more, at the levels of a sampler's grid."""
-    from brickwork.sampling.gaussian import normals
-    from brickwork.sampling.grid import Karras
+    from brickwork.diffusion.gaussian import normals
+    from brickwork.diffusion.schedule import Karras
 
     levels = Karras().positive(model.process, 16).astype(np.float32)
     noise = normals(range(len(levels)), 0, model.shape)
@@ -194,8 +194,8 @@ def package(case: Case, folder: Path) -> Path:
 
 def race(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """All cases of one preset, without guidance and with it."""
-    from brickwork.manifest import Sampling
-    from brickwork.measure.speed import measure
+    from brickwork.files.manifest import Sampling
+    from brickwork.speed.measure import measure
 
     folder = options.out / name
     facts = write_models(name, folder)
@@ -221,8 +221,8 @@ def race(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def subject(case: Case, folder: Path) -> Any:
     """What serves a case."""
-    from brickwork.manifest import read_manifest
-    from brickwork.measure.subjects import subjects
+    from brickwork.files.manifest import read_manifest
+    from brickwork.speed.subjects import subjects
 
     network, target, _ = case
     path = model_file(folder, network)
@@ -350,7 +350,7 @@ def main() -> None:
         return
     from record import facts_of_this_machine, write_result
 
-    from brickwork.sampling.picture import save_png
+    from brickwork.files.picture import save_png
 
     presets = [race(name, options) for name in options.presets]
     facts = facts_of_this_machine() | {"threads": options.threads, "steps_a_round": options.steps}

@@ -2,7 +2,7 @@
 
 One STOIC with random weights for each depth, as whole graphs, as a stack of one block and as a scan, for ONNX Runtime.
 Each is opened in fresh processes: anonymous memory, load time and time per step are theirs, asked in turn (see
-``brickwork.measure.speed``). The same seeds are drawn by all three and compared before rounding. At last a process may
+``brickwork.speed.measure``). The same seeds are drawn by all three and compared before rounding. At last a process may
 hold less private memory than the weights have bytes, by prlimit.
 
     python benchmarks/device_stack.py --depths 12 32 64 128 --folder runs/device-stack
@@ -28,19 +28,19 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
 from brickwork.device.runner import open_package
 from brickwork.device.stack import BLOCKS
-from brickwork.manifest import Manifest, read_manifest
-from brickwork.measure.child import Child
-from brickwork.measure.speed import measure
-from brickwork.measure.subjects import subjects
-from brickwork.model import Model
+from brickwork.diffusion.prediction import Velocity
+from brickwork.diffusion.process import LinearFlow
+from brickwork.files.manifest import Manifest, read_manifest
+from brickwork.files.picture import save_png
+from brickwork.model.model import Model
+from brickwork.package.check.parity import psnr
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
-from brickwork.package.parity import psnr
 from brickwork.sampling.loop import sample_x0
-from brickwork.sampling.picture import save_png
-from brickwork.sampling.process import LinearFlow
-from brickwork.sampling.target import Velocity
-from brickwork.training.curve import Line, panel
+from brickwork.speed.child import Child
+from brickwork.speed.measure import measure
+from brickwork.speed.subjects import subjects
+from brickwork.training.run.curve import Line, panel
 
 COLOURS = {"whole": (40, 40, 40), "stack": (20, 90, 180), "scan": (200, 90, 20)}
 SEEDS = (0, 1, 2)

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from record import facts_of_this_machine, write_result
 
-from brickwork.checkpoint import load
 from brickwork.data.config import DataConfig
 from brickwork.data.dataset import load_heldout
-from brickwork.model import Model
+from brickwork.diffusion.schedule import SCHEDULES, Schedule
+from brickwork.files.picture import save_png, sheet
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
 from brickwork.sampling.edit import edit, remaining
-from brickwork.sampling.grid import GRIDS, Grid
 from brickwork.sampling.loop import sample
-from brickwork.sampling.picture import save_png, sheet
 from brickwork.sampling.solvers import SOLVERS, Solver
 
 STRENGTHS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -98,7 +98,7 @@ def inpainted(model: Model, images: np.ndarray, labels: np.ndarray, steps: int) 
 
 
 def changed(
-    model: Model, images: np.ndarray, labels: np.ndarray, steps: int, grid: Grid
+    model: Model, images: np.ndarray, labels: np.ndarray, steps: int, grid: Schedule
 ) -> tuple[list[dict[str, Any]], list[np.ndarray]]:
     """A row of figures for each strength, and the pictures."""
     rows, drawn = [], []
@@ -124,9 +124,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--each", type=int, default=4, help="pictures of each class")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--grid", choices=list(GRIDS), default="karras")
+    parser.add_argument("--grid", choices=list(SCHEDULES), default="karras")
     options = parser.parse_args()
-    model, grid = load(options.model), GRIDS[options.grid]()
+    model, grid = load(options.model), SCHEDULES[options.grid]()
     images, labels = held_out(model, options.data, options.each)
     strengths, _ = changed(model, images, labels, options.steps, grid)
     masks, _ = inpainted(model, images, labels, options.steps)

@@ -20,18 +20,18 @@ from record import facts_of_this_machine, write_result
 
 from brickwork.backbone.presets import preset
 from brickwork.backbone.stoic import Stoic
-from brickwork.counting import cost
 from brickwork.data.dataset import DataConfig, load_dataset, load_heldout
-from brickwork.measure.evaluate import evaluate
-from brickwork.measure.reference import Reference
-from brickwork.model import Model
+from brickwork.files.picture import save_png, sheet
+from brickwork.model.cost import cost
+from brickwork.model.model import Model
+from brickwork.quality.evaluate import evaluate
+from brickwork.quality.reference import Reference
 from brickwork.sampling.loop import sample
-from brickwork.sampling.picture import save_png, sheet
-from brickwork.training.curve import Line, panel
-from brickwork.training.loop import train
-from brickwork.training.parts import PartsConfig
-from brickwork.training.recipe import Recipe, Report
-from brickwork.training.times import LogitNormal
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.parts import PartsConfig
+from brickwork.training.denoiser.recipe import Recipe, Report
+from brickwork.training.denoiser.times import LogitNormal
+from brickwork.training.run.curve import Line, panel
 
 COLOURS = {"fixed": (40, 40, 40), "prefix": (20, 90, 180), "each": (200, 90, 20)}
 

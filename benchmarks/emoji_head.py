@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brickwork.tensorfile import read_tensors, write_tensors
+from brickwork.files.tensors import read_tensors, write_tensors
 
 SIDE = 64
 LETTERS = 16_384

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFont
 from record import facts_of_this_machine, write_result
 
 import brickwork
-from brickwork.sampling.picture import save_png
+from brickwork.files.picture import save_png
 
 TOP, OTHERS, DRAWS, RESAMPLED = 10, 380, 5, 2000
 SHOWN, COLUMNS, SCALE, LINES = 32, 8, 2, 3

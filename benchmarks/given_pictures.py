@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from record import facts_of_this_machine, write_result
 
-from brickwork.checkpoint import load
 from brickwork.codec.given import GIVEN
 from brickwork.data.config import DataConfig
 from brickwork.data.dataset import load_heldout
-from brickwork.model import Model
+from brickwork.files.picture import save_png, sheet
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
-from brickwork.sampling.picture import save_png, sheet
 
 
 def psnr(images: np.ndarray, true: np.ndarray) -> float:

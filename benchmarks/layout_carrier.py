@@ -20,12 +20,12 @@ import torch
 from record import facts_of_this_machine, write_result
 
 from brickwork.backbone.stoic import Stoic
-from brickwork.counting import cost
 from brickwork.data.dataset import load_dataset, load_heldout
-from brickwork.sampling.picture import save_png
-from brickwork.training.loop import train
-from brickwork.training.recipe import Recipe, Report
-from brickwork.training.times import LogitNormal
+from brickwork.files.picture import save_png
+from brickwork.model.cost import cost
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.recipe import Recipe, Report
+from brickwork.training.denoiser.times import LogitNormal
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from record import facts_of_this_machine, write_result
 
-from brickwork.checkpoint import load
-from brickwork.counting import plan_macs
-from brickwork.measure.evaluate import class_shares, compare_classes, data_of, evaluate, picture_shape, proportional
-from brickwork.measure.reference import Reference
-from brickwork.model import Model
+from brickwork.files.picture import save_png, sheet
+from brickwork.model.checkpoint import load
+from brickwork.model.cost import plan_macs
+from brickwork.model.model import Model
+from brickwork.quality.evaluate import class_shares, compare_classes, data_of, evaluate, picture_shape, proportional
+from brickwork.quality.heldout import held_out_loss
+from brickwork.quality.reference import Reference
 from brickwork.sampling.levels import evaluated_levels
 from brickwork.sampling.loop import sample
-from brickwork.sampling.picture import save_png, sheet
 from brickwork.sampling.plan import Plan, Planned
-from brickwork.training.curve import Line, panel
-from brickwork.training.heldout import held_out_loss
+from brickwork.training.run.curve import Line, panel
 
 COLOURS = {"pg": (20, 90, 180), "pr": (200, 90, 20)}
 BREAKS = tuple(k / 10 for k in range(11))

@@ -27,13 +27,13 @@ from lego_transcription import BrickShape, Transcription, randomize, to_brickwor
 from record import facts_of_this_machine, write_result
 from torch import Tensor, nn
 
-from brickwork import products
-from brickwork.attention import kernel_choices
 from brickwork.backbone.lego import Brick, Lego
 from brickwork.backbone.presets import preset
-from brickwork.counting import cost
-from brickwork.layers import Attention, Grid, Mlp
-from brickwork.sampling.denoiser import Condition
+from brickwork.diffusion.denoiser import Condition
+from brickwork.model.cost import cost
+from brickwork.nn import linear as products
+from brickwork.nn.attention import kernel_choices
+from brickwork.nn.layers import Attention, Grid, Mlp
 
 Step = Callable[[], None]
 Outputs = Callable[[Tensor, Tensor], list[Tensor]]

@@ -22,8 +22,8 @@ STEPS = 25
 
 def write(model: str, data: str, target: str, precision: str, out: Path) -> None:
     """In the runtime's Python: pack, then draw a picture of each class."""
-    from brickwork.checkpoint import load
     from brickwork.device.runner import open_package
+    from brickwork.model.checkpoint import load
     from brickwork.package.pack import pack
     from brickwork.package.packing import Packing
     from brickwork.package.precision import FLOORS_DB
@@ -36,7 +36,7 @@ def write(model: str, data: str, target: str, precision: str, out: Path) -> None
 
 def measured(model: str, data: str, target: str, precision: str, folder: Path) -> dict[str, Any]:
     """Write one package in a fresh process and read what its manifest says."""
-    from brickwork.manifest import read_manifest
+    from brickwork.files.manifest import read_manifest
 
     out = folder / f"{precision}.{target}"
     shutil.rmtree(out, ignore_errors=True)
@@ -55,8 +55,8 @@ def measured(model: str, data: str, target: str, precision: str, folder: Path) -
 
 def bounds() -> tuple[float, float]:
     """Of loss and distance: what ``brickwork pack`` allows, if it is not told otherwise."""
+    from brickwork.package.check.quality import DISTANCE_SHARE
     from brickwork.package.packing import Packing
-    from brickwork.package.quality import DISTANCE_SHARE
 
     loss = Packing().max_loss_increase
     return loss, DISTANCE_SHARE * loss
@@ -86,10 +86,10 @@ def main() -> None:
         return
     from record import facts_of_this_machine, write_result
 
-    from brickwork.checkpoint import load
+    from brickwork.files.picture import save_png
+    from brickwork.model.checkpoint import load
     from brickwork.package.pack import target_of
     from brickwork.sampling.loop import sample
-    from brickwork.sampling.picture import save_png
 
     options.out.mkdir(parents=True, exist_ok=True)
     cases = [(target, precision) for target in options.targets for precision in target_of(target).PRECISIONS]

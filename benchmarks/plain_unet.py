@@ -1,6 +1,6 @@
 """A U-Net of diffusers as diffusers makes it: its own layers and attention, with the weights of a model file of ours.
 
-Served in a process of its own, it is asked and timed as ``brickwork.measure.eager`` serves models:
+Served in a process of its own, it is asked and timed as ``brickwork.speed.eager`` serves models:
 
     python benchmarks/plain_unet.py MODEL
 """
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from brickwork.device.timing import own_output, serve
-from brickwork.measure.eager import of_torch
+from brickwork.speed.eager import of_torch
 
 
 def plain(path: Path) -> Any:
     """The model in a file, its U-Net's layers exchanged for those of diffusers."""
     import torch
 
-    from brickwork.checkpoint import load
+    from brickwork.model.checkpoint import load
 
     model = load(path)
     ours = cast(Any, model.backbone).network

@@ -18,7 +18,7 @@ def ask(target: str, script: str, words: Sequence[str]) -> None:
 
     It gets ``--also FOLDER``: what this Python has and that one may lack. Tell ``also`` of it before other imports.
     """
-    from brickwork.measure.subjects import interpreter
+    from brickwork.speed.subjects import interpreter
 
     also = sysconfig.get_paths()["purelib"]
     subprocess.run([interpreter(target, {}), script, *words, "--also", also], check=True)

@@ -41,7 +41,7 @@ def pictures(denoiser: Any) -> np.ndarray:
 
 def write(name: str, target: str, out: Path) -> None:
     """In the runtime's Python: pack, and draw unless a browser does."""
-    from brickwork.checkpoint import load
+    from brickwork.model.checkpoint import load
     from brickwork.package.pack import pack
     from brickwork.package.packing import Packing
 
@@ -79,8 +79,8 @@ def by_the_page(package: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, dict
 
 def compared(name: str, target: str, folder: Path, eager: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     """One package against eager PyTorch: figures, and what it drew."""
-    from brickwork.manifest import read_manifest
-    from brickwork.package.parity import psnr
+    from brickwork.files.manifest import read_manifest
+    from brickwork.package.check.parity import psnr
 
     out = folder / f"{name}.{target}"
     shutil.rmtree(out, ignore_errors=True)
@@ -124,8 +124,8 @@ def main() -> None:
     sys.path.append(str(Path(__file__).parent.parent / "tests" / "support"))  # a server of packages
     from record import facts_of_this_machine, write_result
 
-    from brickwork.checkpoint import load
-    from brickwork.sampling.picture import save_png
+    from brickwork.files.picture import save_png
+    from brickwork.model.checkpoint import load
 
     options.out.mkdir(parents=True, exist_ok=True)
     results, rows = [], []

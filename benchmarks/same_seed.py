@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from record import facts_of_this_machine, write_result
 
-from brickwork.checkpoint import load
+from brickwork.model.checkpoint import load
 from brickwork.sampling.loop import sample_x0
 
 

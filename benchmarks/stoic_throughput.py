@@ -22,14 +22,14 @@ from noise_data import noise_data
 from record import facts_of_this_machine, write_result
 from torch import Tensor, nn
 
-from brickwork.attention import kernel_choices
 from brickwork.backbone.presets import preset
 from brickwork.backbone.stoic import Stoic
-from brickwork.layers import Block
-from brickwork.training.batches import draw_batch
-from brickwork.training.loop import accumulate_gradient, build_model
-from brickwork.training.recipe import Recipe
-from brickwork.training.state import TrainState
+from brickwork.nn.attention import kernel_choices
+from brickwork.nn.layers import Block
+from brickwork.training.denoiser.batches import draw_batch
+from brickwork.training.denoiser.loop import accumulate_gradient, build_model
+from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.denoiser.state import TrainState
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,14 @@ import torch
 from noise_data import noise_data
 from record import facts_of_this_machine, write_result
 
-from brickwork.attention import wait
 from brickwork.backbone.presets import preset
 from brickwork.codec.base import Pixels
-from brickwork.training.batches import draw_batch
-from brickwork.training.loop import build_model, trial
-from brickwork.training.precision import PRECISIONS
-from brickwork.training.recipe import Recipe, fit_to_data, published_parts
-from brickwork.training.state import TrainState
+from brickwork.nn.attention import wait
+from brickwork.training.denoiser.batches import draw_batch
+from brickwork.training.denoiser.loop import build_model, trial
+from brickwork.training.denoiser.recipe import Recipe, fit_to_data, published_parts
+from brickwork.training.denoiser.state import TrainState
+from brickwork.training.run.precision import PRECISIONS
 
 WITHOUT_AVX512 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 BATCHES = {"stoic-digits": 128, "stoic-tiny": 32, "stoic-small": 8, "lego-digits": 64, "tldm-tiny": 16}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
 from brickwork.data.dataset import DataConfig, load_dataset
-from brickwork.measure.features import resized
+from brickwork.quality.features import resized
 
 # Every digit that brickwork holds out by hash, up to this share, is kept from training.
 HOLDOUT = 0.2

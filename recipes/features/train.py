@@ -1,6 +1,6 @@
 """Train a feature network: ``python recipes/features/train.py grey --data ../shared/data``.
 
-The network of ``brickwork.measure.features`` with a batch normalisation after every convolution, which is folded into
+The network of ``brickwork.quality.features`` with a batch normalisation after every convolution, which is folded into
 the convolution when it is saved. One thread; bf16 autocast; SGD with Nesterov momentum, a warm-up and a cosine.
 What it is trained on is in ``images.py``; what came out, in ``docs/features.md``.
 """
@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
-from brickwork.measure.features import FeatureNet, metadata
+from brickwork.quality.features import FeatureNet, metadata
 
 WIDTHS = {"grey": (32, 48, 96, 128), "colour": (32, 64, 128, 160)}
 MOMENTUM, DECAY, WARM_UP = 0.9, 5e-4, 0.1

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brickwork.attention import use_kernel
 from brickwork.backbone.dit import Dit
 from brickwork.backbone.presets import PRESETS
 from brickwork.codec.base import Pixels
-from brickwork.counting import cost
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Eps
+from brickwork.diffusion.process import DiscreteVp
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.layers import sinusoid
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import DiscreteVp
-from brickwork.sampling.target import Eps
-from brickwork.training.transfer import transfer
+from brickwork.model.cost import cost
+from brickwork.model.model import Model
+from brickwork.nn.attention import use_kernel
+from brickwork.nn.layers import sinusoid
+from brickwork.training.denoiser.transfer import transfer
 
 BASE: dict[str, Any] = {"size": 8, "channels": 4, "width": 32, "heads": 2, "depth": 3, "num_classes": 5}
 TINY = {

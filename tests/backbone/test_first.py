@@ -9,11 +9,11 @@ from torch import Tensor
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Velocity
+from brickwork.diffusion.process import LinearFlow
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import LinearFlow
-from brickwork.sampling.target import Velocity
+from brickwork.model.model import Model
 
 
 def inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition]:

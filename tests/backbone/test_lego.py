@@ -12,13 +12,13 @@ from torch import Tensor
 from brickwork.backbone.base import Frame
 from brickwork.backbone.lego import Lego
 from brickwork.codec.base import Pixels
-from brickwork.counting import cost
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import EdmF, Eps
+from brickwork.diffusion.process import Edm, Vp
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.layers import window_positions
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import Edm, Vp
-from brickwork.sampling.target import EdmF, Eps
+from brickwork.model.cost import cost
+from brickwork.model.model import Model
+from brickwork.nn.layers import window_positions
 
 SMALL = Lego.Brick(window=4, patch=2, width=16, heads=2, depth=1)
 MIDDLE = Lego.Brick(window=8, patch=4, width=24, heads=2, depth=2)

@@ -7,9 +7,9 @@ import torch
 from lego_transcription import BrickShape, Transcription, randomize, to_brickwork
 from torch import Tensor
 
-from brickwork.attention import KERNELS, use_kernel
 from brickwork.backbone.lego import Lego
-from brickwork.sampling.denoiser import Condition
+from brickwork.diffusion.denoiser import Condition
+from brickwork.nn.attention import KERNELS, use_kernel
 
 STACKS = {
     "pg": [(4, 2, 2), (8, 4, 1), (16, 2, 2)],

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.presets import PRESETS
-from brickwork.counting import cost
+from brickwork.model.cost import cost
 
 # Zheng et al. 2024, released configurations: millions of parameters with the fixed position tables, and GMAC of one
 # evaluation with the modulation repeated in every window, 1000 classes for L and XL. Computed from the released code.

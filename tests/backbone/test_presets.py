@@ -6,8 +6,8 @@ import pytest
 
 from brickwork.backbone.presets import BACKBONES, PRESETS, preset
 from brickwork.backbone.stoic import Stoic
-from brickwork.counting import cost
 from brickwork.errors import UnknownNameError
+from brickwork.model.cost import cost
 
 LITERAL = [name for name in PRESETS if re.fullmatch(r"stoic-\d+x\d+-s\d", name)]
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brickwork.attention import use_kernel
 from brickwork.backbone.stoic import Stoic
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.sampling.denoiser import Condition
+from brickwork.nn.attention import use_kernel
 
 
 def network(config: Stoic.Config, seed: int = 0) -> Stoic:

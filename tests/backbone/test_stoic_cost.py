@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from brickwork.attention import use_kernel
 from brickwork.backbone.stoic import Stoic
-from brickwork.counting import Cost, cost
-from brickwork.sampling.denoiser import Condition
+from brickwork.diffusion.denoiser import Condition
+from brickwork.model.cost import Cost, cost
+from brickwork.nn.attention import use_kernel
 
 
 def stoic(**options: Any) -> Stoic.Config:

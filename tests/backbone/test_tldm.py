@@ -17,21 +17,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from brickwork.attention import use_kernel
 from brickwork.backbone.presets import PRESETS
 from brickwork.backbone.tldm import Tldm
 from brickwork.codec.base import Pixels
-from brickwork.counting import cost
 from brickwork.data.dataset import Dataset
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Velocity
+from brickwork.diffusion.process import LinearFlow
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition, Guided
-from brickwork.sampling.process import LinearFlow
-from brickwork.sampling.target import Velocity
-from brickwork.training.loop import train
-from brickwork.training.recipe import Recipe, Report
-from brickwork.training.run import Run
-from brickwork.training.transfer import transfer
+from brickwork.model.cost import cost
+from brickwork.model.model import Model
+from brickwork.nn.attention import use_kernel
+from brickwork.sampling.guidance import Guided
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.recipe import Recipe, Report
+from brickwork.training.denoiser.run import Run
+from brickwork.training.denoiser.transfer import transfer
 
 BASE: dict[str, Any] = {"size": 8, "channels": 4, "width": 32, "heads": 2, "depth": 3, "num_classes": 5}
 TEXT: dict[str, Any] = {"text_length": 4, "text_width": 12}

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from brickwork.backbone.presets import preset
 from brickwork.backbone.tldm import Tldm
 from brickwork.backbone.unet import Unet
-from brickwork.checkpoint import load, save
 from brickwork.codec.base import Pixels
-from brickwork.counting import cost
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Velocity
+from brickwork.diffusion.process import LinearFlow
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
+from brickwork.model.checkpoint import load, save
+from brickwork.model.cost import cost
+from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
-from brickwork.sampling.process import LinearFlow
-from brickwork.sampling.target import Velocity
 
 SMALL: dict[str, Any] = {
     "size": 8,

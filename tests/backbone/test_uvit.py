@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from uvit_transcription import published, transcription
 
-from brickwork.attention import use_kernel
 from brickwork.backbone.presets import PRESETS
 from brickwork.backbone.uvit import Uvit
 from brickwork.codec.base import Pixels
-from brickwork.counting import cost
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Eps
+from brickwork.diffusion.process import Vp
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import Vp
-from brickwork.sampling.target import Eps
-from brickwork.training.transfer import transfer
+from brickwork.model.cost import cost
+from brickwork.model.model import Model
+from brickwork.nn.attention import use_kernel
+from brickwork.training.denoiser.transfer import transfer
 
 BASE: dict[str, Any] = {"size": 8, "channels": 3, "width": 32, "heads": 2, "depth": 5, "num_classes": 5}
 TEXT: dict[str, Any] = {"text_length": 4, "text_width": 12}

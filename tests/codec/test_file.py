@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load, save
 from brickwork.codec.base import Pixels
 from brickwork.codec.file import AUTOENCODER_FILE, HEADER, load_codec, read_codec_header, save_codec
 from brickwork.codec.latents import Latents
+from brickwork.diffusion.prediction import Velocity
+from brickwork.diffusion.process import LinearFlow
 from brickwork.errors import CheckpointError
-from brickwork.model import Model
-from brickwork.sampling.process import LinearFlow
-from brickwork.sampling.target import Velocity
+from brickwork.model.checkpoint import load, save
+from brickwork.model.model import Model
 
 MakeCodec = Callable[..., Latents]
 

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 from tiny_models import latent_model, text_model
 
-from brickwork.checkpoint import load
-from brickwork.manifest import manifest_digest
-from brickwork.model import Model
+from brickwork.files.manifest import manifest_digest
+from brickwork.files.picture import read_facts
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.sampling.loop import sample
-from brickwork.sampling.picture import read_facts
 
 PYTHON = os.environ.get("BRICKWORK_BARE_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="BRICKWORK_BARE_PYTHON names no interpreter")

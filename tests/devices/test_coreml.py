@@ -12,8 +12,8 @@ from tiny_models import latent_model, text_model, tiny_model
 
 from brickwork.device.runner import open_package
 from brickwork.errors import ConfigError, PackageError
-from brickwork.manifest import Graph, Manifest, Port, described, read_manifest, verify
-from brickwork.model import Model
+from brickwork.files.manifest import Graph, Manifest, Port, described, read_manifest, verify
+from brickwork.model.model import Model
 from brickwork.package import graph as graphs
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing

@@ -11,7 +11,7 @@ from package_contract import PackageContract, draw
 from brickwork.device.executorch import binding, load
 from brickwork.device.runner import Runner, open_package
 from brickwork.errors import PackageError
-from brickwork.model import Model
+from brickwork.model.model import Model
 
 pytest.importorskip("executorch")
 # What the toolkits do to Python on the way in is theirs.

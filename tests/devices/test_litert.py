@@ -16,8 +16,8 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.device.litert import load
 from brickwork.device.runner import Runner, open_package
 from brickwork.errors import PackageError
-from brickwork.manifest import Graph
-from brickwork.model import Model
+from brickwork.files.manifest import Graph
+from brickwork.model.model import Model
 from brickwork.package import graph as graphs
 from brickwork.package.graph import Source
 from brickwork.package.precision import Precision

@@ -20,14 +20,14 @@ from tiny_models import tiny_model
 from brickwork.backbone.stoic import Stoic
 from brickwork.device.openvino import private
 from brickwork.device.runner import Files, Runner, open_package
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
-from brickwork.manifest import Graph, Manifest, described, write_manifest
-from brickwork.model import Model
+from brickwork.files.manifest import Graph, Manifest, described, write_manifest
+from brickwork.model.model import Model
 from brickwork.package import graph as graphs
+from brickwork.package.check.parity import psnr
 from brickwork.package.graph import Source
-from brickwork.package.parity import psnr
 from brickwork.package.precision import Precision
-from brickwork.sampling.denoiser import Condition
 
 private()  # before OpenVINO is imported, which reports that
 pytest.importorskip("openvino")

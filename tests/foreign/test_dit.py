@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from brickwork.backbone.dit import Dit
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Eps
 from brickwork.errors import CheckpointError
 from brickwork.foreign import dit as foreign
 from brickwork.foreign.formats import read_network
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.target import Eps
 
 CONFIG = Dit.Config(size=8, channels=4, num_classes=6, width=32, heads=4, depth=2, variance=True)
 
@@ -79,7 +79,7 @@ def test_a_released_file_becomes_the_same_network(tmp_path: Path, wrapped: bool)
     found = read_network(saved(tmp_path / "a.pt", tree))
     assert found.backbone.config == CONFIG
     assert torch.allclose(found.backbone(*inputs()), original(*inputs()), atol=1e-6)
-    assert (found.format, found.target) == ("dit", Eps())
+    assert (found.format, found.prediction) == ("dit", Eps())
     assert "latents of Stable Diffusion's autoencoder, times 0.18215" in found.facts["assumed"]
     assert found.facts["design"] == "DiT (Peebles and Xie 2023, arXiv 2212.09748)"
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 import brickwork
 from brickwork.backbone.lego import Lego
-from brickwork.checkpoint import load
 from brickwork.cli import main
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import EdmF
+from brickwork.diffusion.process import Edm
 from brickwork.errors import CheckpointError
 from brickwork.foreign.formats import import_weights, read_network
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import Edm
-from brickwork.sampling.target import EdmF
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
 
 SOURCE = "raise SystemExit('the source code in the file was run')"
 SHAPES = [BrickShape(4, 2, 2), BrickShape(8, 4, 1), BrickShape(16, 4, 3)]
@@ -118,7 +118,7 @@ def test_a_released_file_becomes_the_same_denoiser(tmp_path: Path, protocol: int
     x, sigma, labels = inputs()
     ours, theirs = model(x, sigma, Condition(labels=labels)), published(x, sigma, one_hot(labels))
     assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
-    assert (model.process, model.target) == (Edm(sigma_data=0.5), EdmF(sigma_data=0.5))
+    assert (model.process, model.prediction) == (Edm(sigma_data=0.5), EdmF(sigma_data=0.5))
     assert "torch_utils" not in sys.modules
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from uvit_transcription import published, transcription
 
 from brickwork.backbone.uvit import Uvit
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Eps
+from brickwork.diffusion.process import DiscreteVp, Vp
 from brickwork.errors import CheckpointError
 from brickwork.foreign import uvit as foreign
 from brickwork.foreign.formats import import_weights, read_network
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import DiscreteVp, Vp
-from brickwork.sampling.target import Eps
 
 SMALL: dict[str, Any] = {"size": 8, "channels": 3, "width": 32, "heads": 4, "depth": 3}
 KINDS = {
@@ -60,7 +60,7 @@ def test_a_released_file_becomes_the_same_network(tmp_path: Path, name: str, wra
     theirs = transcription(weights, config.num_heads, x, t, labels, condition.text)
     assert (network.backbone(x, t, condition) - theirs).abs().max() < 1e-5 * theirs.abs().max()
     in_steps = name in ("huge", "text")
-    assert (network.process, network.target) == (DiscreteVp() if in_steps else Vp(), Eps())
+    assert (network.process, network.prediction) == (DiscreteVp() if in_steps else Vp(), Eps())
     assert (network.process.number(0.5) == 999 / 2) != in_steps
     assert ("Stable Diffusion's 1000 steps" in network.facts["assumed"]) == in_steps
     assert ("times 0.18215" in network.facts["assumed"]) == (config.channels == 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from brickwork.checkpoint import load
+from brickwork.model.checkpoint import load
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 

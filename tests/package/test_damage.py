@@ -16,7 +16,7 @@ import pytest
 from brickwork.cli import main
 from brickwork.device.runner import open_package
 from brickwork.errors import BrickworkError, PackageError
-from brickwork.manifest import MANIFEST, SUMS, manifest_digest, verify
+from brickwork.files.manifest import MANIFEST, SUMS, manifest_digest, verify
 from brickwork.sampling.loop import sample
 
 

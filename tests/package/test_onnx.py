@@ -14,14 +14,14 @@ from tiny_models import CONFIGS, IMAGE, tiny_model
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.given import Grey
 from brickwork.device.runner import Runner, open_package
-from brickwork.model import Model
-from brickwork.package.parity import psnr
-from brickwork.sampling.denoiser import Condition
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import X0
+from brickwork.diffusion.process import PROCESSES
+from brickwork.model.model import Model
+from brickwork.package.check.parity import psnr
 from brickwork.sampling.loop import sample
 from brickwork.sampling.plan import Planned
-from brickwork.sampling.process import PROCESSES
 from brickwork.sampling.solvers import Ddim, EulerMaruyama, Heun
-from brickwork.sampling.target import X0
 
 LEGO_OPS = {
     "Add": 51, "Clip": 1, "Concat": 4, "Cos": 1, "Div": 4, "Gather": 1, "Gelu": 3, "Gemm": 8, "GreaterOrEqual": 1,
@@ -102,7 +102,9 @@ def test_a_picture_that_is_given(tmp_path: Path) -> None:
     source = tiny_model(config.__class__(width=32, heads=2, depth=2, **IMAGE))
     torch.manual_seed(0)
     model = (
-        Model(config.build(), source.process, source.target, source.codec, given=Grey()).eval().requires_grad_(False)
+        Model(config.build(), source.process, source.prediction, source.codec, given=Grey())
+        .eval()
+        .requires_grad_(False)
     )
     package = packed(model, "onnx", tmp_path)
     given = normal((3, 3, 8, 8))

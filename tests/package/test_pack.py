@@ -13,18 +13,18 @@ import torch
 from tiny_models import tiny_model
 
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import save
 from brickwork.cli import main
 from brickwork.device.runner import Runner
 from brickwork.errors import BrickworkError, ConfigError, MissingExtraError, OutputError, ParityError
-from brickwork.manifest import verify
-from brickwork.model import Model
+from brickwork.files.manifest import verify
+from brickwork.model.checkpoint import save
+from brickwork.model.model import Model
 from brickwork.package import installed as installed_module
 from brickwork.package import pack as packing_module
+from brickwork.package.check.parity import deterministic, psnr
 from brickwork.package.graph import DenoiserDoor
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
-from brickwork.package.parity import deterministic, psnr
 from brickwork.sampling.solvers import Ddim, DpmSolverPP, EulerMaruyama, Heun
 
 QUICK: dict[str, Any] = {"batches": (2,), "steps": 2}

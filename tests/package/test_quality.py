@@ -10,22 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from brickwork.checkpoint import load, save
 from brickwork.cli import main
 from brickwork.data.dataset import Dataset
 from brickwork.device.runner import open_package
+from brickwork.diffusion.gaussian import MEASURE, normals
+from brickwork.diffusion.schedule import Karras
 from brickwork.errors import ArgumentError, ParityError, UnknownNameError
-from brickwork.measure.reference import Reference
-from brickwork.model import Model
-from brickwork.package import integers, quality
+from brickwork.model.checkpoint import load, save
+from brickwork.model.model import Model
+from brickwork.package.check import quality
+from brickwork.package.check.quality import calibration, check_quality, loss_rise
+from brickwork.package.check.sensitivity import sensitivity
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.package.precision import Inputs
-from brickwork.package.quality import calibration, check_quality, loss_rise
-from brickwork.package.sensitivity import sensitivity
-from brickwork.sampling.gaussian import MEASURE, normals
-from brickwork.sampling.grid import Karras
-from brickwork.training.heldout import LevelLoss, chosen, held_out_loss
+from brickwork.package.targets.onnx import integers
+from brickwork.quality.heldout import LevelLoss, chosen, held_out_loss
+from brickwork.quality.reference import Reference
 
 SMALL: dict[str, Any] = {"batches": (16,), "steps": 4, "quality_images": 32, "quality_pictures": 64}
 

@@ -11,19 +11,19 @@ import torch
 from tiny_models import tiny_model
 
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError, UnknownNameError
-from brickwork.model import Model
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
 from brickwork.package import graph as graphs
-from brickwork.package.integers import GROUP, columns, groups, ranges
+from brickwork.package.check.parity import psnr
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
-from brickwork.package.parity import psnr
 from brickwork.package.precision import Inputs, Precision
-from brickwork.package.quantize import block_lists, layers_of, part_of, quantized, unfold_gemms
-from brickwork.package.targets.onnx import to_onnx
-from brickwork.package.trial import Trial
-from brickwork.sampling.denoiser import Condition
+from brickwork.package.targets.onnx.integers import GROUP, columns, groups, ranges
+from brickwork.package.targets.onnx.quantize import block_lists, layers_of, part_of, quantized, unfold_gemms
+from brickwork.package.targets.onnx.target import to_onnx
+from brickwork.package.targets.onnx.trial import Trial
 from brickwork.sampling.loop import sample_x0
 
 STOIC = Stoic.Config(

@@ -25,15 +25,15 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.backbone.tldm import Tldm
 from brickwork.device.runner import Runner, open_package
 from brickwork.device.stack import BLOCKS, HEADER, Blocks, read_header
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError, PackageError
-from brickwork.manifest import check_piece, read_manifest, verify, write_manifest
-from brickwork.model import Model
-from brickwork.package.cut import blocks_of
+from brickwork.files.manifest import check_piece, read_manifest, verify, write_manifest
+from brickwork.model.model import Model
+from brickwork.package.check.parity import psnr
+from brickwork.package.layouts.cut import blocks_of
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
-from brickwork.package.parity import psnr
 from brickwork.package.workload import workload
-from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.loop import sample, sample_x0
 from brickwork.sampling.plan import Planned
 
@@ -317,7 +317,7 @@ def hosted() -> Model:
     guest, config = tiny_model("lego"), CONFIGS["lego"]
     assert isinstance(config, Lego.Config)
     network = replace(config, guest=True).build()
-    return Model(network, guest.process, guest.target, guest.codec, guest=guest)
+    return Model(network, guest.process, guest.prediction, guest.codec, guest=guest)
 
 
 CHILD = """

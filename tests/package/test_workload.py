@@ -1,4 +1,4 @@
-"""The sheet of one block against a count by hand and against ``brickwork.counting``."""
+"""The sheet of one block against a count by hand and against ``brickwork.model.cost``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
 from brickwork.backbone.tldm import Tldm
 from brickwork.backbone.unet import Unet
-from brickwork.counting import cost
 from brickwork.errors import ArgumentError, ConfigError
+from brickwork.model.cost import cost
 from brickwork.package.workload import Operator, workload
 
 PLAIN = Stoic.Config(size=8, channels=3, num_classes=5, width=32, heads=2, depth=3)

@@ -12,16 +12,17 @@ import torch
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
+from brickwork.diffusion.arrays import Array, namespace
+from brickwork.diffusion.denoiser import Condition, multiple_of, takes_regions
+from brickwork.diffusion.prediction import EdmF
+from brickwork.diffusion.process import Edm, NoiseProcess
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
-from brickwork.model import Model
+from brickwork.model.model import Model
 from brickwork.sampling.canvas import MODES, Canvas, Mode, Whole, Windows, weights
-from brickwork.sampling.denoiser import Condition, Guided, multiple_of, takes_regions
+from brickwork.sampling.guidance import Guided
 from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.namespace import Array, namespace
 from brickwork.sampling.plan import Plan, Planned
-from brickwork.sampling.process import Edm, NoiseProcess
 from brickwork.sampling.solvers import Ddim, Heun
-from brickwork.sampling.target import EdmF
 
 SIDE = 8
 SIZES = [(8, 8), (33, 47), (16, 100), (5, 5), (3, 20), (24, 8), (9, 16)]

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from brickwork.sampling.denoiser import Condition, Guided
-from brickwork.sampling.namespace import Array, namespace
-from brickwork.sampling.process import Edm, NoiseProcess
+from brickwork.diffusion.arrays import Array, namespace
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.process import Edm, NoiseProcess
+from brickwork.sampling.guidance import Guided
 
 
 @dataclass

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from brickwork.diffusion.arrays import Array, like
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.gaussian import normals
+from brickwork.diffusion.process import Edm, NoiseProcess, Vp
+from brickwork.diffusion.schedule import Karras, LogSnr
 from brickwork.errors import ArgumentError
 from brickwork.sampling.canvas import Canvas
-from brickwork.sampling.denoiser import Condition, Guided
 from brickwork.sampling.edit import Options, edit, remaining
-from brickwork.sampling.gaussian import normals
-from brickwork.sampling.grid import Karras, LogSnr
+from brickwork.sampling.guidance import Guided
 from brickwork.sampling.loop import integrate, sample
-from brickwork.sampling.namespace import Array, like
 from brickwork.sampling.plan import Plan, Planned
-from brickwork.sampling.process import Edm, NoiseProcess, Vp
 from brickwork.sampling.solvers import SOLVERS, Ddim, Solver
 
 SCALE = 40.0

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from brickwork.diffusion.arrays import Array
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.gaussian import normal, normals
+from brickwork.diffusion.process import Edm, NoiseProcess, Vp
+from brickwork.diffusion.schedule import LinearTime, LogSnr
 from brickwork.errors import ArgumentError
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.gaussian import normal, normals
-from brickwork.sampling.grid import LinearTime, LogSnr
 from brickwork.sampling.loop import as_labels, as_text, noise_source, sample, sample_x0
-from brickwork.sampling.namespace import Array
-from brickwork.sampling.process import Edm, NoiseProcess, Vp
 from brickwork.sampling.solvers import SOLVERS, Ddim, EulerMaruyama, Heun
 
 

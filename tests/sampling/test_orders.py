@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brickwork.sampling.grid import Karras, LinearTime, LogSnr
+from brickwork.diffusion.process import Edm, Vp
+from brickwork.diffusion.schedule import Karras, LinearTime, LogSnr
 from brickwork.sampling.loop import integrate
-from brickwork.sampling.process import Edm, Vp
 from brickwork.sampling.solvers import Ddim, DpmSolverPP, EulerMaruyama, Heun, Solver
 
 ODE = {"euler": Ddim(), "heun": Heun(), "dpm2m": DpmSolverPP(order=2), "dpm3m": DpmSolverPP(order=3)}

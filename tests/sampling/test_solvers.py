@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from brickwork.diffusion.arrays import Array
+from brickwork.diffusion.process import DiscreteVp, Edm, LinearFlow, Vp
+from brickwork.diffusion.schedule import Karras, LinearTime, LogSnr
 from brickwork.errors import ArgumentError
-from brickwork.sampling.grid import Karras, LinearTime, LogSnr
 from brickwork.sampling.loop import integrate
-from brickwork.sampling.namespace import Array
-from brickwork.sampling.process import DiscreteVp, Edm, LinearFlow, Vp
 from brickwork.sampling.solvers import SOLVERS, Ddim, DpmSolverPP, EulerMaruyama, Heun, Solver
 
 

@@ -12,12 +12,12 @@ from tiny_models import latent_model, text_model, tiny_model
 
 from brickwork.backbone.lego import Lego
 from brickwork.device.runner import Runner, open_package
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import PackageError
-from brickwork.model import Model
+from brickwork.model.model import Model
+from brickwork.package.check.parity import psnr
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
-from brickwork.package.parity import psnr
-from brickwork.sampling.denoiser import Condition
 from brickwork.sampling.loop import sample, sample_x0
 from brickwork.sampling.plan import Planned
 

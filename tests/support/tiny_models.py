@@ -16,9 +16,9 @@ from brickwork.backbone.uvit import Uvit
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Codec, Pixels
 from brickwork.codec.latents import Latents
-from brickwork.model import Model
-from brickwork.sampling.process import Edm, LinearFlow, NoiseProcess
-from brickwork.sampling.target import EdmF, Target, Velocity
+from brickwork.diffusion.prediction import EdmF, Prediction, Velocity
+from brickwork.diffusion.process import Edm, LinearFlow, NoiseProcess
+from brickwork.model.model import Model
 from brickwork.text.base import NoText, TextConfig
 from brickwork.text.small import Words
 
@@ -47,7 +47,7 @@ def awake(module: nn.Module, seed: int = 0) -> None:
 def tiny_model(
     config: BackboneConfig | str,
     process: NoiseProcess | None = None,
-    target: Target | None = None,
+    target: Prediction | None = None,
     codec: Codec | None = None,
     text: TextConfig = NoText(),
 ) -> Model:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from brickwork.entries import from_entry, to_entry
 from brickwork.errors import CheckpointError, ConfigError, MissingExtraError
+from brickwork.files.schema import from_entry, to_entry
 from brickwork.text.cache import embedded
 from brickwork.text.published import T5, Clip, PublishedConfig, PublishedEncoder
 from brickwork.text.table import TEXTS

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from brickwork.entries import from_entry, to_entry
 from brickwork.errors import ConfigError
+from brickwork.files.schema import from_entry, to_entry
+from brickwork.files.tokenizers import words_of
 from brickwork.text.small import Bytes, SmallConfig, SmallEncoder, Words
 from brickwork.text.table import TEXTS
-from brickwork.tokens import words_of
 
 CAPTIONS = ["Woman, dark skin", "man: dark-skin!", "flag of Côte d’Ivoire", "", "!?"]
 SMALL: dict[str, Any] = {"width": 16, "heads": 2}

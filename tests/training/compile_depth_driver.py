@@ -19,7 +19,7 @@ from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.dit import Dit
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
-from brickwork.training.loop import train
+from brickwork.training.denoiser.loop import train
 
 SIZES: dict[str, Any] = {"size": 4, "channels": 1, "num_classes": 3}
 

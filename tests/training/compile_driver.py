@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from kill_driver import tiny_data, tiny_recipe
 
-from brickwork.attention import use_kernel
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.lego import Lego
-from brickwork.training.loop import train
+from brickwork.nn.attention import use_kernel
+from brickwork.training.denoiser.loop import train
 
 LEGO = Lego.Config(
     bricks=(

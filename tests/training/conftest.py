@@ -10,7 +10,7 @@ import pytest
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import Dataset
-from brickwork.training.recipe import Recipe, Report
+from brickwork.training.denoiser.recipe import Recipe, Report
 
 
 def images_of(count: int, size: int, channels: int = 1, classes: tuple[str, ...] = ("a", "b", "c")) -> Dataset:

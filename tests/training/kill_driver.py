@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import brickwork.tensorfile as tensorfile
-from brickwork.attention import use_kernel
+import brickwork.files.tensors as tensorfile
 from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import Dataset
-from brickwork.training.loop import train
-from brickwork.training.recipe import Recipe, Report
+from brickwork.nn.attention import use_kernel
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.recipe import Recipe, Report
 
 
 def tiny_data() -> Dataset:

@@ -19,7 +19,7 @@ from brickwork.codec.file import load_codec, read_codec_header
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import BrickworkError, CheckpointError, ConfigError, TrainingError
-from brickwork.tensorfile import read_tensors
+from brickwork.files.tensors import read_tensors
 from brickwork.training.autoencoder.adversary import Adversary, deceiving_loss, judging_loss
 from brickwork.training.autoencoder.loop import AutoencoderRecipe, AutoencoderReport, train_autoencoder
 from brickwork.training.autoencoder.recipe import (
@@ -30,7 +30,7 @@ from brickwork.training.autoencoder.recipe import (
 )
 from brickwork.training.autoencoder.run import AutoencoderRun, image_psnr
 from brickwork.training.autoencoder.state import AutoencoderState
-from brickwork.training.journal import read_journal
+from brickwork.training.run.journal import read_journal
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "autoencoders"
 KINDS: dict[str, dict[str, Any]] = {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brickwork.training.curve import STRONG, Line, draw_curve, panel
+from brickwork.training.run.curve import STRONG, Line, draw_curve, panel
 
 
 def test_a_straight_line_is_drawn_straight() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brickwork.training.ema import ema_rate, move_average
+from brickwork.training.run.ema import ema_rate, move_average
 
 
 def test_half_of_the_old_is_left_after_a_half_life() -> None:

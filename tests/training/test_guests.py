@@ -10,23 +10,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from brickwork.attention import use_kernel
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load
 from brickwork.codec.base import Pixels
 from brickwork.data.dataset import Dataset
+from brickwork.diffusion.prediction import Eps, Velocity
+from brickwork.diffusion.process import DiscreteVp, LinearFlow
 from brickwork.errors import ConfigError
-from brickwork.model import Model
-from brickwork.sampling.process import DiscreteVp, LinearFlow
-from brickwork.sampling.target import Eps, Velocity
-from brickwork.tensorfile import read_tensors
-from brickwork.training.batches import draw_batch
-from brickwork.training.loop import accumulate_gradient, build_model, train
-from brickwork.training.parts import PartsConfig
-from brickwork.training.recipe import Recipe, fit_to_data, published_parts
-from brickwork.training.recipe_file import load_recipe
-from brickwork.training.state import TrainState
+from brickwork.files.tensors import read_tensors
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
+from brickwork.nn.attention import use_kernel
+from brickwork.training.denoiser.batches import draw_batch
+from brickwork.training.denoiser.loop import accumulate_gradient, build_model, train
+from brickwork.training.denoiser.parts import PartsConfig
+from brickwork.training.denoiser.recipe import Recipe, fit_to_data, published_parts
+from brickwork.training.denoiser.recipe_file import load_recipe
+from brickwork.training.denoiser.state import TrainState
 
 MakeRecipe = Callable[..., Recipe]
 MakeData = Callable[..., Dataset]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from brickwork.errors import MissingExtraError
-from brickwork.training.journal import Journal, read_journal
+from brickwork.training.run.journal import Journal, read_journal
 
 
 def test_rewinding_drops_later_and_broken_lines(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from brickwork.tensorfile import read_tensors
-from brickwork.training.journal import read_journal
+from brickwork.files.tensors import read_tensors
+from brickwork.training.run.journal import read_journal
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 PLACES = ("half", "before-fsync", "before-replace", "after-replace")

@@ -12,21 +12,21 @@ import torch
 
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Pixels
 from brickwork.codec.given import Coarse
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
-from brickwork.measure.evaluate import picture_shape
-from brickwork.model import Model
+from brickwork.files.tensors import read_tensors
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
+from brickwork.quality.evaluate import picture_shape
 from brickwork.sampling.loop import sample
-from brickwork.tensorfile import read_tensors
-from brickwork.training.batches import draw_batch, prepare_data
-from brickwork.training.loop import build_model, train
-from brickwork.training.recipe import Recipe, fit_to_data
-from brickwork.training.statefile import Counters
+from brickwork.training.denoiser.batches import draw_batch, prepare_data
+from brickwork.training.denoiser.loop import build_model, train
+from brickwork.training.denoiser.recipe import Recipe, fit_to_data
+from brickwork.training.run.statefile import Counters
 
 MakeRecipe = Callable[..., Recipe]
 MakeData = Callable[..., Dataset]
@@ -146,7 +146,7 @@ def test_given_pictures_are_of_model_space(make_recipe: MakeRecipe, data: Datase
 def test_what_does_not_go_together(make_recipe: MakeRecipe, data: Dataset, make_data: MakeData) -> None:
     codec = codec_for(data)
     config = Stoic.Config(width=32, depth=1, stride=1, size=4, channels=4)
-    parts = (make_recipe().process, make_recipe().target)
+    parts = (make_recipe().process, make_recipe().prediction)
     with pytest.raises(ConfigError, match="the backbone has 4 channels and the codec, pixels, 3: a model of latents"):
         Model(config.build(), *parts, Pixels())
     with pytest.raises(ConfigError, match="this autoencoder takes 3 channels and sides that 4 divides"):

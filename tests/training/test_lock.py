@@ -13,16 +13,16 @@ import pytest
 
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError, OutputError
-from brickwork.training.lock import only_writer
-from brickwork.training.loop import train
-from brickwork.training.recipe import Recipe
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.run.lock import only_writer
 
 MakeRecipe = Callable[..., Recipe]
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from brickwork.training.lock import only_writer
+from brickwork.training.run.lock import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)

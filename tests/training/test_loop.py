@@ -18,22 +18,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import brickwork.tensorfile as tensorfile
-import brickwork.training.loop as loop
-from brickwork.attention import use_kernel
+import brickwork.files.tensors as tensorfile
+import brickwork.training.denoiser.loop as loop
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load
 from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, OutputError, TrainingError
-from brickwork.model import Model
-from brickwork.sampling.picture import read_facts
-from brickwork.tensorfile import read_tensors
-from brickwork.training.journal import read_journal
-from brickwork.training.loop import train
-from brickwork.training.loss import denoising_loss
-from brickwork.training.recipe import Recipe
-from brickwork.training.recipe_file import load_recipe, parse_recipe
-from brickwork.training.run import Run
+from brickwork.files.picture import read_facts
+from brickwork.files.tensors import read_tensors
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
+from brickwork.nn.attention import use_kernel
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.loss import denoising_loss
+from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.denoiser.recipe_file import load_recipe, parse_recipe
+from brickwork.training.denoiser.run import Run
+from brickwork.training.run.journal import read_journal
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -306,8 +306,8 @@ def test_one_nan_rolls_back_and_goes_on(
 
 
 def test_noise_after_a_rollback_is_other_noise(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
-    from brickwork.training.batches import draw_batch
-    from brickwork.training.statefile import Counters
+    from brickwork.training.denoiser.batches import draw_batch
+    from brickwork.training.run.statefile import Counters
 
     recipe = make_recipe()
     model = run(recipe, data, tmp_path)

@@ -11,14 +11,22 @@ from torch import Tensor
 
 from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.codec.base import Pixels
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import PREDICTIONS, X0, EdmF, Eps, Prediction, V, Velocity
+from brickwork.diffusion.process import PROCESSES, Edm, LinearFlow, NoiseProcess, Vp
 from brickwork.errors import ConfigError
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.process import PROCESSES, Edm, LinearFlow, NoiseProcess, Vp
-from brickwork.sampling.target import TARGETS, X0, EdmF, Eps, Target, V, Velocity
-from brickwork.training.loss import WEIGHTINGS, EdmWeight, MinSnr, Plain, Weighting, denoising_loss, loss_coefficients
+from brickwork.model.model import Model
+from brickwork.training.denoiser.loss import (
+    WEIGHTINGS,
+    EdmWeight,
+    MinSnr,
+    Plain,
+    Weighting,
+    denoising_loss,
+    loss_coefficients,
+)
 
-ALL_TARGETS = [kind() for kind in TARGETS.values()]
+ALL_TARGETS = [kind() for kind in PREDICTIONS.values()]
 ALL_WEIGHTINGS = [kind() for kind in WEIGHTINGS.values()]
 ALL_PROCESSES = [kind() for kind in PROCESSES.values()]
 
@@ -45,7 +53,7 @@ class ConstantConfig(BackboneConfig):
         return Constant(0.0)
 
 
-def loss_at(process: NoiseProcess, target: Target, weighting: Weighting, t: float, output: float) -> float:
+def loss_at(process: NoiseProcess, target: Prediction, weighting: Weighting, t: float, output: float) -> float:
     """x0 = 0.5 and noise = -1 everywhere."""
     model = Model(Constant(output), process, target, Pixels(num_channels=1))
     x0 = torch.full((1, 1, 2, 2), 0.5)
@@ -69,7 +77,7 @@ def loss_at(process: NoiseProcess, target: Target, weighting: Weighting, t: floa
         (X0(), EdmWeight(sigma_data=0.5), (9 + 4) * 0.4**2),
     ],
 )
-def test_flow_by_hand(target: Target, weighting: Weighting, expected: float) -> None:
+def test_flow_by_hand(target: Prediction, weighting: Weighting, expected: float) -> None:
     assert loss_at(LinearFlow(), target, weighting, 0.25, 0.1) == pytest.approx(expected, rel=1e-6)
 
 
@@ -97,7 +105,7 @@ def test_the_network_sees_the_process_own_input_and_number() -> None:
 @pytest.mark.parametrize("process", ALL_PROCESSES, ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("target", ALL_TARGETS, ids=lambda t: type(t).__name__)
 @pytest.mark.parametrize("weighting", ALL_WEIGHTINGS, ids=lambda w: type(w).__name__)
-def test_weights_in_either_space_agree(process: NoiseProcess, target: Target, weighting: Weighting) -> None:
+def test_weights_in_either_space_agree(process: NoiseProcess, target: Prediction, weighting: Weighting) -> None:
     """weight * (output - target)^2 is the stated weight on x0's error, at every process and target."""
     generator = np.random.default_rng(0)
     t = np.linspace(process.t_min, process.t_max, 9)[1:-1]

@@ -12,19 +12,19 @@ import torch
 
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load
 from brickwork.codec.base import Pixels
 from brickwork.data.dataset import Dataset
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
-from brickwork.training.batches import draw_batch
-from brickwork.training.loop import accumulate_gradient, build_model, train
-from brickwork.training.loss import EdmWeight, denoising_loss, seen
-from brickwork.training.parts import PartsConfig, chosen_windows, kept_parts, output_shares, stage_of
-from brickwork.training.recipe import Recipe, fit_to_data, published_parts
-from brickwork.training.recipe_file import parse_recipe, to_toml
-from brickwork.training.state import TrainState
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
+from brickwork.training.denoiser.batches import draw_batch
+from brickwork.training.denoiser.loop import accumulate_gradient, build_model, train
+from brickwork.training.denoiser.loss import EdmWeight, denoising_loss, seen
+from brickwork.training.denoiser.parts import PartsConfig, chosen_windows, kept_parts, output_shares, stage_of
+from brickwork.training.denoiser.recipe import Recipe, fit_to_data, published_parts
+from brickwork.training.denoiser.recipe_file import parse_recipe, to_toml
+from brickwork.training.denoiser.state import TrainState
 
 MakeRecipe = Callable[..., Recipe]
 MakeData = Callable[..., Dataset]

@@ -10,20 +10,20 @@ import pytest
 import torch
 
 import brickwork.training.autoencoder.loop as autoencoder_loop
-import brickwork.training.loop as loop
-from brickwork import attention
-from brickwork.attention import kernel_choices, use_kernel
+import brickwork.training.denoiser.loop as loop
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.data.dataset import Dataset
-from brickwork.model import Precision
-from brickwork.tensorfile import read_tensors
-from brickwork.training import precision
+from brickwork.files.tensors import read_tensors
+from brickwork.model.model import Precision
+from brickwork.nn import attention
+from brickwork.nn.attention import kernel_choices, use_kernel
 from brickwork.training.autoencoder.loop import AutoencoderRecipe, AutoencoderReport, train_autoencoder
 from brickwork.training.autoencoder.recipe import load_autoencoder_recipe
-from brickwork.training.loop import train
-from brickwork.training.precision import faster_precision
-from brickwork.training.recipe import Recipe
-from brickwork.training.recipe_file import load_recipe
+from brickwork.training.denoiser.loop import train
+from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.denoiser.recipe_file import load_recipe
+from brickwork.training.run import precision
+from brickwork.training.run.precision import faster_precision
 
 MakeRecipe = Callable[..., Recipe]
 CPU = torch.device("cpu")

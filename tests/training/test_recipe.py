@@ -10,13 +10,13 @@ import pytest
 from brickwork.backbone.presets import preset
 from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import DataConfig, Dataset
+from brickwork.diffusion.prediction import PREDICTIONS, Eps
+from brickwork.diffusion.process import PROCESSES, Vp
 from brickwork.errors import ConfigError, UnknownNameError
-from brickwork.sampling.process import PROCESSES, Vp
-from brickwork.sampling.target import TARGETS, Eps
-from brickwork.training.loss import WEIGHTINGS
-from brickwork.training.recipe import Recipe, Report, differing_fields, fit_to_data
-from brickwork.training.recipe_file import load_recipe, parse_recipe, to_toml
-from brickwork.training.times import TIMES, LogNormal
+from brickwork.training.denoiser.loss import WEIGHTINGS
+from brickwork.training.denoiser.recipe import Recipe, Report, differing_fields, fit_to_data
+from brickwork.training.denoiser.recipe_file import load_recipe, parse_recipe, to_toml
+from brickwork.training.denoiser.times import TIMES, LogNormal
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -25,7 +25,7 @@ def test_round_trip_of_everything() -> None:
     recipe = Recipe(
         backbone=Stoic.Config(width=64, depth=2, heads=4, kernel=5, time="adaln"),
         process=Vp(beta_max=10.0),
-        target=Eps(),
+        prediction=Eps(),
         times=LogNormal(mean=-0.3, stratified=True),
         weighting=WEIGHTINGS["min-snr"](),
         data=DataConfig(size=16, box=(1, 2, 30, 40), flip=False, strict=True),
@@ -41,7 +41,7 @@ def test_round_trip_of_everything() -> None:
 
 @pytest.mark.parametrize(
     ("section", "registry"),
-    [("process", PROCESSES), ("target", TARGETS), ("times", TIMES), ("weighting", WEIGHTINGS)],
+    [("process", PROCESSES), ("prediction", PREDICTIONS), ("times", TIMES), ("weighting", WEIGHTINGS)],
 )
 def test_round_trip_of_every_name(section: str, registry: dict[str, Any]) -> None:
     for name, kind in registry.items():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from brickwork.training.schedule import budget_spent, learning_rate
+from brickwork.training.run.learning_rate import budget_spent, learning_rate
 
 
 def test_warm_up_then_constant() -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from brickwork.attention import kernel_choices, set_kernel_choices
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
+from brickwork.diffusion.prediction import Velocity
+from brickwork.diffusion.process import LinearFlow
 from brickwork.errors import CheckpointError
-from brickwork.model import Model
-from brickwork.sampling.process import LinearFlow
-from brickwork.sampling.target import Velocity
-from brickwork.training.recipe import Recipe
-from brickwork.training.state import STATE, TrainState
-from brickwork.training.statefile import read_state
+from brickwork.model.model import Model
+from brickwork.nn.attention import kernel_choices, set_kernel_choices
+from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.denoiser.state import STATE, TrainState
+from brickwork.training.run.statefile import read_state
 
 
 def fresh_state(recipe: Recipe, width: int = 32) -> TrainState:

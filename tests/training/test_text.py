@@ -12,20 +12,20 @@ import torch
 
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
-from brickwork.checkpoint import load
 from brickwork.data.dataset import Dataset
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
 from brickwork.text.base import NoText
 from brickwork.text.small import Words
-from brickwork.training.batches import draw_batch, prepare_data
-from brickwork.training.loop import accumulate_gradient, build_model, train
-from brickwork.training.recipe import Recipe, fit_to_data
-from brickwork.training.recipe_file import parse_recipe, to_toml
-from brickwork.training.state import TrainState
-from brickwork.training.statefile import Counters
+from brickwork.training.denoiser.batches import draw_batch, prepare_data
+from brickwork.training.denoiser.loop import accumulate_gradient, build_model, train
+from brickwork.training.denoiser.recipe import Recipe, fit_to_data
+from brickwork.training.denoiser.recipe_file import parse_recipe, to_toml
+from brickwork.training.denoiser.state import TrainState
+from brickwork.training.run.statefile import Counters
 
 MakeRecipe = Callable[..., Recipe]
 MakeData = Callable[..., Dataset]
@@ -101,7 +101,7 @@ def test_a_negative_text_is_what_guidance_leaves(make_recipe: MakeRecipe, data: 
     x, sigma = torch.randn(1, 1, 4, 4), torch.tensor([0.7])
     red, blue = (torch.from_numpy(model.embed_text([text])) for text in ("red square", "blue square"))
     asked = Condition(text=red, negative=blue)
-    from brickwork.sampling.denoiser import Guided
+    from brickwork.sampling.guidance import Guided
 
     wanted = model(x, sigma, Condition(text=blue))
     wanted = wanted + 3 * (model(x, sigma, Condition(text=red)) - wanted)
@@ -128,7 +128,7 @@ def test_each_misuse_has_its_line(make_recipe: MakeRecipe, make_data: MakeData, 
     told = Stoic.Config(width=32, depth=1, stride=1, text_length=4, text_width=16)
     with pytest.raises(ConfigError, match="4 text tokens and nothing reads captions"):
         fit_to_data(make_recipe(backbone=told), data)
-    parts = (make_recipe().process, make_recipe().target)
+    parts = (make_recipe().process, make_recipe().prediction)
     codec = build_model(fit_to_data(make_recipe(), plain), plain).codec
     with pytest.raises(ConfigError, match="the text encoder has 4 tokens of 16 and the backbone takes 0 of 0"):
         Model(replace(told, text_length=0, text_width=0, channels=1).build(), *parts, codec, text=WORDS)

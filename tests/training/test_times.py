@@ -5,9 +5,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from brickwork.diffusion.process import PROCESSES, Edm, NoiseProcess
 from brickwork.errors import ConfigError
-from brickwork.sampling.process import PROCESSES, Edm, NoiseProcess
-from brickwork.training.times import TIMES, LogitNormal, LogNormal, Uniform, normal_quantile
+from brickwork.training.denoiser.times import TIMES, LogitNormal, LogNormal, Uniform, normal_quantile
 
 
 def test_normal_quantile() -> None:

@@ -6,10 +6,10 @@ import torch
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
-from brickwork.model import Model
-from brickwork.sampling.process import LinearFlow
-from brickwork.sampling.target import Velocity
-from brickwork.training.transfer import resize_positions, transfer
+from brickwork.diffusion.prediction import Velocity
+from brickwork.diffusion.process import LinearFlow
+from brickwork.model.model import Model
+from brickwork.training.denoiser.transfer import resize_positions, transfer
 
 
 def model_of(classes: tuple[str, ...] = (), **changes: Any) -> Model:

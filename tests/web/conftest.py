@@ -10,7 +10,7 @@ import pytest
 from tiny_models import latent_model, text_model
 
 import brickwork as bw
-from brickwork.model import Model
+from brickwork.model.model import Model
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 

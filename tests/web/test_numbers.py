@@ -19,18 +19,18 @@ import pytest
 from PIL import Image
 
 from brickwork.device.runner import batches
-from brickwork.entries import from_entry
-from brickwork.manifest import Graph, Manifest, Port, described, to_json, write_manifest
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.gaussian import normal, philox
-from brickwork.sampling.grid import GRIDS
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.gaussian import normal, philox
+from brickwork.diffusion.process import PROCESSES
+from brickwork.diffusion.schedule import SCHEDULES
+from brickwork.files.manifest import Graph, Manifest, Port, described, to_json, write_manifest
+from brickwork.files.picture import read_facts
+from brickwork.files.schema import from_entry
+from brickwork.files.tokenizers import TOKENIZERS, ByteTokenizer, WordTokenizer
 from brickwork.sampling.loop import sample_x0
 from brickwork.sampling.options import choose
-from brickwork.sampling.picture import read_facts
 from brickwork.sampling.plan import parse_plan
-from brickwork.sampling.process import PROCESSES
 from brickwork.sampling.solvers import SOLVERS
-from brickwork.tokens import TOKENIZERS, ByteTokenizer, WordTokenizer
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
@@ -76,7 +76,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
 
 
 def test_tables_hold_the_same_names(ask: Ask) -> None:
-    assert ask("names") == {"processes": [*PROCESSES], "grids": [*GRIDS], "solvers": [*SOLVERS]}
+    assert ask("names") == {"processes": [*PROCESSES], "grids": [*SCHEDULES], "solvers": [*SOLVERS]}
 
 
 def test_philox_gives_the_published_words(ask: Ask) -> None:
@@ -117,7 +117,7 @@ def test_processes(ask: Ask, name: str) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 25])
 def test_grids(ask: Ask, grid: str, steps: int) -> None:
     for name in ("flow", "vp"):
-        wanted = choose("grid", grid, GRIDS).sigmas(from_entry(PROCESSES, ENTRIES[name], "process"), steps)
+        wanted = choose("grid", grid, SCHEDULES).sigmas(from_entry(PROCESSES, ENTRIES[name], "process"), steps)
         assert ask("levels", grid, ENTRIES[name], steps) == pytest.approx(wanted.tolist(), rel=1e-12)
 
 
@@ -158,7 +158,7 @@ class Toy:
 def test_solvers_draw_the_same(ask: Ask, solver: str, name: str) -> None:
     found = ask("sample", ENTRIES[name], solver, "karras", 9, "5", 35, 1, [0, None])
     wanted = sample_x0(
-        Toy(name), seeds=[5], labels=1, steps=9, solver=choose("solver", solver, SOLVERS), grid=GRIDS["karras"]()
+        Toy(name), seeds=[5], labels=1, steps=9, solver=choose("solver", solver, SOLVERS), grid=SCHEDULES["karras"]()
     )
     assert np.abs(np.array(found) - wanted.ravel()).max() <= 1e-6 * np.abs(wanted).max()
 
@@ -166,7 +166,7 @@ def test_solvers_draw_the_same(ask: Ask, solver: str, name: str) -> None:
 @pytest.mark.parametrize("interval", [(0.0, None), (0.2, 3.0), (5.0, None)])
 def test_guidance(ask: Ask, interval: tuple[float, float | None]) -> None:
     found = ask("sample", ENTRIES["edm"], "dpm2m", "log-snr", 12, "9", 35, 2.3, interval)
-    how = {"solver": SOLVERS["dpm2m"](), "grid": GRIDS["log-snr"](), "steps": 12, "guidance": 2.3}
+    how = {"solver": SOLVERS["dpm2m"](), "grid": SCHEDULES["log-snr"](), "steps": 12, "guidance": 2.3}
     high = np.inf if interval[1] is None else interval[1]
     wanted = sample_x0(Toy("edm"), seeds=[9], labels=2, guidance_interval=(interval[0], high), **how)
     assert np.abs(np.array(found) - wanted.ravel()).max() <= 1e-6 * np.abs(wanted).max()

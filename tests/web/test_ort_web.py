@@ -12,7 +12,7 @@ from urllib.error import URLError
 import pytest
 
 from brickwork.errors import PackageError
-from brickwork.package import ort_web
+from brickwork.package.targets.browser import ort_web
 
 
 def tarball(**texts: str) -> bytes:

@@ -15,10 +15,10 @@ from PIL import Image
 from serving import serving
 
 from brickwork.device.runner import open_package
-from brickwork.manifest import manifest_digest
-from brickwork.package.parity import psnr
+from brickwork.files.manifest import manifest_digest
+from brickwork.files.picture import read_facts
+from brickwork.package.check.parity import psnr
 from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.picture import read_facts
 from brickwork.sampling.plan import Planned
 
 pytestmark = pytest.mark.web

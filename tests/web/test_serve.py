@@ -12,7 +12,7 @@ import pytest
 from brickwork.cli import main
 from brickwork.device.serve import server
 from brickwork.errors import ArgumentError, PackageError
-from brickwork.manifest import Graph, Manifest, Port, described, write_manifest
+from brickwork.files.manifest import Graph, Manifest, Port, described, write_manifest
 
 Get = Callable[..., http.client.HTTPResponse]
 

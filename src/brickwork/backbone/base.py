@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Sigma
+from brickwork.nn.shapes import Image, Sigma
 
 
 @dataclass(frozen=True, kw_only=True)

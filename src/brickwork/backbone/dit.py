@@ -18,9 +18,9 @@ from brickwork.backbone.base import Backbone, BackboneConfig, beside
 from brickwork.backbone.position import SpreadPosition
 from brickwork.backbone.stack import PatchStackConfig, run_blocks, with_blocks
 from brickwork.backbone.stem import ClassRows, FinalLayer, Patchify, TextVector, labels_of, unshuffle
-from brickwork.layers import ModulatedBlock, TimeVector
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Sigma
+from brickwork.diffusion.denoiser import Condition
+from brickwork.nn.layers import ModulatedBlock, TimeVector
+from brickwork.nn.shapes import Image, Sigma
 
 NUM_WAVES = 256  # numbers in the sinusoid of time
 

@@ -27,10 +27,10 @@ from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig, Frame, beside
 from brickwork.backbone.stem import FinalLayer, TextVector, labels_of, on_pixels
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.layers import Grid, ModulatedBlock, TimeVector, window_positions
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Label, Sigma
+from brickwork.nn.layers import Grid, ModulatedBlock, TimeVector, window_positions
+from brickwork.nn.shapes import Image, Label, Sigma
 
 _PATCHES = {4: 2, 16: 8, 0: 2}  # released pairs of window and patch, in pixels
 NUM_WAVES = 256  # numbers in the sinusoid of time

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.errors import ArgumentError
-from brickwork.layers import Grid, grid_sinusoid, window_positions
-from brickwork.shapes import Tokens
+from brickwork.nn.layers import Grid, grid_sinusoid, window_positions
+from brickwork.nn.shapes import Tokens
 
 
 @final

@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.errors import ConfigError
-from brickwork.layers import Grid
-from brickwork.shapes import Tokens
+from brickwork.nn.layers import Grid
+from brickwork.nn.shapes import Tokens
 
 LongSkip = Literal["none", "concat", "add"]
 Network = TypeVar("Network", bound=Backbone)

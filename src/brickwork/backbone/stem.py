@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from brickwork.backbone.base import rows_of_null
 from brickwork.backbone.position import require_grid
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError
-from brickwork.layers import Grid, modulated_norm
-from brickwork.products import Linear
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Label, Sigma, Text, Tokens
+from brickwork.nn.layers import Grid, modulated_norm
+from brickwork.nn.linear import Linear
+from brickwork.nn.shapes import Image, Label, Sigma, Text, Tokens
 
 Patches = Float[Tensor, "B T P"]  # P = S·S·C numbers of each image row
 PaddingMode = Literal["zeros", "reflect", "circular"]

@@ -37,10 +37,10 @@ from brickwork.backbone.stem import (
     prepend,
     unshuffle,
 )
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.layers import Block, Grid, Rotation, TimeVector, grid_rotation, initialize, sinusoid
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Sigma, Tokens
+from brickwork.nn.layers import Block, Grid, Rotation, TimeVector, grid_rotation, initialize, sinusoid
+from brickwork.nn.shapes import Image, Sigma, Tokens
 
 
 @dataclass(frozen=True, kw_only=True)

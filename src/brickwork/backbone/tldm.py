@@ -32,10 +32,10 @@ from brickwork.backbone.stem import (
     prepend,
     unshuffle,
 )
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
-from brickwork.layers import Block, CrossBlock, Grid, ModulatedBlock, TimeVector, initialize
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Sigma, Tokens
+from brickwork.nn.layers import Block, CrossBlock, Grid, ModulatedBlock, TimeVector, initialize
+from brickwork.nn.shapes import Image, Sigma, Tokens
 
 Conditioning = Literal["in_context", "adaln_zero", "cross_attention"]
 

@@ -14,13 +14,13 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from brickwork.attention import attend, fused, matmul
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
 from brickwork.backbone.stem import ClassRows, TextRows, TextVector, labels_of, on_pixels
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError, MissingExtraError
-from brickwork.products import Linear
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Sigma
+from brickwork.nn.attention import attend, fused, matmul
+from brickwork.nn.linear import Linear
+from brickwork.nn.shapes import Image, Sigma
 
 DESIGNS = ("ldm", "ddpm", "adm")
 LAST = re.compile(r"(^|\.)(conv2|proj_out|conv_out|attentions\.\d+\.to_out\.0)$")

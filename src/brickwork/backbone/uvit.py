@@ -28,10 +28,10 @@ from brickwork.backbone.stem import (
     prepend,
     unshuffle,
 )
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
-from brickwork.layers import Block, initialize, sinusoid
-from brickwork.sampling.denoiser import Condition
-from brickwork.shapes import Image, Sigma
+from brickwork.nn.layers import Block, initialize, sinusoid
+from brickwork.nn.shapes import Image, Sigma
 
 
 @dataclass(frozen=True, kw_only=True)

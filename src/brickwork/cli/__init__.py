@@ -31,36 +31,36 @@ from brickwork.sampling.options import choose
 
 
 def print_list() -> None:
-    """Presets, solvers, grids, processes, targets, text encoders, canvas modes, devices, shipped models and extras."""
+    """List presets, solvers, schedules, processes, predictions, devices, shipped models and extras."""
     from brickwork.backbone.presets import PRESETS
-    from brickwork.checkpoint import SHIPPED
     from brickwork.codec.given import GIVEN
+    from brickwork.diffusion.prediction import PREDICTIONS
+    from brickwork.diffusion.process import PROCESSES
+    from brickwork.diffusion.schedule import SCHEDULES
+    from brickwork.model.checkpoint import SHIPPED
     from brickwork.package.pack import TARGETS as DEVICES
     from brickwork.sampling.canvas import MODES
-    from brickwork.sampling.grid import GRIDS
-    from brickwork.sampling.process import PROCESSES
     from brickwork.sampling.solvers import SOLVERS
-    from brickwork.sampling.target import TARGETS
     from brickwork.text.table import TEXTS
 
     rows: list[tuple[str, Sequence[str]]] = [
         ("models", SHIPPED),
         ("presets", list(PRESETS)),
         ("solvers", list(SOLVERS)),
-        ("grids", list(GRIDS)),
+        ("grids", list(SCHEDULES)),
         ("processes", list(PROCESSES)),
-        ("targets", list(TARGETS)),
+        ("predictions", list(PREDICTIONS)),
         ("texts", list(TEXTS)),
         ("given", list(GIVEN)),
         ("canvases", list(MODES)),
         ("devices", list(DEVICES)),
     ]
     for title, names in rows:
-        print(f"{title:<10} {'  '.join(names)}")
+        print(f"{title:<11} {'  '.join(names)}")
     extras = {"digits": "sklearn", "hub": "huggingface_hub", "peers": "diffusers", "tensorboard": "tensorboard"}
     extras |= {"text": "transformers", "onnx": "onnxruntime", "openvino": "openvino", "executorch": "executorch"}
     extras |= {"litert": "ai_edge_litert", "coreml": "coremltools", "web": "playwright"}
-    print("extras     " + "  ".join(f"{k} ({'installed' if find_spec(v) else 'missing'})" for k, v in extras.items()))
+    print("extras      " + "  ".join(f"{k} ({'installed' if find_spec(v) else 'missing'})" for k, v in extras.items()))
 
 
 def print_macs(
@@ -89,14 +89,14 @@ def print_macs(
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.checkpoint import configs_of, find_model, read_header
     from brickwork.cli.train import first_recipe
-    from brickwork.counting import cost, plan_macs
-    from brickwork.entries import from_entry
-    from brickwork.sampling.grid import GRIDS
+    from brickwork.diffusion.process import PROCESSES
+    from brickwork.diffusion.schedule import SCHEDULES
+    from brickwork.files.schema import from_entry
+    from brickwork.model.checkpoint import configs_of, find_model, read_header
+    from brickwork.model.cost import cost, plan_macs
     from brickwork.sampling.levels import evaluated_levels
     from brickwork.sampling.plan import parse_plan
-    from brickwork.sampling.process import PROCESSES
     from brickwork.sampling.solvers import SOLVERS
 
     if model in PRESETS or not find_model(model).exists():
@@ -109,7 +109,7 @@ def print_macs(
         process,
         steps=steps,
         solver=choose("solver", solver, SOLVERS),
-        grid=choose("grid", grid, GRIDS),
+        grid=choose("grid", grid, SCHEDULES),
         guidance=guidance,
         guidance_interval=guidance_interval,
     )
@@ -138,8 +138,8 @@ def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(nam
         model: Which.
         as_json: Print the header as JSON.
     """
-    from brickwork.checkpoint import find_model, read_header
-    from brickwork.tensorfile import file_digest
+    from brickwork.files.tensors import file_digest
+    from brickwork.model.checkpoint import find_model, read_header
 
     header = read_header(model)
     if as_json:
@@ -184,7 +184,7 @@ def evaluate(
         out: Also write the report as JSON here.
         drawing: How the pictures are drawn.
     """
-    from brickwork.measure.evaluate import evaluate as measure
+    from brickwork.quality.evaluate import evaluate as measure
 
     drawn_by = drawing.planned(drawing.open(model))
     options = {"num_images": num_images, "first_seed": first_seed, **drawing.options()}
@@ -204,10 +204,10 @@ def import_weights(file: Positional[Path], *, out: Path, codec: str | None = Non
         codec: The autoencoder of a network of latents, as `brickwork autoencoder import` writes it.
     """
     from brickwork.backbone.presets import PRESETS
-    from brickwork.checkpoint import save
     from brickwork.codec.file import load_codec
+    from brickwork.diffusion.process import Edm
     from brickwork.foreign.formats import import_weights as read
-    from brickwork.sampling.process import Edm
+    from brickwork.model.checkpoint import save
 
     if out.exists() and file.exists() and out.samefile(file):
         raise ArgumentError(f"out {out}: it is the file to import; name another one")

@@ -12,9 +12,9 @@ from brickwork.errors import ArgumentError
 from brickwork.sampling.options import choose
 
 if TYPE_CHECKING:
-    from brickwork.model import Model
+    from brickwork.diffusion.denoiser import Denoiser
+    from brickwork.model.model import Model
     from brickwork.sampling.canvas import Canvas
-    from brickwork.sampling.denoiser import Denoiser
     from brickwork.sampling.plan import Planned
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
@@ -48,13 +48,13 @@ class Drawing:
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of ``brickwork.sample``."""
-        from brickwork.sampling.grid import GRIDS
+        from brickwork.diffusion.schedule import SCHEDULES
         from brickwork.sampling.solvers import SOLVERS
 
         return {
             "steps": self.steps,
             "solver": choose("solver", self.solver, SOLVERS),
-            "grid": choose("grid", self.grid, GRIDS),
+            "grid": choose("grid", self.grid, SCHEDULES),
             "guidance": self.guidance,
             "guidance_interval": self.guidance_interval,
             "batch_size": self.batch_size,
@@ -77,8 +77,8 @@ class Drawing:
 
     def open(self, name: str) -> Model:
         """Load a model at the precision and on the device asked."""
-        from brickwork.checkpoint import load
-        from brickwork.model import choose_device
+        from brickwork.model.checkpoint import load
+        from brickwork.nn.device import choose_device
 
         if self.precision not in ("fp32", "bf16"):
             raise ArgumentError(f"precision {self.precision!r}: it must be fp32 or bf16")
@@ -110,8 +110,8 @@ class Surface:
 
     def around(self, denoise: Denoiser) -> Canvas | None:
         """A canvas drawn by a denoiser; None where none was asked for."""
+        from brickwork.diffusion.denoiser import core_of
         from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
-        from brickwork.sampling.denoiser import core_of
 
         if self.height is self.width is self.canvas is self.regions is None:
             return None

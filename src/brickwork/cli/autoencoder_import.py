@@ -57,7 +57,7 @@ def _run(
     from brickwork.codec.latents import Latents
     from brickwork.codec.published import Published, scaled_as_published
     from brickwork.data.dataset import DataConfig, load_dataset
-    from brickwork.model import choose_device
+    from brickwork.nn.device import choose_device
 
     if posterior not in ("mode", "sample"):
         raise ArgumentError(f"posterior {posterior!r}: it must be mode or sample")
@@ -105,7 +105,7 @@ def _check_sides(pictures: Dataset, factor: int) -> None:
 
 def _batches(pictures: Dataset, count: int) -> Iterator[np.ndarray]:
     """A fixed choice of so many pictures, some at a time."""
-    from brickwork.training.heldout import chosen
+    from brickwork.quality.heldout import chosen
 
     rows = chosen(len(pictures), count)
     for start in range(0, len(rows), AT_ONCE):

@@ -38,8 +38,8 @@ def bench(
         python: Interpreter for a target, as in openvino=.venvs/openvino/bin/python, which is also found by itself.
         out: Also write everything as JSON here.
     """
-    from brickwork.measure.speed import measure
-    from brickwork.measure.subjects import subjects
+    from brickwork.speed.measure import measure
+    from brickwork.speed.subjects import subjects
 
     found = subjects(packages, python=interpreters(python), steps=steps, guidance=guidance, plan=plan)
     if out is not None and (out.is_dir() or out.suffix.lower() != ".json"):

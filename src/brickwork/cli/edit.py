@@ -15,7 +15,7 @@ from brickwork.sampling.options import parse_seeds
 if TYPE_CHECKING:
     import numpy as np
 
-    from brickwork.model import Model
+    from brickwork.model.model import Model
 
 STRENGTH = 0.4
 """Of image to image, unless told otherwise; with a mask all is drawn anew."""
@@ -205,7 +205,7 @@ def _save_sheet(
     """A row per label: what there was, then a column per seed."""
     import numpy as np
 
-    from brickwork.sampling.picture import save_png, sheet
+    from brickwork.files.picture import save_png, sheet
 
     first, rows = list(shown.values()), drawn.reshape(-1, len(seeds), *drawn.shape[1:])
     images = np.stack([image for row in rows for image in (*first, *row)])
@@ -223,7 +223,7 @@ def _save_each(
     facts: dict[str, Any],
 ) -> None:
     """Every picture by itself, and what there was."""
-    from brickwork.sampling.picture import save_png
+    from brickwork.files.picture import save_png
 
     for name, image in shown.items():
         save_png(image, folder / f"{name}.png", facts)

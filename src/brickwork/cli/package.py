@@ -28,8 +28,8 @@ def pack(
         data: Images to calibrate with and to measure quality on; needed for int8 and int4.
         packing: What goes in.
     """
-    from brickwork.checkpoint import load
-    from brickwork.manifest import manifest_digest
+    from brickwork.files.manifest import manifest_digest
+    from brickwork.model.checkpoint import load
     from brickwork.package.pack import pack as write
     from brickwork.package.pack import target_of
 
@@ -52,8 +52,8 @@ def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bo
         expect: SHA-256 that manifest.json must have; without it, this guards against accident, not forgery.
         as_json: Print the manifest.
     """
-    from brickwork.manifest import manifest_digest, to_json
-    from brickwork.manifest import verify as check
+    from brickwork.files.manifest import manifest_digest, to_json
+    from brickwork.files.manifest import verify as check
 
     manifest = check(package, expect)
     if as_json:

@@ -13,7 +13,7 @@ from brickwork.errors import ArgumentError
 from brickwork.sampling.options import parse_seeds
 
 if TYPE_CHECKING:
-    from brickwork.model import Model
+    from brickwork.model.model import Model
 
 
 def draw(

@@ -27,8 +27,8 @@ def sensitivity(
         num_images: Held-out images for the loss, at most.
         as_json: Print JSON.
     """
-    from brickwork.checkpoint import load
-    from brickwork.package.sensitivity import sensitivity as measure
+    from brickwork.model.checkpoint import load
+    from brickwork.package.check.sensitivity import sensitivity as measure
 
     found = measure(load(model), precision, data, num_images=num_images, progress=True)
     if as_json:

@@ -16,14 +16,14 @@ from brickwork.sampling.options import choose
 
 if TYPE_CHECKING:
     from brickwork.data.dataset import Dataset
-    from brickwork.training.recipe import Recipe
+    from brickwork.training.denoiser.recipe import Recipe
 
 
 def train(words: Sequence[str]) -> int:
     """Train a preset or a recipe on images; any field of the recipe can be set.
 
     brickwork train NAME --help lists the fields, which depend on the backbone of the preset or recipe.
-    --process, --target, --times, --weighting, --text and --given take a name and come before their own fields.
+    --process, --prediction, --times, --weighting, --text and --given take a name and come before their own fields.
     """
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     if name is None:
@@ -63,20 +63,20 @@ def train(words: Sequence[str]) -> int:
             dry_run: Print the resolved recipe and its cost, and stop.
             recipe: Everything that changes the result.
         """
-        from brickwork.checkpoint import load
         from brickwork.codec.file import load_codec
         from brickwork.data.dataset import load_dataset
-        from brickwork.training.loop import known_codec, known_guest
-        from brickwork.training.loop import train as run_training
-        from brickwork.training.recipe import fit_to_data, require_budget
-        from brickwork.training.recipe_file import to_toml
+        from brickwork.model.checkpoint import load
+        from brickwork.training.denoiser.loop import known_codec, known_guest
+        from brickwork.training.denoiser.loop import train as run_training
+        from brickwork.training.denoiser.recipe import fit_to_data, require_budget
+        from brickwork.training.denoiser.recipe_file import to_toml
 
         require_budget(recipe)
         images = load_dataset(data, recipe.data, progress=True)  # logs what it skips
         old, before = (load(name) if name else None for name in (init, guest))
         autoencoder = load_codec(codec) if codec else None
         if dry_run:
-            from brickwork.counting import cost
+            from brickwork.model.cost import cost
 
             before = before or known_guest(recipe, out, old)
             space = autoencoder or known_codec(out, old)
@@ -101,7 +101,7 @@ def train(words: Sequence[str]) -> int:
         nonlocal code
         code = 0 if model.facts["finished"] else 130  # so that `train && sample` does not go on with half a model
 
-    from brickwork.training.recipe import Recipe
+    from brickwork.training.denoiser.recipe import Recipe
 
     run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
     call(run, prog=f"brickwork train {name}", words=rest)
@@ -132,9 +132,9 @@ def _held_out(data: str, recipe: Recipe, images: Dataset) -> Dataset | None:
 def first_recipe(name: str) -> Recipe:
     """The recipe in a file, or the default one around a preset."""
     from brickwork.backbone.presets import preset
-    from brickwork.training.folder import RECIPE_FILE
-    from brickwork.training.recipe import Recipe, published_parts
-    from brickwork.training.recipe_file import load_recipe
+    from brickwork.training.denoiser.recipe import Recipe, published_parts
+    from brickwork.training.denoiser.recipe_file import load_recipe
+    from brickwork.training.run.folder import RECIPE_FILE
 
     if Path(name, RECIPE_FILE).is_file():  # a run folder
         return load_recipe(Path(name, RECIPE_FILE))
@@ -146,7 +146,7 @@ def first_recipe(name: str) -> Recipe:
 
 def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
     """Exchange the parts that the words name, and take these words away."""
-    from brickwork.training.recipe_file import NAMED
+    from brickwork.training.denoiser.recipe_file import NAMED
 
     for kind, registry in NAMED.items():
         for place, word in enumerate(words):

@@ -28,7 +28,7 @@ def print_workload(
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.checkpoint import configs_of, find_model, read_header
+    from brickwork.model.checkpoint import configs_of, find_model, read_header
     from brickwork.package.workload import workload
 
     known = model in PRESETS or not find_model(model).exists()

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.errors import ConfigError
-from brickwork.shapes import Image
+from brickwork.nn.shapes import Image
 
 FACTORS = (2, 4, 8, 16)
 KINDS = ("kl", "vq")

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.errors import ArgumentError
-from brickwork.shapes import Image
+from brickwork.nn.shapes import Image
 
 Latent = Float[Tensor, "B Z h w"]
 """Z channels, factor times fewer places each way than the picture has pixels."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from brickwork.codec.latents import Latents
 from brickwork.codec.table import CODECS, NESTED
-from brickwork.entries import from_entry, short, to_entry
 from brickwork.errors import BrickworkError, CheckpointError
-from brickwork.tensorfile import open_tensors, read_tensors, write_tensors
+from brickwork.files.schema import from_entry, short, to_entry
+from brickwork.files.tensors import open_tensors, read_tensors, write_tensors
 
 AUTOENCODER_FILE = "autoencoder.safetensors"
 HEADER = "brickwork-autoencoder"

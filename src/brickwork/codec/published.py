@@ -20,7 +20,7 @@ import torch
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.codec.latents import Latents, weights_digest
 from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError
-from brickwork.shapes import Image
+from brickwork.nn.shapes import Image
 
 WIDTHS = {
     "AutoencoderKL": ("block_out_channels", "block_out_channels"),

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from brickwork.data.source import Rows
+from brickwork.diffusion.gaussian import AUGMENT, ORDER, integers
 from brickwork.errors import ArgumentError
-from brickwork.sampling.gaussian import AUGMENT, ORDER, integers
 
 Flips = Bool[np.ndarray, "N"]
 

@@ -15,12 +15,12 @@ import numpy as np
 
 import brickwork
 from brickwork.device.runner import Runner, open_package
+from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.errors import ArgumentError, BrickworkError
+from brickwork.files.picture import save_png
 from brickwork.sampling.gallery import check_png, save_gallery
-from brickwork.sampling.grid import GRIDS
 from brickwork.sampling.loop import sample
 from brickwork.sampling.options import choose, parse_seeds
-from brickwork.sampling.picture import save_png
 from brickwork.sampling.plan import Planned
 from brickwork.sampling.solvers import SOLVERS
 
@@ -50,7 +50,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     p.add_argument("--size", help="pixels, as 64 or 32x64: one of those packed")
     p.add_argument("--steps", type=int, help="steps of the solver")
     p.add_argument("--solver", help=f"{', '.join(SOLVERS)}; options behind a colon")
-    p.add_argument("--grid", help=f"noise levels: {', '.join(GRIDS)}")
+    p.add_argument("--grid", help=f"noise levels: {', '.join(SCHEDULES)}")
     p.add_argument("--guidance", type=float, help="classifier-free guidance; 1 is off")
     p.add_argument("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only there")
     p.add_argument("--plan", help="parts by noise level, as in 3@5.84,2; a number runs so many throughout")
@@ -132,7 +132,7 @@ def _places(size: str, factor: int) -> tuple[int, int]:
 def _how(asked: argparse.Namespace) -> dict[str, Any]:
     how: dict[str, Any] = {name: getattr(asked, name) for name in ("steps", "guidance")}
     how["solver"] = None if asked.solver is None else choose("solver", asked.solver, SOLVERS)
-    how["grid"] = None if asked.grid is None else choose("grid", asked.grid, GRIDS)
+    how["grid"] = None if asked.grid is None else choose("grid", asked.grid, SCHEDULES)
     how["guidance_interval"] = asked.guidance_interval and tuple(asked.guidance_interval)
     return {name: value for name, value in how.items() if value is not None}
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from brickwork.device.mute import muted
 from brickwork.errors import PackageError
-from brickwork.manifest import Graph, Manifest
+from brickwork.files.manifest import Graph, Manifest
 
 EXTRA, PACKAGE = "litert", "ai-edge-litert"
 

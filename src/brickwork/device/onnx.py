@@ -8,7 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
-from brickwork.manifest import Graph, Manifest
+from brickwork.files.manifest import Graph, Manifest
 
 EXTRA, PACKAGE = "onnx", "onnxruntime"
 

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from brickwork.errors import PackageError
-from brickwork.manifest import Graph, Manifest
+from brickwork.files.manifest import Graph, Manifest
 
 EXTRA, PACKAGE = "openvino", "openvino"
 GROUP = 64  # activations that share a scale in int8

@@ -11,7 +11,7 @@ from typing import Protocol, final
 import numpy as np
 
 from brickwork.errors import BrickworkError, MissingExtraError, PackageError, UnknownNameError
-from brickwork.manifest import Graph, Manifest
+from brickwork.files.manifest import Graph, Manifest
 
 RUNTIMES = {
     "onnx": "brickwork.device.onnx",

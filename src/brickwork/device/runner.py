@@ -16,15 +16,15 @@ import numpy as np
 
 from brickwork.device.program import Program, open_program, runtime_of
 from brickwork.device.stack import Blocks, CheckedOnce, Stack, open_stack
-from brickwork.entries import from_entry
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.process import PROCESSES, NoiseProcess
+from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
-from brickwork.manifest import Graph, Manifest, checked, located, manifest_digest, read_manifest
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.grid import GRIDS
+from brickwork.files.manifest import Graph, Manifest, checked, located, manifest_digest, read_manifest
+from brickwork.files.schema import from_entry
+from brickwork.files.tokenizers import TOKENIZERS, Tokenizer
 from brickwork.sampling.options import choose, class_number
-from brickwork.sampling.process import PROCESSES, NoiseProcess
 from brickwork.sampling.solvers import SOLVERS
-from brickwork.tokens import TOKENIZERS, Tokenizer
 
 
 @final
@@ -269,7 +269,7 @@ class Runner:
         return {
             "steps": said.steps,
             "solver": choose("solver", said.solver, SOLVERS),
-            "grid": choose("grid", said.grid, GRIDS),
+            "grid": choose("grid", said.grid, SCHEDULES),
             "guidance": said.guidance,
             "guidance_interval": (low, inf if high is None else high),
         }

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from brickwork.errors import ArgumentError, PackageError
-from brickwork.manifest import MANIFEST, SUMS, Manifest, located, read_manifest
+from brickwork.files.manifest import MANIFEST, SUMS, Manifest, located, read_manifest
 
 INDEX = "index.html"
 TYPES = {

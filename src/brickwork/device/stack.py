@@ -20,7 +20,7 @@ import numpy as np
 
 from brickwork.device.program import Program, refused, runtime_of
 from brickwork.errors import BrickworkError, MissingExtraError, PackageError
-from brickwork.manifest import File, Graph, Piece, check_piece, located
+from brickwork.files.manifest import File, Graph, Piece, check_piece, located
 
 BLOCKS = "blocks.safetensors"
 HEADER = "header"

@@ -1,7 +1,7 @@
 """One package in a process of its own, timed when asked: ``python -m brickwork.device.timing PACKAGE``.
 
 Imports what the package's runtime needs and nothing more, so that the memory of the process is the package's. It is
-asked in lines of JSON on its input, and answers each with a line; ``brickwork.measure.speed`` asks several in turn.
+asked in lines of JSON on its input, and answers each with a line; ``brickwork.speed.measure`` asks several in turn.
 
     {"do": "open", "sampling": {...}, "batch": 1, "threads": 2}    import_s, load_s, first_call_s, versions, memory
     {"do": "call"}                                                 call_s: the first call of a run, once more
@@ -29,11 +29,12 @@ import numpy as np
 import brickwork
 from brickwork.device.program import runtime_of
 from brickwork.device.runner import Runner, open_package
+from brickwork.diffusion.denoiser import core_of
+from brickwork.diffusion.gaussian import as_seeds, normals
+from brickwork.diffusion.schedule import SCHEDULES, Schedule
 from brickwork.errors import BrickworkError
-from brickwork.manifest import Sampling, read_manifest
-from brickwork.sampling.denoiser import Guided, core_of
-from brickwork.sampling.gaussian import as_seeds, normals
-from brickwork.sampling.grid import GRIDS, Grid
+from brickwork.files.manifest import Sampling, read_manifest
+from brickwork.sampling.guidance import Guided
 from brickwork.sampling.levels import Evaluation, evaluated_levels
 from brickwork.sampling.loop import as_condition, bind_condition, on_device, sample
 from brickwork.sampling.options import choose
@@ -108,7 +109,7 @@ class Run:
 
     def __init__(self, denoise: Any, said: Sampling, batch: int) -> None:
         self.solver: Solver = choose("solver", said.solver, SOLVERS)
-        self.grid: Grid = choose("grid", said.grid, GRIDS)
+        self.grid: Schedule = choose("grid", said.grid, SCHEDULES)
         self.steps, self.batch, self.guidance = said.steps, batch, said.guidance
         low, high = said.guidance_interval
         self.interval = (low, inf if high is None else high)

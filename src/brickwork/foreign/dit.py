@@ -15,12 +15,12 @@ import torch
 
 from brickwork.backbone.base import Backbone
 from brickwork.backbone.dit import Dit, DitConfig
+from brickwork.diffusion.prediction import Eps, Prediction
+from brickwork.diffusion.process import DiscreteVp, NoiseProcess
 from brickwork.errors import CheckpointError
 from brickwork.foreign.source import Source, renamed
 from brickwork.foreign.weights import Weights
-from brickwork.layers import window_positions
-from brickwork.sampling.process import DiscreteVp, NoiseProcess
-from brickwork.sampling.target import Eps, Target
+from brickwork.nn.layers import window_positions
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 """Heads of the published widths S, B, L and XL."""
@@ -60,7 +60,7 @@ def assumed(weights: Weights) -> str:
     )
 
 
-def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Target]:
+def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     """The network with every weight of the file, the half for the variance too; the published process and target.
 
     Raises:

@@ -10,14 +10,14 @@ from typing import Any
 from brickwork.backbone.base import Backbone
 from brickwork.codec.base import Pixels
 from brickwork.codec.latents import Latents
+from brickwork.diffusion.prediction import Prediction
+from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import BrickworkError, CheckpointError
+from brickwork.files.tensors import file_digest
 from brickwork.foreign import dit, lego, uvit
 from brickwork.foreign.pickles import quote
 from brickwork.foreign.weights import Weights, read_weights
-from brickwork.model import Model
-from brickwork.sampling.process import NoiseProcess
-from brickwork.sampling.target import Target
-from brickwork.tensorfile import file_digest
+from brickwork.model.model import Model
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Format:
 
     source: str
     recognises: Callable[[Weights], bool]
-    convert: Callable[[Weights], tuple[Backbone, NoiseProcess, Target]]
+    convert: Callable[[Weights], tuple[Backbone, NoiseProcess, Prediction]]
     assumed: Callable[[Weights], str] = lambda _: ""
 
 
@@ -57,7 +57,7 @@ class Network:
     format: str
     backbone: Backbone
     process: NoiseProcess
-    target: Target
+    prediction: Prediction
     facts: Mapping[str, Any]
 
 
@@ -78,13 +78,13 @@ def read_network(path: str | Path) -> Network:
             f"{path}: its tensors ({example}, ...) are of no network that is known; known are {', '.join(FORMATS)}"
         )
     try:
-        backbone, process, target = FORMATS[name].convert(weights)
+        backbone, process, prediction = FORMATS[name].convert(weights)
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     facts = {"imported": path.name, "source_sha256": file_digest(path), "design": FORMATS[name].source}
     if said := FORMATS[name].assumed(weights):
         facts["assumed"] = said
-    return Network(name, backbone.eval().requires_grad_(False), process, target, facts)
+    return Network(name, backbone.eval().requires_grad_(False), process, prediction, facts)
 
 
 def import_weights(path: str | Path, codec: Latents | None = None) -> Model:
@@ -110,4 +110,4 @@ def import_weights(path: str | Path, codec: Latents | None = None) -> Model:
             f"{codec.channels}: give the one that it was trained with"
         )
     space = Pixels(num_channels=config.channels) if codec is None else codec
-    return Model(network.backbone, network.process, network.target, space, facts=dict(network.facts)).eval()
+    return Model(network.backbone, network.process, network.prediction, space, facts=dict(network.facts)).eval()

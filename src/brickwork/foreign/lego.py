@@ -22,13 +22,13 @@ from torch import Tensor
 
 from brickwork.backbone.base import Backbone
 from brickwork.backbone.lego import Brick, BrickConfig, LegoConfig
+from brickwork.diffusion.prediction import EdmF, Prediction
+from brickwork.diffusion.process import Edm, NoiseProcess
 from brickwork.errors import CheckpointError
 from brickwork.foreign.pickles import quote
 from brickwork.foreign.source import Source, renamed
 from brickwork.foreign.weights import Weights
-from brickwork.layers import window_positions
-from brickwork.sampling.process import Edm, NoiseProcess
-from brickwork.sampling.target import EdmF, Target
+from brickwork.nn.layers import window_positions
 
 HEADS = {384: 6, 1024: 16, 1152: 16}
 """Heads of the published widths S, L and XL."""
@@ -54,7 +54,7 @@ def recognises(weights: Weights) -> bool:
     return start is not None and f"{start}t_embedder.mlp.0.weight" in weights.tensors
 
 
-def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Target]:
+def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     """The network with every weight of the file; EDM's process and target, of the file's sigma_data or of 0.5.
 
     Raises:

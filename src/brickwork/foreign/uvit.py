@@ -18,10 +18,10 @@ from torch import Tensor
 
 from brickwork.backbone.base import Backbone
 from brickwork.backbone.uvit import UvitConfig
+from brickwork.diffusion.prediction import Eps, Prediction
+from brickwork.diffusion.process import DiscreteVp, NoiseProcess, Vp
 from brickwork.foreign.source import Source, renamed
 from brickwork.foreign.weights import Weights
-from brickwork.sampling.process import DiscreteVp, NoiseProcess, Vp
-from brickwork.sampling.target import Eps, Target
 
 HEADS = {512: 8, 768: 12, 1024: 16, 1152: 16}
 """Heads of the published widths S, M, L and H."""
@@ -74,7 +74,7 @@ def assumed(weights: Weights) -> str:
     return "; ".join(said)
 
 
-def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Target]:
+def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     """The network with every weight of the file; the published process and target.
 
     Raises:

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from brickwork.codec.latents import Latents
-from brickwork.manifest import Graph, Port, Role
-from brickwork.model import Model
-from brickwork.sampling.denoiser import Condition
+from brickwork.diffusion.denoiser import Condition
+from brickwork.files.manifest import Graph, Port, Role
+from brickwork.model.model import Model
 from brickwork.text.small import SmallEncoder
+
+DOORS = {"denoiser": ("model.", ""), "text": ("encoder.", "text.")}
+"""Prefix of modules' names in a graph, and in the model, by role."""
 
 
 @contextmanager
@@ -44,7 +47,7 @@ class Source:
     """A graph to be written: a module and the shapes it is to be traced at.
 
     Attributes:
-        role, parts, height, width, batch: As in ``brickwork.manifest.Graph``.
+        role, parts, height, width, batch: As in ``brickwork.files.manifest.Graph``.
         module: Takes the inputs in order, gives one tensor or, of a stem, several.
         inputs, outputs: In order.
     """
@@ -197,3 +200,14 @@ def text(model: Model) -> Source | None:
         inputs=(Port(name="tokens", dtype="int64", shape=(1, config.num_tokens)),),
         outputs=(Port(name="embedded", dtype="float32", shape=(1, config.num_tokens, config.token_width)),),
     )
+
+
+def block_lists(source: Source) -> list[str]:
+    """The model's names of its lists of blocks."""
+    return [own_name(name, source) for name, part in source.module.named_modules() if isinstance(part, nn.ModuleList)]
+
+
+def own_name(name: str, source: Source) -> str:
+    """Translate a module's name in a graph into its name in the model."""
+    theirs, ours = DOORS.get(source.role, ("", ""))
+    return ours + name.removeprefix(theirs)

@@ -14,34 +14,34 @@ from typing import Any
 import numpy as np
 
 import brickwork
-from brickwork.checkpoint import fingerprint, header_of
 from brickwork.device.runner import Runner, open_package
-from brickwork.entries import to_entry
+from brickwork.diffusion.gaussian import normals
+from brickwork.diffusion.process import PROCESSES
+from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.errors import ArgumentError, ConfigError, OutputError, ParityError, UnknownNameError
-from brickwork.manifest import MANIFEST, Graph, Manifest, Sampling, TextInput, described, write_manifest
-from brickwork.model import Model
+from brickwork.files.manifest import MANIFEST, Graph, Manifest, Sampling, TextInput, described, write_manifest
+from brickwork.files.schema import to_entry
+from brickwork.files.tokenizers import TOKENIZERS
+from brickwork.model.checkpoint import fingerprint, header_of
+from brickwork.model.model import Model
 from brickwork.package import graph as graphs
+from brickwork.package.check.parity import NUM_STEPS, SEEDS, at_size, compare, deterministic, planned
 from brickwork.package.graph import Source
 from brickwork.package.packing import Packing
-from brickwork.package.parity import NUM_STEPS, SEEDS, at_size, compare, deterministic, planned
 from brickwork.package.precision import FLOORS_DB, PRECISIONS, Precision
-from brickwork.sampling.gaussian import normals
-from brickwork.sampling.grid import GRIDS
 from brickwork.sampling.options import choose
 from brickwork.sampling.plan import parse_plan
-from brickwork.sampling.process import PROCESSES
 from brickwork.sampling.solvers import SOLVERS
 from brickwork.text.base import NoText
 from brickwork.text.small import Bytes, SmallEncoder, Words
-from brickwork.tokens import TOKENIZERS
 
 TARGETS = {
-    "onnx": "brickwork.package.targets.onnx",
+    "onnx": "brickwork.package.targets.onnx.target",
     "executorch": "brickwork.package.targets.executorch",
     "openvino": "brickwork.package.targets.openvino",
     "litert": "brickwork.package.targets.litert",
     "coreml": "brickwork.package.targets.coreml",
-    "browser": "brickwork.package.targets.browser",
+    "browser": "brickwork.package.targets.browser.target",
 }
 """The module that writes packages for a target. Each has SUFFIX, LAYOUTS, PRECISIONS, ``versions()`` and
 ``write(sources, folder, precision)``; one that puts more than graphs into the folder has
@@ -103,7 +103,7 @@ def pack(model: Model, out: str | Path, packing: Packing = Packing(), *, data: A
             parity = check_parity(model, open_package(folder), packing, say)
         manifest = replace(manifest, parity=parity)
         if packing.precision not in FLOORS_DB:
-            from brickwork.package.quality import check_quality
+            from brickwork.package.check.quality import check_quality
 
             manifest = replace(manifest, quality=check_quality(model, open_package(folder), packing, data, say))
         write_manifest(folder, manifest)
@@ -124,7 +124,7 @@ def write(
 ) -> list[Graph]:
     """All graphs of a package."""
     if packing.layout != "whole":
-        from brickwork.package.stack import write_stack
+        from brickwork.package.layouts.stack import write_stack
 
         say(f"one block for all {model.num_parts} parts for {packing.target} in {packing.precision}")
         return write_stack(model, folder, packing.layout, sources_of(model, packing))
@@ -162,7 +162,7 @@ def manifest_of(
     """The manifest of what lies in a folder, parity unsaid."""
     pieces = {}
     if packing.layout != "whole":
-        from brickwork.package.stack import pieces_of
+        from brickwork.package.layouts.stack import pieces_of
 
         pieces = pieces_of(folder)
     header, (low, high) = header_of(model), packing.guidance_interval
@@ -238,7 +238,7 @@ def how_of(model: Model, packing: Packing) -> dict[str, Any]:
         "seeds": SEEDS,
         "steps": min(packing.steps, NUM_STEPS),
         "solver": deterministic(choose("solver", packing.solver, SOLVERS)),
-        "grid": choose("grid", packing.grid, GRIDS),
+        "grid": choose("grid", packing.grid, SCHEDULES),
         "guidance": packing.guidance if packing.guidance != 1 or not told else 2.0,
         "guidance_interval": packing.guidance_interval,
     }
@@ -260,7 +260,7 @@ def calibrated(model: Model, packing: Packing, data: Any, say: Any) -> Precision
     """The precision, with inputs to calibrate with where it needs them."""
     if packing.precision in FLOORS_DB:
         return Precision(name=packing.precision, keep=packing.keep)
-    from brickwork.package.quality import calibration
+    from brickwork.package.check.quality import calibration
 
     return Precision(name=packing.precision, samples=calibration(model, data, say), keep=packing.keep)
 
@@ -299,7 +299,7 @@ def _check(model: Model, packing: Packing, target: ModuleType) -> None:
     for count in counts(model, packing):
         model.first(count)
     choose("solver", packing.solver, SOLVERS)
-    choose("grid", packing.grid, GRIDS)
+    choose("grid", packing.grid, SCHEDULES)
     if packing.guidance != 1 and not model.num_classes and model.text_shape is None:
         raise ArgumentError(f"guidance {packing.guidance}: this model has neither classes nor text to follow")
     if packing.layout != "whole" and packing.precision != "fp32":

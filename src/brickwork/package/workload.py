@@ -1,7 +1,7 @@
 """What one block asks of hardware: every operator of its graph with shapes, multiplications and bytes moved.
 
 Rules, said once. 1 MAC = one multiplication with its addition = 2 FLOP; counted are matrix products and convolutions,
-as ``brickwork.counting`` does. An operator reads each input and writes each output once, weights apart from
+as ``brickwork.model.cost`` does. An operator reads each input and writes each output once, weights apart from
 activations; one that only looks at the same numbers in another shape moves nothing, one that picks reads what it picks.
 That is what a runtime moves that fuses nothing. Least is what any runtime must move for a block that fits on the chip:
 its weights, the rows and what the block is told in, the rows out. Intensity is FLOP per byte.
@@ -23,13 +23,13 @@ from torch.utils._pytree import tree_flatten
 
 from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.backbone.lego import Lego
+from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
-from brickwork.manifest import Port
-from brickwork.model import Model
-from brickwork.package.cut import NEXT, ROWS, BlockDoor, weight_of
+from brickwork.files.manifest import Port
+from brickwork.model.model import Model
 from brickwork.package.graph import Source
-from brickwork.package.targets.onnx import to_onnx, versions
-from brickwork.sampling.denoiser import Condition
+from brickwork.package.layouts.cut import NEXT, ROWS, BlockDoor, weight_of
+from brickwork.package.targets.onnx.target import to_onnx, versions
 
 SAME_NUMBERS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 PICKING = {"Slice", "Gather", "Split"}

@@ -10,11 +10,11 @@ from typing import TypeAlias, final
 
 import numpy as np
 
+from brickwork.diffusion.arrays import Array, like, namespace
+from brickwork.diffusion.denoiser import Condition, Denoiser, multiple_of
+from brickwork.diffusion.gaussian import CANVAS, integers
+from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ArgumentError, UnknownNameError
-from brickwork.sampling.denoiser import Condition, Denoiser, multiple_of
-from brickwork.sampling.gaussian import CANVAS, integers
-from brickwork.sampling.namespace import Array, like, namespace
-from brickwork.sampling.process import NoiseProcess
 
 Words: TypeAlias = tuple[int, int]
 """For rows and columns: a 64-bit number that says how far the grid of windows is moved."""

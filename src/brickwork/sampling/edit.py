@@ -8,12 +8,12 @@ from typing import TypedDict, Unpack, final
 
 import numpy as np
 
+from brickwork.diffusion.arrays import Array, namespace
+from brickwork.diffusion.denoiser import Denoiser, core_of
+from brickwork.diffusion.gaussian import Seeds, as_seeds
+from brickwork.diffusion.schedule import Schedule
 from brickwork.errors import ArgumentError
-from brickwork.sampling.denoiser import Denoiser, core_of
-from brickwork.sampling.gaussian import Seeds, as_seeds
-from brickwork.sampling.grid import Grid
 from brickwork.sampling.loop import Labels, OnStep, Texts, sample_x0
-from brickwork.sampling.namespace import Array, namespace
 from brickwork.sampling.solvers import Denoise, Solver
 
 RESAMPLE = 10
@@ -28,7 +28,7 @@ class Options(TypedDict, total=False):
     negative: Texts | None
     given: np.ndarray | None
     solver: Solver | None
-    grid: Grid | None
+    grid: Schedule | None
     guidance: float
     guidance_interval: tuple[float, float]
     progress: bool

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brickwork.errors import ArgumentError
-from brickwork.sampling.picture import save_png, sheet
+from brickwork.files.picture import save_png, sheet
 
 
 def check_png(out: Path) -> None:

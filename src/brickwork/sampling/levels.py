@@ -7,11 +7,11 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from brickwork.sampling.denoiser import Condition
-from brickwork.sampling.grid import Grid
+from brickwork.diffusion.arrays import Array
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.process import NoiseProcess
+from brickwork.diffusion.schedule import Schedule
 from brickwork.sampling.loop import sample_x0
-from brickwork.sampling.namespace import Array
-from brickwork.sampling.process import NoiseProcess
 from brickwork.sampling.solvers import Solver
 
 
@@ -32,7 +32,7 @@ def evaluated_levels(
     *,
     steps: int = 50,
     solver: Solver | None = None,
-    grid: Grid | None = None,
+    grid: Schedule | None = None,
     guidance: float = 1.0,
     guidance_interval: tuple[float, float] = (0.0, inf),
 ) -> list[Evaluation]:

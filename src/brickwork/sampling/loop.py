@@ -9,11 +9,12 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from brickwork.diffusion.arrays import Array, like, namespace
+from brickwork.diffusion.denoiser import Condition, Denoiser, core_of, takes_regions
+from brickwork.diffusion.gaussian import Seeds, as_seeds, normals
+from brickwork.diffusion.schedule import Karras, Schedule
 from brickwork.errors import ArgumentError
-from brickwork.sampling.denoiser import Condition, Denoiser, Guided, core_of, takes_regions
-from brickwork.sampling.gaussian import Seeds, as_seeds, normals
-from brickwork.sampling.grid import Grid, Karras
-from brickwork.sampling.namespace import Array, like, namespace
+from brickwork.sampling.guidance import Guided
 from brickwork.sampling.solvers import Denoise, DpmSolverPP, Memory, Noise, Solver
 
 Labels: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
@@ -251,7 +252,7 @@ def sample_x0(
     given: np.ndarray | None = None,
     steps: int = 50,
     solver: Solver | None = None,
-    grid: Grid | None = None,
+    grid: Schedule | None = None,
     guidance: float = 1.0,
     guidance_interval: tuple[float, float] = (0.0, inf),
     batch_size: int = 64,
@@ -311,7 +312,7 @@ def sample(
     given: np.ndarray | None = None,
     steps: int = 50,
     solver: Solver | None = None,
-    grid: Grid | None = None,
+    grid: Schedule | None = None,
     guidance: float = 1.0,
     guidance_interval: tuple[float, float] = (0.0, inf),
     batch_size: int = 64,

@@ -15,11 +15,11 @@ from typing import Protocol, final
 
 import numpy as np
 
+from brickwork.diffusion.arrays import Array, namespace
+from brickwork.diffusion.denoiser import Condition, Denoiser, multiple_of, takes_regions
+from brickwork.diffusion.process import Edm, NoiseProcess
+from brickwork.diffusion.schedule import Karras
 from brickwork.errors import ArgumentError
-from brickwork.sampling.denoiser import Condition, Denoiser, multiple_of, takes_regions
-from brickwork.sampling.grid import Karras
-from brickwork.sampling.namespace import Array, namespace
-from brickwork.sampling.process import Edm, NoiseProcess
 
 SCALE = Karras().positive(Edm(), 256)
 """Waist levels on which a plan's t_break is read, whatever the process: EDM's, rho 7, 80 to 0.002, 256 steps."""

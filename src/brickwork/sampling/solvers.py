@@ -13,9 +13,9 @@ from functools import partial
 from math import expm1, inf, log, sqrt
 from typing import TypeAlias, final
 
+from brickwork.diffusion.arrays import Array
+from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ArgumentError
-from brickwork.sampling.namespace import Array
-from brickwork.sampling.process import NoiseProcess
 
 Denoise: TypeAlias = Callable[[Array, float], Array]
 """D(x, s) with the condition bound; s is one level for the whole batch."""

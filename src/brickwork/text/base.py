@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from brickwork.errors import ConfigError
-from brickwork.shapes import Text
+from brickwork.nn.shapes import Text
 
 TokenIds = Int[Tensor, "B M"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from brickwork.errors import CheckpointError, ConfigError
-from brickwork.shapes import Text
+from brickwork.nn.shapes import Text
 from brickwork.text.base import TextConfig, TextEncoder, TokenIds
 from brickwork.text.source import (
     config_of,

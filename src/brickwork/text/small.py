@@ -17,11 +17,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from brickwork.errors import ConfigError
-from brickwork.layers import Mlp, initialize
-from brickwork.products import Linear
-from brickwork.shapes import Text
+from brickwork.files.tokenizers import ByteTokenizer, Tokenizer, WordTokenizer, words_of
+from brickwork.nn.layers import Mlp, initialize
+from brickwork.nn.linear import Linear
+from brickwork.nn.shapes import Text
 from brickwork.text.base import TextConfig, TextEncoder, TokenIds
-from brickwork.tokens import ByteTokenizer, Tokenizer, WordTokenizer, words_of
 
 Mask = Bool[Tensor, "B M"]
 

@@ -27,7 +27,7 @@ from zipfile import ZipFile, ZipInfo
 import numpy as np
 
 from brickwork.errors import PackageError
-from brickwork.manifest import Graph, Port
+from brickwork.files.manifest import Graph, Port
 from brickwork.package.graph import Source, quiet
 from brickwork.package.installed import installed
 from brickwork.package.precision import Precision

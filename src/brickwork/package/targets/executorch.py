@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from brickwork.device.mute import muted
-from brickwork.manifest import Graph
+from brickwork.files.manifest import Graph
 from brickwork.package.graph import Source, quiet
 from brickwork.package.installed import installed
 from brickwork.package.precision import Precision

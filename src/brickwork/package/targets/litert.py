@@ -27,10 +27,9 @@ from torch import nn
 
 from brickwork.device.mute import muted
 from brickwork.errors import PackageError
-from brickwork.manifest import Graph
-from brickwork.package.graph import Source, quiet
+from brickwork.files.manifest import Graph
+from brickwork.package.graph import Source, block_lists, quiet
 from brickwork.package.precision import Precision, is_within
-from brickwork.package.quantize import block_lists
 
 SUFFIX = ".litert"
 LAYOUTS = ("whole",)

@@ -32,11 +32,10 @@ import numpy as np
 
 from brickwork.device.openvino import private
 from brickwork.errors import ConfigError
-from brickwork.manifest import Graph
-from brickwork.package.graph import Source, quiet
+from brickwork.files.manifest import Graph
+from brickwork.package.graph import Source, block_lists, quiet
 from brickwork.package.installed import installed
 from brickwork.package.precision import FLOORS_DB, Inputs, Precision, is_within
-from brickwork.package.quantize import block_lists
 from brickwork.package.weights import WEIGHTS, Weights
 
 SUFFIX = ".openvino"

@@ -17,10 +17,11 @@ from brickwork.codec.file import AUTOENCODER_FILE
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.data.order import flips, indices
+from brickwork.diffusion.gaussian import TRAINING, integers
 from brickwork.errors import ConfigError
-from brickwork.model import Precision, choose_device
-from brickwork.sampling.gaussian import TRAINING, integers
-from brickwork.shapes import Image
+from brickwork.model.model import Precision
+from brickwork.nn.device import choose_device
+from brickwork.nn.shapes import Image
 from brickwork.training.autoencoder.adversary import deceiving_loss, judging_loss
 from brickwork.training.autoencoder.recipe import (
     AutoencoderRecipe,
@@ -30,11 +31,11 @@ from brickwork.training.autoencoder.recipe import (
 )
 from brickwork.training.autoencoder.run import AutoencoderRun
 from brickwork.training.autoencoder.state import STATE, AutoencoderState
-from brickwork.training.folder import check_folder, saved_recipe
-from brickwork.training.interrupt import Interrupt
-from brickwork.training.lock import only_writer
-from brickwork.training.precision import faster_precision
-from brickwork.training.statefile import STREAMS
+from brickwork.training.run.folder import check_folder, saved_recipe
+from brickwork.training.run.interrupt import Interrupt
+from brickwork.training.run.lock import only_writer
+from brickwork.training.run.precision import faster_precision
+from brickwork.training.run.statefile import STREAMS
 
 __all__ = ["AutoencoderRecipe", "AutoencoderReport", "train_autoencoder"]
 

@@ -12,8 +12,9 @@ from tyro.conf import OmitArgPrefixes
 from brickwork.codec.autoencoder import Autoencoder, AutoencoderConfig
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.errors import ConfigError
-from brickwork.training.recipe_file import checked_fields, lines_of
-from brickwork.training.schedule import Schedule, budget_spent, learning_rate
+from brickwork.files.schema import checked_fields
+from brickwork.training.denoiser.recipe_file import lines_of
+from brickwork.training.run.learning_rate import LrSchedule, budget_spent, learning_rate
 
 BUDGETS = ("steps", "images", "minutes")
 POSITIVE = ("batch", "adversary_width", "revive_after")
@@ -79,7 +80,7 @@ class AutoencoderRecipe:
     """AdamW's decay, on all parameters."""
     warmup: int = 100
     """Steps over which the learning rate rises from 0."""
-    schedule: Schedule = "cosine"
+    schedule: LrSchedule = "cosine"
     """Learning rate after the warm-up: constant, or a cosine that reaches 0 with the budget."""
     clip: float = 0.25
     """Largest norm of the gradient; 0 for no clipping."""

@@ -19,7 +19,7 @@ from brickwork.codec.base import FirstStage, from_unit, to_unit
 from brickwork.codec.file import AUTOENCODER_FILE, save_codec
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
-from brickwork.sampling.picture import save_png, sheet
+from brickwork.files.picture import save_png, sheet
 from brickwork.training.autoencoder.recipe import (
     AutoencoderRecipe,
     autoencoder_toml,
@@ -27,9 +27,9 @@ from brickwork.training.autoencoder.recipe import (
     parse_autoencoder_recipe,
 )
 from brickwork.training.autoencoder.state import STATE, AutoencoderState
-from brickwork.training.curve import Line, panel
-from brickwork.training.folder import CURVE_FILE, LOG_FILE, RunFolder
-from brickwork.training.journal import read_journal
+from brickwork.training.run.curve import Line, panel
+from brickwork.training.run.folder import CURVE_FILE, LOG_FILE, RunFolder
+from brickwork.training.run.journal import read_journal
 
 AT_ONCE = 64
 """Images that are encoded or reconstructed at once."""

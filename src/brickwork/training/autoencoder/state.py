@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.training.autoencoder.adversary import Adversary
 from brickwork.training.autoencoder.recipe import AutoencoderRecipe
-from brickwork.training.ema import ema_rate, move_average
-from brickwork.training.statefile import MOMENTS, Counters, StateKind, check_tensors, write_state
+from brickwork.training.run.ema import ema_rate, move_average
+from brickwork.training.run.statefile import MOMENTS, Counters, StateKind, check_tensors, write_state
 
 STATE: StateKind = "brickwork-autoencoder-state"
 

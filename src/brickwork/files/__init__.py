@@ -1,0 +1,1 @@
+"""Files: how models, packages and pictures are written, read and checked."""

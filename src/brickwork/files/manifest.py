@@ -1,0 +1,440 @@
+"""The door between packing and running: a folder of files and ``manifest.json``, which says what they are.
+
+Every file of a package is named in its manifest with its size and SHA-256; the manifest itself is named with all the
+others in ``SHA256SUMS``. Names are plain, so that a package cannot point outside its folder. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from brickwork.errors import PackageError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+MAX_MANIFEST_BYTES = 64 << 20
+
+Role = Literal["denoiser", "decoder", "text", "stem", "block", "head"]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """An input or output of a graph."""
+
+    name: str
+    dtype: Literal["float32", "int64"]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A static graph in a file.
+
+    Attributes:
+        role: "denoiser": x, sigma, then what the model is told → x0; "decoder": x0 → pixels in [-1, 1]; "text": tokens
+            → embedded tokens. In a stacked layout "stem", "block" and "head" make the denoiser.
+        file: Its file.
+        parts: Parts of the model that it runs; 0 where that means nothing.
+        height, width: Of x in model space; 0 where that means nothing.
+        batch: Rows that it takes at once.
+        inputs, outputs: In order.
+        weights: Other files that it reads.
+        ops: Operators of the graph and how often each occurs.
+    """
+
+    role: Role
+    file: str
+    parts: int = 0
+    height: int = 0
+    width: int = 0
+    batch: int = 1
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    weights: tuple[str, ...] = ()
+    ops: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Bytes of a file that are read, and checked, by themselves: the weights of one block."""
+
+    name: str
+    start: int
+    length: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file of the package: its size and hash, and those of its pieces."""
+
+    length: int
+    sha256: str
+    pieces: tuple[Piece, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How pictures are drawn unless told otherwise, in the words of the command line.
+
+    Attributes:
+        guidance_interval: Waist levels; None for no upper end.
+    """
+
+    steps: int = 50
+    solver: str = "dpm2m"
+    grid: str = "karras"
+    guidance: float = 1.0
+    guidance_interval: tuple[float, float | None] = (0.0, None)
+    plan: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextInput:
+    """Text that the model takes: (length, width) numbers for each image.
+
+    Attributes:
+        tokenizer: An entry of ``brickwork.files.tokenizers.TOKENIZERS``, where the encoder is a graph of the
+            package; None where it was left out.
+        left_out: Why; "" where it was not.
+    """
+
+    length: int
+    width: int
+    tokenizer: list[Any] | None = None
+    left_out: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about a package but its bytes.
+
+    Attributes:
+        format: Of this table.
+        brickwork: Version that packed it.
+        target: What it was packed for; says which runtime opens it.
+        layout: "whole" graphs, a "stack" of one block and weights that are fed in turn, or a "scan" over them.
+        precision: Of the weights and the arithmetic inside; the door is always fp32.
+        runtime: Versions of what wrote and checked it.
+        shape: (C, H, W) of x in model space, as trained.
+        picture_channels: 1 grey, 3 colour.
+        factor: Pixels of a picture per place of model space, each way.
+        num_parts: Of the model.
+        process: Entry of ``brickwork.diffusion.process.PROCESSES``.
+        classes: Names; empty for a model without classes.
+        text: What text it takes, or None.
+        given_channels: Channels of a picture given beside x; 0 for none.
+        sampling: How pictures are drawn unless told otherwise.
+        graphs: All of them.
+        files: By name; all but the manifest and the sums.
+        parity: How far the package's pictures are from the model's, and how that was found.
+        quality: For quantised packages: held-out loss and Fréchet distance against fp32.
+        model: SHA-256 of the model's file or weights, its backbone's entry, parameters.
+        origin: What the model was trained on and how, as its file says.
+        licence: As the packer said; "" for unsaid.
+    """
+
+    format: int = FORMAT
+    brickwork: str
+    target: str
+    layout: Literal["whole", "stack", "scan"] = "whole"
+    precision: str = "fp32"
+    runtime: dict[str, str] = field(default_factory=dict)
+    shape: tuple[int, int, int]
+    picture_channels: int
+    factor: int = 1
+    num_parts: int = 1
+    process: list[Any]
+    classes: tuple[str, ...] = ()
+    text: TextInput | None = None
+    given_channels: int = 0
+    sampling: Sampling = Sampling()
+    graphs: tuple[Graph, ...]
+    files: dict[str, File]
+    parity: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be a package.
+
+        Raises:
+            PackageError: With one line.
+        """
+        for name in self.files:
+            check_name(name)
+        for graph in self.graphs:
+            for name in (graph.file, *graph.weights):
+                if name not in self.files:
+                    raise PackageError(f"its graph {graph.role} reads {name!r}, which is no file of it; pack it again")
+            for port in (*graph.inputs, *graph.outputs):
+                if not all(0 < n < 1 << 31 for n in port.shape):
+                    raise PackageError(f"its {graph.role} has {port.name} of shape {port.shape}; pack it again")
+        for name, value in (("picture_channels", self.picture_channels), ("factor", self.factor)):
+            if value < 1:
+                raise PackageError(f"its {name} is {value}: it must be at least 1; pack it again")
+        if not all(0 < n < 1 << 20 for n in self.shape):
+            raise PackageError(f"its shape is {self.shape}: three positive numbers; pack it again")
+        for name, file in self.files.items():
+            for piece in file.pieces:
+                if not 0 <= piece.start <= piece.start + piece.length <= file.length:
+                    raise PackageError(f"its piece {piece.name} lies outside {name}; pack it again")
+
+    def graph(self, role: Role, **wanted: int) -> Graph:
+        """The first graph of a role with the given ``parts``, ``height``, ``width`` and ``batch``.
+
+        Raises:
+            PackageError: There is none.
+        """
+        for graph in self.graphs:
+            if graph.role == role and all(getattr(graph, key) == value for key, value in wanted.items()):
+                return graph
+        words = ", ".join(f"{key} {value}" for key, value in wanted.items())
+        raise PackageError(f"the package has no {role} graph{' of ' + words if words else ''}; pack one with it")
+
+    def of_role(self, role: Role) -> tuple[Graph, ...]:
+        """All graphs of a role."""
+        return tuple(graph for graph in self.graphs if graph.role == role)
+
+
+def check_name(name: str) -> None:
+    """Refuse a file name that is more than a name.
+
+    Raises:
+        PackageError: With one line.
+    """
+    if not NAME.fullmatch(name) or name in (MANIFEST, SUMS):
+        raise PackageError(
+            f"its file name {name!r} is not allowed: a name is letters, digits, dots, dashes and underscores, and no "
+            "folder; pack it again"
+        )
+
+
+# ---- JSON -------------------------------------------------------------------------------------------------------
+
+
+def to_json(manifest: Manifest) -> str:
+    """The text of ``manifest.json``."""
+    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Manifest:
+    """The manifest in a text.
+
+    Raises:
+        PackageError: It is none, of a later format, or a value is of a wrong type.
+    """
+    try:
+        values = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"its {MANIFEST} cannot be read ({error}); copy or pack it again") from None
+    if not isinstance(values, dict) or type(values.get("format")) is not int:
+        raise PackageError(f"its {MANIFEST} has no format: it is no package of brickwork")
+    if values["format"] != FORMAT:
+        raise PackageError(f"it is of format {values['format']}, this brickwork reads {FORMAT}: upgrade or pack again")
+    return _read(Manifest, values, "")
+
+
+Record = TypeVar("Record")
+
+
+def _read(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
+    """A dataclass from JSON, every value checked against its field's type."""
+    hints, known = get_type_hints(kind), {item.name: item for item in fields(cast(Any, kind))}
+    if extra := sorted(values.keys() - known.keys()):
+        raise PackageError(f"its manifest has unknown {where}{extra[0]}: upgrade brickwork, or pack it again")
+    for name, item in known.items():
+        if name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise PackageError(f"its manifest lacks {where}{name}; copy or pack it again")
+    return kind(**{name: _value(hints[name], value, f"{where}{name}") for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in inner:
+            return None
+        (hint,) = (kind for kind in inner if kind is not NoneType)
+        return _value(hint, value, where)
+    if origin is Literal and any(type(value) is type(choice) and value == choice for choice in inner):
+        return value
+    if origin is tuple and isinstance(value, list):
+        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        if len(kinds) == len(value):
+            return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if origin is dict and isinstance(value, dict):
+        return {key: _value(inner[1], part, f"{where}.{key}") for key, part in value.items()}
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict):
+        return _read(hint, value, f"{where}.")
+    if hint is Any or (origin is list and isinstance(value, list)):
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str) and type(value) is hint:
+        return value
+    short = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    raise PackageError(f"its manifest has {where} {short}, which is of a wrong type; copy or pack it again")
+
+
+def _refuse_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+# ---- files ------------------------------------------------------------------------------------------------------
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` and ``SHA256SUMS``, which ``sha256sum --check`` reads."""
+    data = to_json(manifest).encode()
+    (folder / MANIFEST).write_bytes(data)
+    sums = {**{name: file.sha256 for name, file in manifest.files.items()}, MANIFEST: hashlib.sha256(data).hexdigest()}
+    (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+
+
+def read_manifest(folder: Path, expect: str = "") -> Manifest:
+    """The manifest of a package, after checking it against ``SHA256SUMS``.
+
+    Args:
+        folder: The package.
+        expect: SHA-256 (hex) that ``manifest.json`` must have. Without it, hashes guard against accident, not forgery.
+
+    Raises:
+        PackageError: There is no package, or its manifest is damaged or another one.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise PackageError(f"{folder} holds no {MANIFEST}: give a folder that `brickwork pack` wrote")
+    try:
+        data = _small(folder, MANIFEST)
+        digest = hashlib.sha256(data).hexdigest()
+        if expect and digest != expect.lower().strip():
+            raise PackageError(f"{MANIFEST} has SHA-256 {digest}, expected was {expect}: it is another package")
+        manifest = from_json(_text(data, MANIFEST))
+        sums = _sums(_text(_small(folder, SUMS), SUMS))
+        wanted = {**{name: file.sha256 for name, file in manifest.files.items()}, MANIFEST: digest}
+        for name in sorted(wanted.keys() | sums.keys()):
+            if wanted.get(name) != sums.get(name):
+                raise PackageError(
+                    f"{MANIFEST} and {SUMS} do not agree on {name}: one of them was damaged or edited; copy or pack it "
+                    "again"
+                )
+    except PackageError as error:
+        raise PackageError(f"{folder}: {error}") from None
+    return manifest
+
+
+def manifest_digest(folder: Path) -> str:
+    """SHA-256 (hex) of a package's manifest, which names all else: the hash to pin a package by."""
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def checked(folder: Path, manifest: Manifest, name: str) -> Path:
+    """The path of a file of the package after checking all of its bytes.
+
+    Raises:
+        PackageError: It is missing, of another size, outside the folder, or damaged.
+    """
+    path = located(folder, manifest, name)
+    _compare(path, manifest.files[name].sha256, _digest(path))
+    return path
+
+
+def located(folder: Path, manifest: Manifest, name: str) -> Path:
+    """The path of a file of the package, its size checked and its bytes not.
+
+    Raises:
+        PackageError: It is missing, of another size, or leads outside the folder.
+    """
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        raise PackageError(f"{path}: there is no such file in the package; copy or pack it again")
+    found, wanted = path.stat().st_size, manifest.files[name].length
+    if found != wanted:
+        raise PackageError(f"{path} has {found:,} bytes, its manifest says {wanted:,}: copy or pack it again")
+    return path
+
+
+def check_piece(path: Path, piece: Piece, data: memoryview | bytes) -> None:
+    """Refuse the bytes of a piece if they are not those that were packed.
+
+    Raises:
+        PackageError: They are damaged.
+    """
+    _compare(f"{path}, {piece.name}", piece.sha256, hashlib.sha256(data).hexdigest())
+
+
+def verify(folder: Path, expect: str = "") -> Manifest:
+    """Check every byte of a package, and that there is no file besides.
+
+    Raises:
+        PackageError: At the first thing wrong.
+    """
+    manifest = read_manifest(folder, expect)
+    for path in sorted(folder.iterdir()):
+        if path.name not in (MANIFEST, SUMS, *manifest.files):
+            raise PackageError(f"{path}: a file that the manifest does not name; take it away, or pack again")
+    for name, file in manifest.files.items():
+        path = checked(folder, manifest, name)
+        for piece in file.pieces:
+            with open(path, "rb") as opened:
+                opened.seek(piece.start)
+                check_piece(path, piece, opened.read(piece.length))
+    return manifest
+
+
+def described(folder: Path, name: str, pieces: tuple[Piece, ...] = ()) -> File:
+    """The entry of a file that lies in a folder."""
+    path = folder / name
+    return File(length=path.stat().st_size, sha256=_digest(path), pieces=pieces)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 (hex) of a file, read a part at a time."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _small(folder: Path, name: str) -> bytes:
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        raise PackageError(f"there is no {name} in it; copy or pack it again")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise PackageError(f"its {name} has {path.stat().st_size:,} bytes: no package has so many; pack it again")
+    return path.read_bytes()
+
+
+def _text(data: bytes, name: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise PackageError(f"its {name} is not text; copy or pack it again") from None
+
+
+def _sums(text: str) -> dict[str, str]:
+    return dict(_sum_lines(text))
+
+
+def _sum_lines(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        digest, gap, name = line.partition("  ")
+        if not gap or not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise PackageError(f"its {SUMS} has a line that is no hash and name; copy or pack it again")
+        yield name, digest
+
+
+def _compare(what: str | Path, wanted: str, found: str) -> None:
+    if wanted != found:
+        raise PackageError(
+            f"{what}: its bytes are not those that were packed (SHA-256 {found[:12]}..., wanted {wanted[:12]}...); "
+            "copy or pack it again"
+        )

@@ -1,0 +1,135 @@
+"""Pictures as files: PNG that carries how it was drawn, and sheets of many."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+
+from brickwork.errors import ArgumentError, DataError
+from brickwork.files.whole import write_whole
+
+KEY = "brickwork"  # of the PNG's text chunk
+
+
+def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+    """Write one picture as PNG, with facts as JSON in its text chunk "brickwork"; whole or not at all.
+
+    Args:
+        image: uint8 (H, W), (H, W, 1) or (H, W, 3).
+        path: Where to; missing folders are made.
+        facts: Anything JSON can hold: seed, model hash, settings.
+
+    Raises:
+        OutputError: Where the place cannot be written or is full.
+    """
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text(KEY, json.dumps(dict(facts or {}), sort_keys=True))
+    buffer = io.BytesIO()
+    _as_pillow(image).save(buffer, format="PNG", pnginfo=chunks)
+    write_whole(Path(path), buffer.getvalue())
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """The facts that ``save_png`` wrote.
+
+    Raises:
+        DataError: For a file that is missing, no PNG, or carries no facts of ours.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            chunk = image.info.get(KEY)
+        facts = None if chunk is None else json.loads(chunk)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file; give a PNG that brickwork wrote") from None
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        raise DataError(f"{path}: not a readable PNG; give a picture that brickwork wrote") from None
+    if not isinstance(facts, dict):
+        raise DataError(f"{path}: carries no brickwork facts; only pictures that brickwork wrote, unedited, do")
+    return facts
+
+
+def sheet(
+    images: np.ndarray,
+    columns: int,
+    *,
+    padding: int = 2,
+    scale: int = 1,
+    row_captions: Sequence[str] | None = None,
+    column_captions: Sequence[str] | None = None,
+    background: int = 255,
+) -> np.ndarray:
+    """Many pictures as one, row by row, uint8 (H', W', C).
+
+    Args:
+        images: uint8 (N, H, W, C), C = 1 or 3.
+        columns: Pictures in a row; the last row may be short.
+        padding: Pixels between pictures and around them, after enlarging.
+        scale: Whole factor that enlarges each pixel to a square.
+        row_captions: Written to the left, one per row.
+        column_captions: Written above, one per column.
+        background: Grey level behind everything, 0 to 255; captions are black or white, whichever shows.
+
+    Raises:
+        ArgumentError: For pictures of another kind, or captions that do not fit the sheet.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+        raise ArgumentError(
+            f"images of {images.dtype} {images.shape}: a sheet takes one or more, uint8 (N, H, W, 1 or 3)"
+        )
+    if columns < 1 or scale < 1 or padding < 0:
+        raise ArgumentError(f"columns {columns}, scale {scale}, padding {padding}: give at least 1, 1 and 0")
+    rows = -(-len(images) // columns)
+    for captions, count, name in ((row_captions, rows, "row"), (column_captions, columns, "column")):
+        if captions is not None and len(captions) != count:
+            raise ArgumentError(f"{len(captions)} {name} captions: this sheet has {count}; give one for each")
+    big = images.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width, channels = big.shape[1:]
+    left, top = _caption_room(row_captions, 0), _caption_room(column_captions, 1)
+    out = np.full(
+        (top + padding + rows * (height + padding), left + padding + columns * (width + padding), channels),
+        background,
+        dtype=np.uint8,
+    )
+    for i, image in enumerate(big):
+        y = top + padding + i // columns * (height + padding)
+        x = left + padding + i % columns * (width + padding)
+        out[y : y + height, x : x + width] = image
+    centre_y = [top + padding + (i + 0.5) * height + i * padding for i in range(rows)]
+    centre_x = [left + padding + (i + 0.5) * width + i * padding for i in range(columns)]
+    places = [(text, left / 2, y) for text, y in zip(row_captions or (), centre_y, strict=False)]
+    places += [(text, x, top / 2) for text, x in zip(column_captions or (), centre_x, strict=False)]
+    return _write(out, places, 0 if background > 127 else 255) if places else out
+
+
+def _as_pillow(image: np.ndarray) -> Image.Image:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3)):
+        raise ArgumentError(f"image of {image.dtype} {image.shape}: a picture is uint8 (H, W), (H, W, 1) or (H, W, 3)")
+    return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+
+
+def _extent(text: str) -> tuple[int, int]:
+    """Pixels across and down that a caption takes."""
+    x0, y0, x1, y1 = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, ImageFont.load_default())
+    return int(np.ceil(x1 - x0)), int(np.ceil(y1 - y0))
+
+
+def _caption_room(captions: Sequence[str] | None, axis: int) -> int:
+    """Pixels to keep free for captions along one axis (0 across, 1 down), with a margin."""
+    return max(_extent(text)[axis] for text in captions) + 6 if captions else 0
+
+
+def _write(picture: np.ndarray, places: list[tuple[str, float, float]], ink: int) -> np.ndarray:
+    """The picture with each text centred at its (x, y)."""
+    canvas = _as_pillow(picture)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
+    for text, x, y in places:
+        x0, y0, x1, y1 = draw.multiline_textbbox((0, 0), text, font)
+        fill = ink if canvas.mode == "L" else (ink, ink, ink)
+        draw.multiline_text((x - (x0 + x1) / 2, y - (y0 + y1) / 2), text, fill=fill, font=font)
+    return np.asarray(canvas).reshape(picture.shape).copy()

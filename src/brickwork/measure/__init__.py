@@ -1,1 +1,0 @@
-"""What models are worth: held-out loss, Fréchet distance, agreement of a classifier."""

@@ -1,0 +1,327 @@
+"""One safetensors file is one model: weights, and in its header everything needed to use them. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from brickwork.backbone.base import BackboneConfig
+from brickwork.backbone.presets import BACKBONES
+from brickwork.codec.given import GIVEN, Given
+from brickwork.codec.latents import Latents
+from brickwork.codec.table import CODECS, NESTED
+from brickwork.diffusion.prediction import PREDICTIONS, Prediction
+from brickwork.diffusion.process import PROCESSES, NoiseProcess
+from brickwork.errors import BrickworkError, CheckpointError
+from brickwork.files.schema import from_entry, short, to_entry
+from brickwork.files.tensors import file_digest, open_tensors, read_tensors, write_tensors
+from brickwork.model.model import Model, check_hosting
+from brickwork.text.base import TextConfig
+from brickwork.text.table import TEXTS
+
+FORMAT = 2
+HEADER = "brickwork"
+MODEL_FILE = "model.safetensors"
+SHIPPED = ("digits", "digits-lego")
+GUEST = "guest"
+"""Key of a guest's header within its model's; with a dot it leads the names of its weights."""
+MAX_GUESTS = 16
+"""Guests, guests' guests and so on in one file."""
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Names of dtypes, as safetensors has them, that weights may be stored in; loading makes them what the model has."""
+LIMITS = ("max_words",)
+"""Whole numbers of configs that no weight need be as large as."""
+
+
+def _say_nothing_else(header: dict[str, Any]) -> dict[str, Any]:
+    """1 → 2: models had no text encoder and were given nothing."""
+    return {"text": ["none", {}], "given": ["nothing", {}], **header}
+
+
+# What turns a header of format n into one of format n + 1, by n. Old files stay readable for ever.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _say_nothing_else}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The configs in a header."""
+
+    backbone: BackboneConfig
+    process: NoiseProcess
+    prediction: Prediction
+    codec: Any
+    given: Given
+    text: TextConfig
+
+
+# ---- models -----------------------------------------------------------------------------------------------------
+
+
+def header_of(model: Model) -> dict[str, Any]:
+    """Everything about a model but its weights, JSON-like; with a guest also the guest's."""
+    header = {
+        "format": FORMAT,
+        "backbone": to_entry(BACKBONES, model.backbone.config),
+        "process": to_entry(PROCESSES, model.process),
+        "target": to_entry(PREDICTIONS, model.prediction),
+        "codec": to_entry(CODECS, model.codec.config, NESTED),
+        "given": to_entry(GIVEN, model.given),
+        "text": to_entry(TEXTS, model.text_config),
+        "classes": list(model.classes),
+        "training": model.facts,
+    }
+    return header if model.guest is None else header | {GUEST: header_of(model.guest)}
+
+
+def named_weights(model: Model) -> dict[str, Tensor]:
+    """A model's tensors as its file names them: the backbone's own; "guest.", "codec." and "text." lead the others."""
+    return {_in_file(name): tensor for name, tensor in model.state_dict().items() if not _shared(name)}
+
+
+def _in_file(name: str) -> str:
+    """A module's name as files have it: "guest.backbone.stem.weight" → "guest.stem.weight"."""
+    return "".join(name.split("backbone.", 1))
+
+
+def _shared(name: str) -> bool:
+    """Whether it is a guest's autoencoder, which is the model's own."""
+    return name.startswith(f"{GUEST}.") and ".codec." in name
+
+
+def fingerprint(model: Model) -> str:
+    """SHA-256 (hex) of what a model computes: its weights and what they mean, but not what it was trained on."""
+    meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in _chain(header_of(model))]
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in named_weights(model).items()}
+    return hashlib.sha256(to_bytes(tensors, {HEADER: json.dumps(meaning)})).hexdigest()
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Write a model as one file, atomically. Sets ``model.digest``.
+
+    Raises:
+        OutputError: The place cannot be written; a previous file there is whole.
+    """
+    path = Path(path)
+    write_tensors(path, named_weights(model), {HEADER: json.dumps(header_of(model))})
+    model.digest = file_digest(path)
+
+
+def find_model(name: str | Path) -> Path:
+    """The file behind a run folder, a model file or the name of a shipped model."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / MODEL_FILE).exists():
+            raise CheckpointError(f"{path} holds no {MODEL_FILE}: give a folder that `brickwork train` wrote")
+        return path / MODEL_FILE
+    if not path.exists() and str(name) in SHIPPED:
+        return Path(str(resources.files("brickwork") / "models" / f"{name}.safetensors"))
+    return path
+
+
+def _existing(name: str | Path) -> Path:
+    path = find_model(name)
+    if not path.exists():
+        raise CheckpointError(
+            f"no file {path}: give a run folder, a model file, or a shipped model ({', '.join(SHIPPED)})"
+        )
+    return path
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """A model file's header, brought to the present format.
+
+    Raises:
+        CheckpointError: No model of ours, one of a later format, or one whose header is not whole. What comes back has
+            every key, and every value in it is of its type.
+    """
+    path = _existing(path)
+    with open_tensors(path) as file:
+        text = (file.metadata() or {}).get(HEADER)
+    if text is None:
+        raise CheckpointError(
+            f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork"
+        )
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} has a header that cannot be read ({error}): copy or train it again") from error
+    try:
+        header = _migrated(header)
+        with open_tensors(path) as file:
+            shapes = [file.get_slice(k).get_shape() for k in file.keys()]  # noqa: SIM118
+        for part in _chain(header):
+            parts = _parts_of(part)
+            check_hosting(parts.backbone, GUEST in part)
+            _check_rest(part)
+            for config in (parts.backbone, parts.codec, parts.text):
+                _check_sizes(config, shapes)
+    except BrickworkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return header
+
+
+def configs_of(header: Mapping[str, Any]) -> tuple[BackboneConfig, ...]:
+    """The backbone's config in a header that :func:`read_header` read, then its guest's, and so on."""
+    return tuple(_parts_of(part).backbone for part in _chain(header))
+
+
+def _chain(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A header, that of its guest, that of the guest's guest, and so on."""
+    chain = [header]
+    while GUEST in chain[-1]:
+        chain.append(chain[-1][GUEST])
+        if len(chain) > MAX_GUESTS + 1:
+            raise CheckpointError(f"its header has more than {MAX_GUESTS} guests in each other: copy or train it again")
+    return chain
+
+
+def _migrated(header: Any, guests: int = MAX_GUESTS) -> dict[str, Any]:
+    """A header of any format, and those of the guests in it, brought to the present one."""
+    if not isinstance(header, dict) or "format" not in header:
+        raise CheckpointError("its header has no format: it is no model of brickwork; copy or train it again")
+    version = header["format"]
+    if type(version) is not int or version < min(MIGRATIONS, default=FORMAT):
+        raise CheckpointError(
+            f"its header is of format {short(version)}: a format is a whole number from "
+            f"{min(MIGRATIONS, default=FORMAT)} to {FORMAT}; copy or train it again"
+        )
+    if version > FORMAT:
+        raise CheckpointError(f"it is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
+    for number in range(version, FORMAT):
+        header = MIGRATIONS[number](header)
+    if GUEST not in header or not guests:  # more than that are refused
+        return header
+    try:
+        return header | {GUEST: _migrated(header[GUEST], guests - 1)}
+    except CheckpointError as error:
+        raise CheckpointError(f"its guest: {error}") from error
+
+
+def _parts_of(header: Mapping[str, Any]) -> Parts:
+    """The configs in a header of the present format."""
+    names = ("backbone", "process", "target", "codec", "given", "text", "classes", "training")
+    if missing := [name for name in names if name not in header]:
+        raise CheckpointError(f"its header lacks {', '.join(missing)}: copy or train it again")
+    return Parts(
+        backbone=from_entry(BACKBONES, header["backbone"], "backbone"),
+        process=from_entry(PROCESSES, header["process"], "process"),
+        prediction=from_entry(PREDICTIONS, header["target"], "target"),
+        codec=from_entry(CODECS, header["codec"], "codec", NESTED),
+        given=from_entry(GIVEN, header["given"], "given"),
+        text=from_entry(TEXTS, header["text"], "text"),
+    )
+
+
+def _check_rest(header: Mapping[str, Any]) -> None:
+    """Refuse class names or facts of a wrong type."""
+    classes, training = header["classes"], header["training"]
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise CheckpointError(
+            f"its header's classes are {short(classes)}: they must be a list of names; train it again"
+        )
+    if not isinstance(training, dict):
+        raise CheckpointError(f"its header's training is {short(training)}: it must be a table; copy or train it again")
+
+
+def _check_sizes(config: Any, shapes: Iterable[Sequence[int]]) -> None:
+    """Refuse numbers far beyond the file's: building them, even without memory, might take for ever."""
+    shapes = list(shapes)
+    largest = max(4096, len(shapes), *(n for shape in shapes for n in shape))
+    for field, value in _whole_numbers(asdict(config)):
+        if value > largest and field not in LIMITS:
+            raise CheckpointError(
+                f"its header says {field}={value} and no weight in the file is that large: copy or train it again"
+            )
+
+
+def _whole_numbers(value: Any, field: str = "") -> Iterator[tuple[str, int]]:
+    """Every whole number in a config's fields, and in those of the configs that it holds, with its field's name."""
+    if isinstance(value, int):
+        yield field, value
+    elif isinstance(value, dict | list | tuple):
+        for key, inner in value.items() if isinstance(value, dict) else ((field, inner) for inner in value):
+            yield from _whole_numbers(inner, key)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
+    """The model in a run folder, a file, or a shipped model by name: a denoiser, ready to draw.
+
+    The header's shapes are compared with the file's before anything is allocated. Weights stored in another
+    floating dtype become float32.
+
+    Raises:
+        CheckpointError: Missing, truncated or foreign file, a pickle, or a header that lies about the weights.
+    """
+    path = _existing(path)
+    header = read_header(path)
+    try:
+        with open_tensors(path) as file:
+            slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118
+            dtypes = _compare(header, {k: (v.get_dtype(), tuple(v.get_shape())) for k, v in slices.items()})
+        model = _build(header)
+    except BrickworkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    weights, _ = read_tensors(path)
+    own_names = {_in_file(name): name for name in model.state_dict() if not _shared(name)}
+    model.load_state_dict({own_names[k]: v.to(dtypes[k]) for k, v in weights.items()}, assign=True, strict=False)
+    _check_statistics(path, model)
+    model.digest = file_digest(path)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _check_statistics(path: Path, model: Model) -> None:
+    """Refuse an autoencoder whose latents' mean and deviation were measured with other weights."""
+    try:
+        if isinstance(model.codec, Latents):
+            model.codec.check_weights()
+    except BrickworkError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _build(header: Mapping[str, Any]) -> Model:
+    """The model of a header, with fresh weights."""
+    parts = _parts_of(header)
+    guest = _build(header[GUEST]) if GUEST in header else None
+    return Model(
+        parts.backbone.build(),
+        parts.process,
+        parts.prediction,
+        parts.codec.build(),
+        tuple(header["classes"]),
+        header["training"],
+        guest,
+        text=parts.text,
+        given=parts.given,
+    )
+
+
+def _compare(header: Mapping[str, Any], found: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, torch.dtype]:
+    """The dtype that each weight must have; refuses weights that are not those the header promises."""
+    with torch.device("meta"):
+        wanted = named_weights(_build(header))
+    for name in sorted(wanted.keys() | found.keys()):
+        promised = tuple(wanted[name].shape) if name in wanted else "none"
+        dtype, shape = found.get(name, ("", "none"))
+        if promised != shape:
+            raise CheckpointError(
+                f"its header promises {name} of shape {promised} and the file holds {shape}: "
+                "header and weights are of different models"
+            )
+        if dtype not in FLOATS:
+            raise CheckpointError(
+                f"its {name} is stored as {dtype}: weights must be one of {', '.join(FLOATS)}; convert them to F32"
+            )
+    return {name: tensor.dtype for name, tensor in wanted.items()}
+
+
+# ---- the Hub ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Checks of a package against its model: parity, quality, sensitivity."""

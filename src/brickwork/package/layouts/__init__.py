@@ -1,0 +1,1 @@
+"""Layouts of a package: whole graphs, one block with streamed weights, a scan."""

@@ -1,0 +1,122 @@
+"""onnxruntime-web: the files of it that a page needs, from a pinned tarball of npm or a folder of your own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from base64 import b64encode
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from brickwork.data.cache import cache_folder
+from brickwork.errors import PackageError
+from brickwork.files.whole import write_whole
+
+NAME, VERSION = "onnxruntime-web", "1.30.0"
+INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+"""Of the tarball, as the registry states it (dist.integrity)."""
+REGISTRY = "https://registry.npmjs.org/"
+FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
+"""For WebAssembly, and the last three for WebGPU."""
+LICENCE = "onnxruntime-web.LICENSE.txt"
+MIT = """onnxruntime-web, https://github.com/microsoft/onnxruntime
+
+MIT License
+
+Copyright (c) Microsoft Corporation
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
+"""The tarball states its licence, MIT, and holds no text of it."""
+
+
+def copy_to(folder: Path, given: str = "") -> str:
+    """Write the runtime's files and its licence into a package; returns its version.
+
+    Args:
+        folder: Of the package.
+        given: A folder of your own that holds the files; "" takes the pinned tarball.
+
+    Raises:
+        PackageError: The files cannot be had, or are not those that are pinned.
+    """
+    (folder / LICENCE).write_text(MIT)
+    if given:
+        return _from_folder(Path(given), folder)
+    with tarfile.open(tarball()) as opened:
+        for name in FILES:
+            member = opened.extractfile(f"package/dist/{name}")
+            assert member is not None, name
+            with member, open(folder / name, "wb") as out:
+                shutil.copyfileobj(member, out)
+    return VERSION
+
+
+def _from_folder(given: Path, folder: Path) -> str:
+    for name in FILES:
+        if not (given / name).is_file():
+            raise PackageError(f"ort-web {given}: it holds no {name}; give the folder dist of {NAME} {VERSION}")
+        shutil.copyfile(given / name, folder / name)
+    try:
+        return str(json.loads((given.parent / "package.json").read_text())["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"of {given}"
+
+
+def tarball() -> Path:
+    """The pinned tarball, from the cache or else from npm; its hash is checked each time.
+
+    Raises:
+        PackageError: It cannot be loaded, or is another one.
+    """
+    path = cache_folder().with_name(NAME) / f"{NAME}-{VERSION}.tgz"
+    if path.is_file() and _integrity(path.read_bytes()) == INTEGRITY:
+        return path
+    address = f"{_registry()}{NAME}/-/{NAME}-{VERSION}.tgz"
+    try:
+        with urlopen(address, timeout=300) as answer:  # the address is npm's registry, and the hash is pinned
+            data = answer.read()
+    except (URLError, OSError, ValueError) as error:
+        raise PackageError(
+            f"{address}: it cannot be loaded ({error}); be online once, or give --ort-web DIR with the files of {NAME}"
+        ) from None
+    if (found := _integrity(data)) != INTEGRITY:
+        raise PackageError(f"{address}: its hash is {found}, pinned is {INTEGRITY}: it is not used; try again later")
+    write_whole(path, data)
+    return path
+
+
+def _integrity(data: bytes) -> str:
+    return "sha512-" + b64encode(hashlib.sha512(data).digest()).decode()
+
+
+def _registry() -> str:
+    """The registry that npm is set to, where npm is installed."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return REGISTRY
+    asked = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True, timeout=60, check=False)
+    said = asked.stdout.strip()
+    return f"{said.rstrip('/')}/" if asked.returncode == 0 and said.startswith(("https://", "http://")) else REGISTRY

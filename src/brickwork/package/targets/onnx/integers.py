@@ -1,0 +1,200 @@
+"""Products with weights of 8 or 4 bits, as nodes that ONNX Runtime computes with integers.
+
+All weights are symmetric: 0 stays 0. 8 bits have a scale for each output, 4 bits one for each group of inputs of each
+output. Activations are uint8 with a zero point where weights have 8 bits, and stay as they are where these have 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from brickwork.errors import ConfigError
+from brickwork.package.graph import Source
+from brickwork.package.precision import Inputs
+from brickwork.package.targets.onnx.rewrite import Rewrite
+from brickwork.package.targets.onnx.trial import opened
+
+LIMIT = 64
+"""Largest weight of 8 bits: x86 processors without VNNI add two products of 255 at most and a weight in 16 bits, which
+end at 32767; with more than 64 they would draw other pictures than those that were checked. Source: ONNX Runtime's
+documentation on quantization, "When to use reduce-range". It costs nothing that can be measured; see docs/precision.md.
+"""
+GROUP = 32
+"""Weights of 4 bits that share a scale: 1/2 + 4/32 bytes each."""
+CLIPS = np.linspace(1, 0.7, 13, dtype=np.float32)
+"""Shares of a group's largest weight that may become the largest number; that of least squared error is taken."""
+
+Range = tuple[float, float]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A product x W of a graph with a weight of the model.
+
+    Attributes:
+        node: The MatMul.
+        weight: W, (K, N) float32.
+        names: The model's names of W.
+    """
+
+    node: Any
+    weight: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def input(self) -> str:
+        """x."""
+        return self.node.input[0]
+
+    @property
+    def output(self) -> str:
+        """x W."""
+        return self.node.output[0]
+
+
+def columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """W as int8 (K, N) from -64 to 64, and a float32 scale for each column, (N,)."""
+    scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / np.float32(LIMIT)
+    return np.clip(np.rint(weight / scale), -LIMIT, LIMIT).astype(np.int8), scale.astype(np.float32)
+
+
+def groups(weight: np.ndarray, size: int = GROUP) -> tuple[np.ndarray, np.ndarray]:
+    """W as 0 to 15, which mean -8 to 7, (N, K / size, size) uint8, and a scale for each group, (N, K / size).
+
+    K is filled up with zeros. A group's weight of largest size becomes -8, or a little less than that is cut off, where
+    the squared error of all is smaller then.
+    """
+    K, N = weight.shape
+    rows = np.pad(weight.T, ((0, 0), (0, -K % size))).reshape(N, -1, size).astype(np.float32)
+    largest = np.take_along_axis(rows, np.abs(rows).argmax(axis=-1)[..., None], axis=-1)
+    best = np.full(largest.shape, np.inf, np.float32)
+    numbers, scales = np.zeros(rows.shape, np.int8), np.zeros(largest.shape, np.float32)
+    for clip in CLIPS:
+        scale = largest * clip / np.float32(-8)
+        scale[np.abs(scale) < np.finfo(np.float32).tiny] = 1
+        tried = np.clip(np.rint(rows / scale), -8, 7).astype(np.int8)
+        error = ((tried * scale - rows) ** 2).sum(axis=-1, keepdims=True)
+        better = error < best
+        best = np.where(better, error, best)
+        numbers, scales = np.where(better, tried, numbers), np.where(better, scale, scales)
+    return (numbers + 8).astype(np.uint8), scales[..., 0]
+
+
+def dynamic(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
+    """Integers times integers; the range of x is that of each call."""
+    from onnx import TensorProto, helper
+
+    x, weight, y = layer.input, layer.node.input[1], layer.output
+    numbers, scale = _columns_of(rewrite, layer)
+    if rewrite.first(x):
+        yield helper.make_node("DynamicQuantizeLinear", [x], [f"{x}_uint8", f"{x}_scale", f"{x}_zero"])
+    yield helper.make_node("MatMulInteger", [f"{x}_uint8", numbers, f"{x}_zero"], [f"{y}_int32"], name=layer.node.name)
+    yield helper.make_node("Cast", [f"{y}_int32"], [f"{y}_float"], to=TensorProto.FLOAT)
+    if rewrite.first(f"{x} {weight}"):
+        yield helper.make_node("Mul", [f"{x}_scale", scale], [f"{x}_{scale}"])
+    yield helper.make_node("Mul", [f"{y}_float", f"{x}_{scale}"], [y])
+
+
+def static(rewrite: Rewrite, layer: Layer, found: Range) -> Iterator[Any]:
+    """Integers times integers; the range of x is known. ONNX Runtime's own operator.
+
+    Written in ONNX alone, as numbers that are rounded and read again, ONNX Runtime 1.31 makes a float Gemm of every
+    product that has a bias, and the whole is slower than fp32.
+    """
+    from onnx import helper
+
+    x, (numbers, scale) = layer.input, _columns_of(rewrite, layer)
+    low, high = min(found[0], 0.0), max(found[1], 0.0)
+    step = max((high - low) / 255, float(np.finfo(np.float32).tiny))
+    steps = rewrite.constant(f"{x}_scale", np.array(step, np.float32))
+    zero = rewrite.constant(f"{x}_zero", np.clip(np.rint(-low / step), 0, 255).astype(np.uint8))
+    if rewrite.first(x):
+        yield helper.make_node("QuantizeLinear", [x, steps, zero], [f"{x}_uint8"])
+    rewrite.use("com.microsoft")
+    yield helper.make_node(
+        "MatMulIntegerToFloat",
+        [f"{x}_uint8", numbers, steps, scale, zero],
+        [layer.output],
+        name=layer.node.name,
+        domain="com.microsoft",
+    )
+
+
+def grouped(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
+    """x as it is, times weights of 4 bits: ONNX Runtime's own operator."""
+    from onnx import helper
+
+    weight, (K, N) = layer.node.input[1], layer.weight.shape
+    numbers, scale = f"{weight}_uint4", f"{weight}_scale"
+    if numbers not in rewrite.constants:
+        values, scales = groups(layer.weight)
+        rewrite.constant(numbers, values[..., ::2] | values[..., 1::2] << 4)  # the lower half of a byte comes first
+        rewrite.constant(scale, scales)
+    rewrite.use("com.microsoft")
+    yield helper.make_node(
+        "MatMulNBits",
+        [layer.input, numbers, scale],
+        [layer.output],
+        name=layer.node.name,
+        domain="com.microsoft",
+        K=K,
+        N=N,
+        bits=4,
+        block_size=GROUP,
+    )
+
+
+def ranges(model: Any, source: Source, tensors: Sequence[str], samples: Sequence[Inputs]) -> dict[str, Range]:
+    """Least and largest number in each of some tensors of a graph, over calls with samples.
+
+    Raises:
+        ConfigError: There are no samples.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    if not samples:
+        raise ConfigError("int8-static needs inputs to calibrate with: give real images (data)")
+    tensors = list(dict.fromkeys(tensors))
+    if not tensors:  # all is kept
+        return {}
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    for kind in ("Min", "Max"):
+        for tensor in tensors:
+            name = f"{tensor}_{kind}"
+            watched.graph.node.append(helper.make_node(f"Reduce{kind}", [tensor], [name], keepdims=0))
+            watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
+    run = opened(watched)
+    batches = [samples[i : i + source.batch] for i in range(0, len(samples), source.batch)]
+    found = np.stack([run.run(None, _filling(batch, source)) for batch in batches])
+    low, high = found[:, : len(tensors)].min(axis=0), found[:, len(tensors) :].max(axis=0)
+    return {tensor: (float(low[i]), float(high[i])) for i, tensor in enumerate(tensors)}
+
+
+def _columns_of(rewrite: Rewrite, layer: Layer) -> tuple[str, str]:
+    weight = layer.node.input[1]
+    names = f"{weight}_int8", f"{weight}_scale"
+    if names[0] not in rewrite.constants:
+        for name, values in zip(names, columns(layer.weight), strict=True):
+            rewrite.constant(name, values)
+    return names
+
+
+def _filling(samples: Sequence[Inputs], source: Source) -> Mapping[str, np.ndarray]:
+    """Rows as a graph takes them: the last is repeated, and x continued or cut where the graph is for another size."""
+
+    def fitted(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        rows = np.take(values, np.arange(shape[0]), axis=0, mode="clip")
+        for axis in (2, 3) if len(shape) == 4 else ():
+            rows = np.take(rows, np.arange(shape[axis]), axis=axis, mode="wrap")
+        return np.ascontiguousarray(rows)
+
+    names = {port.name: port.shape for port in source.inputs}
+    return {name: fitted(np.concatenate([one[name] for one in samples]), shape) for name, shape in names.items()}

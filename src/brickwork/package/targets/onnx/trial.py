@@ -1,0 +1,55 @@
+"""Graphs that are run before they are written: to calibrate, and to find out what fewer bits do to each layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from brickwork.diffusion.denoiser import Condition
+from brickwork.package.graph import Source
+
+
+def opened(model: Any) -> Any:
+    """An onnx.ModelProto as a session of ONNX Runtime, however large it is."""
+    import onnx
+
+    from brickwork.device.onnx import session
+
+    with TemporaryDirectory() as folder:  # a protobuf ends at 2 GB, so weights go to a file of their own
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        path = Path(folder) / "graph.onnx"
+        onnx.save_model(copy, str(path), save_as_external_data=True, location="graph.bin")
+        return session(path, torch.get_num_threads())
+
+
+@final
+class Trial:
+    """A denoiser's graph as a denoiser of numpy arrays.
+
+    Args:
+        model: onnx.ModelProto with its weights inside.
+        source: What it was made of; its module's process and sizes are the denoiser's.
+    """
+
+    def __init__(self, model: Any, source: Source) -> None:
+        self.session, self.source = opened(model), source
+
+    def __call__(self, x: np.ndarray, sigma: np.ndarray, condition: Condition) -> np.ndarray:
+        """The estimate of x0; rows are filled up to the graph's batch with copies of the last."""
+        count, batch = len(x), self.source.batch
+        told = {"x": x, "sigma": sigma}
+        told |= {p.name: getattr(condition, p.name) for p in self.source.inputs if p.name not in told}
+        found = []
+        for start in range(0, count, batch):
+            rows = np.minimum(np.arange(start, start + batch), count - 1)
+            found.append(self.session.run(None, {name: value[rows] for name, value in told.items()})[0])
+        return np.concatenate(found)[:count]
+
+    def asarray(self, values: np.ndarray) -> np.ndarray:
+        """As it is."""
+        return values

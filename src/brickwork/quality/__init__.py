@@ -1,0 +1,1 @@
+"""Quality of pictures: held-out loss, PSNR, Fréchet distance, class agreement."""

@@ -1,0 +1,333 @@
+"""A model against a reference: held-out loss by noise level, Fréchet distance, agreement of a classifier.
+
+Whatever "quality" means elsewhere in brickwork, it is these three, taken by this function. All that could move the
+numbers is fixed or stands in the report: images, noise and levels of the loss; seeds and labels of the pictures; the
+feature network's and the reference's hashes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+from typing import Any, cast, final
+
+import numpy as np
+
+from brickwork.data.dataset import DataConfig, Dataset
+from brickwork.diffusion.schedule import Karras, Schedule
+from brickwork.errors import ArgumentError, BrickworkError
+from brickwork.files.schema import checked_fields
+from brickwork.files.whole import write_whole
+from brickwork.quality.classifier import Agreement, agreement
+from brickwork.quality.distance import Frechet, frechet
+from brickwork.quality.features import features
+from brickwork.quality.heldout import LevelLoss, Measurable, chosen, held_out_loss, told_text
+from brickwork.quality.reference import Reference
+from brickwork.sampling.loop import sample
+from brickwork.sampling.plan import Planned
+from brickwork.sampling.solvers import DpmSolverPP, Solver
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a model is worth against a reference, and how that was found.
+
+    Attributes:
+        reference: Name of the reference.
+        loss: Held-out loss by noise level.
+        distance: Fréchet distance of the drawn pictures to the train split.
+        real_distance: That of a fixed choice of as many held-out images, what a perfect model would get; of all of them
+            where fewer are held out, and then it is too large to compare. Its ``num_images`` says of how many.
+            None of one image.
+        agreement: Of a classifier with the class asked for; None where that means nothing, see notes.
+        settings: How the pictures were drawn, and the model's sha256 if it has one. JSON-like.
+        held_out_sha256: Digest of the held-out images, hex.
+        seconds: Wall time.
+        notes: What to know when reading the numbers, one line each.
+    """
+
+    reference: str
+    loss: tuple[LevelLoss, ...]
+    distance: Frechet
+    real_distance: Frechet | None
+    agreement: Agreement | None
+    settings: dict[str, Any]
+    held_out_sha256: str
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {
+            "reference": self.reference,
+            "loss": [level.to_dict() for level in self.loss],
+            "distance": self.distance.to_dict(),
+            "real_distance": self.real_distance and self.real_distance.to_dict(),
+            "agreement": self.agreement and self.agreement.to_dict(),
+            "settings": self.settings,
+            "held_out_sha256": self.held_out_sha256,
+            "seconds": round(self.seconds, 1),
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """``to_dict`` as text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write ``to_json``, all of it or nothing.
+
+        Raises:
+            OutputError: The place cannot be written.
+        """
+        write_whole(Path(path), self.to_json().encode())
+
+    def __str__(self) -> str:
+        """A page to read."""
+        d, real, agreed = self.distance, self.real_distance, self.agreement
+        lines = [f"reference            {self.reference}"]
+        if self.loss:
+            lines.append(f"held-out loss        {self.loss[0].num_images} images; sigma, log-SNR, eps error, x0 error")
+        lines += [
+            f"{row.sigma:>25g} {row.log_snr:>8.2f} {row.eps_error:>9.4f} {row.x0_error:>9.5f}" for row in self.loss
+        ]
+        lines.append(f"Fréchet distance     {d.value:.3f} ({d.num_images} pictures against {d.num_reference} images)")
+        if real is not None:
+            few = "" if real.num_images == d.num_images else ", all there are; only equal numbers compare"
+            lines.append(f"  of real images     {real.value:.3f} ({real.num_images} held-out images{few})")
+        lines.append(f"  features           {d.net} network {d.net_sha256[:12]}, {d.num_features} features")
+        if agreed is not None:
+            stated = "" if agreed.stated_accuracy is None else f"; stated {agreed.stated_accuracy:.1%}"
+            right = f"right on {agreed.accuracy:.1%} of {agreed.num_held_out} held-out images{stated}"
+            lines.append(f"agreement            {agreed.share:.1%} of {agreed.num_images} pictures")
+            lines.append(f"  classifier         {agreed.classifier}, {right}")
+        lines.append("drawn with           " + ", ".join(f"{key} {value}" for key, value in self.settings.items()))
+        return "\n".join([*lines, *(f"note                 {note}" for note in self.notes)])
+
+
+def evaluate(
+    model: Measurable | Planned,
+    reference: str | Path | Reference,
+    *,
+    num_images: int = 1000,
+    first_seed: int = 0,
+    steps: int = 50,
+    solver: Solver | None = None,
+    grid: Schedule | None = None,
+    guidance: float = 1.0,
+    guidance_interval: tuple[float, float] = (0.0, inf),
+    batch_size: int = 64,
+    num_loss_images: int = 512,
+    data: DataConfig | None = None,
+    progress: bool = False,
+) -> Report:
+    """Measure a model against real images.
+
+    Args:
+        model: Any denoiser that can encode pictures, or one of these under a plan: then the pictures are drawn by the
+            plan, and the loss is the full model's.
+        reference: Path or name of the images, or a ``Reference`` to use for several models.
+        num_images: Pictures to draw; they have seeds first_seed, first_seed + 1, ...
+        first_seed: Of the first picture.
+        steps: Steps of the solver.
+        solver: DpmSolverPP() unless told otherwise.
+        grid: Karras() unless told otherwise.
+        guidance: 1 is off. The loss is always taken without.
+        guidance_interval: Waist levels (low, high] that are guided.
+        batch_size: Images at a time; changes speed and memory, not results.
+        num_loss_images: Held-out images for the loss, at most.
+        data: How the reference's images are made to fit; by default as in the model's training, at its size.
+        progress: Show bars.
+
+    Raises:
+        ArgumentError: A number is out of its range, or the reference's images are not of the model's shape.
+        DataError: The reference cannot be read, or holds nothing out.
+    """
+    began = time.monotonic()
+    if num_images < 2:
+        raise ArgumentError(f"{num_images} pictures: a Fréchet distance needs at least 2, a useful one hundreds")
+    drawn_by, model = model, cast(Measurable, model.full) if isinstance(model, Planned) else model
+    reference = fitting(model, reference, data, progress)
+    places, notes = compare_classes(model, reference)
+    notes += trained_on(model, reference)
+    matched = places is not None
+    loss = held_out_loss(
+        model,
+        relabelled(reference.held_out, places),
+        num_images=num_loss_images,
+        labelled=matched,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    how: dict[str, Any] = {
+        "steps": steps,
+        "solver": solver if solver is not None else DpmSolverPP(),
+        "grid": grid if grid is not None else Karras(),
+        "guidance": guidance,
+        "guidance_interval": guidance_interval,
+    }
+    planned = {"plan": str(drawn_by.plan)} if isinstance(drawn_by, Planned) else {}
+    seeds = range(first_seed, first_seed + num_images)
+    labels = proportional(class_shares(model, reference, places), num_images) if model.num_classes else None
+    wishes = wishes_of(model, reference, num_images)
+    pictures = sample(drawn_by, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **wishes, **how)
+    rows = features(pictures, progress=progress)
+    distance = frechet(reference.statistics_of(rows), reference.statistics)
+    if distance.rank_deficient:
+        notes.append(f"the distance is of little use: it needs more than {distance.num_features} images on both sides")
+    real = reference.real_distance_of(num_images)
+    if real is not None and real.rank_deficient and not distance.rank_deficient:
+        notes.append(
+            f"the distance of real images is of little use: {real.num_images} are held out, and it needs more than "
+            f"{real.num_features}"
+        )
+    judge = reference.classifier if matched else None
+    asked = np.argsort(places)[labels] if places is not None and labels is not None else None
+    return Report(
+        reference=reference.train.name,
+        loss=loss,
+        distance=distance,
+        real_distance=real,
+        agreement=agreement(judge, rows, asked) if judge is not None and asked is not None else None,
+        settings=settings_of(model, seeds, how | planned),
+        held_out_sha256=reference.held_out.digest,
+        seconds=time.monotonic() - began,
+        notes=tuple(notes),
+    )
+
+
+def wishes_of(model: Measurable, reference: Reference, num: int) -> dict[str, Any]:
+    """Captions of training images, and held-out pictures that are given, for as many pictures as shall be drawn."""
+    wishes: dict[str, Any] = {}
+    if model.text_shape is not None and getattr(model, "reads_text", False) and reference.train.captions is not None:
+        rows = np.resize(chosen(len(reference.train), num), num)
+        wishes["text"] = told_text(model, reference.train, rows)
+    if getattr(model, "given_channels", 0):
+        give: Any = getattr(model, "give", None)
+        wishes["given"] = give(reference.held_out.batch(np.arange(num) % len(reference.held_out)))
+    return wishes
+
+
+def fitting(model: Measurable, reference: str | Path | Reference, data: DataConfig | None, progress: bool) -> Reference:
+    """The reference, opened if it is not yet, with images of the shape of the model's pictures."""
+    shape = picture_shape(model)
+    if not isinstance(reference, Reference):
+        reference = Reference.open(reference, data if data is not None else data_of(model, shape), progress=progress)
+    if reference.train.shape != shape:
+        raise ArgumentError(
+            f"reference of {reference.train.shape} (H, W, C): the model's pictures are {shape}; resize it"
+        )
+    return reference
+
+
+def data_of(model: Measurable, shape: tuple[int, int, int]) -> DataConfig:
+    """How to read images for a model: as in its training, if it says so, and to the shape (H, W, C) of its pictures.
+
+    With the share held out in training, no image that was trained on is taken for a held-out one.
+    """
+    recipe = getattr(model, "facts", {}).get("recipe")
+    known = training_data(recipe) if recipe else DataConfig()
+    return replace(known, size=shape[0] if shape[0] == shape[1] else None, channels=shape[2], split="train")
+
+
+def training_data(recipe: str) -> DataConfig:
+    """Read from a recipe's TOML how its images were prepared.
+
+    Raises:
+        ConfigError: A setting that does not exist, or a value of another type.
+    """
+    return DataConfig(**checked_fields(DataConfig, tomllib.loads(recipe).get("data", {}), "data"))
+
+
+def settings_of(model: Measurable, seeds: range, how: dict[str, Any]) -> dict[str, Any]:
+    """How pictures are drawn, ready for JSON; what has no JSON form, as Python writes it."""
+    settings: dict[str, Any] = {"num_images": len(seeds), "seeds": f"{seeds.start}-{seeds.stop - 1}"}
+    for key, value in how.items():
+        settings[key] = value if isinstance(value, int | float | str) else repr(value)
+    return settings | {"model_sha256": getattr(model, "digest", "")}
+
+
+def picture_shape(model: Measurable) -> tuple[int, int, int]:
+    """(H, W, C) of the pictures that a model draws, found by decoding one."""
+    height, width, channels = model.decode(model.asarray(np.zeros((1, *model.shape), np.float32))).shape[1:]
+    return height, width, channels
+
+
+def compare_classes(model: Measurable, reference: Reference) -> tuple[np.ndarray | None, list[str]]:
+    """The model's class for each class of the reference, (K,) int64, or None; and what to say of it.
+
+    Classes are the same by name, in any order. Where one side has mere numbers they are the same by place.
+    """
+    notes = []
+    if model.text_shape is not None and not (
+        getattr(model, "reads_text", False) and reference.train.captions is not None
+    ):
+        notes.append("the model was given no text")
+    known = reference.train.classes if reference.train.labels is not None else ()
+    count = model.num_classes
+    numbers = tuple(map(str, range(count)))
+    own = tuple(getattr(model, "classes", ())) or numbers
+    if not known and not count:
+        return None, notes
+    if len(known) != count:
+        notes.append(f"no agreement: the model has {count} classes and the reference {len(known)}")
+        return None, notes
+    if own == known:
+        return np.arange(count), notes
+    if len(set(own)) == count and set(own) == set(known):
+        return np.array([own.index(name) for name in known], np.int64), notes
+    if numbers in (own, known):
+        notes.append("classes are matched by place, as the model's or the reference's are mere numbers")
+        return np.arange(count), notes
+    first = next(i for i in range(count) if own[i] != known[i])
+    notes.append(
+        f"no agreement, and the loss is without labels: the model's class {first} is {own[first]!r}, the reference's "
+        f"{known[first]!r}, and the names are not the same in another order"
+    )
+    return None, notes
+
+
+def relabelled(data: Dataset, places: np.ndarray | None) -> Dataset:
+    """The data with labels that are the model's classes."""
+    return data if places is None or data.labels is None else replace(data, labels=places[data.labels])
+
+
+def trained_on(model: Measurable, reference: Reference) -> list[str]:
+    """What to say where training saw the images that are now held out."""
+    facts = getattr(model, "facts", {})
+    same = facts.get("data", reference.train.name) == reference.train.name
+    seen = facts.get("data_sha256") == reference.held_out.digest
+    split = "train"
+    if facts.get("recipe"):
+        with suppress(BrickworkError):
+            split = training_data(facts["recipe"]).split
+    if not seen and not (same and split in ("all", "test", "heldout")):
+        return []
+    return [f"the model was trained on the held-out images (data.split {split!r}): its loss and distance flatter it"]
+
+
+def class_shares(model: Measurable, reference: Reference, places: np.ndarray | None) -> np.ndarray:
+    """Share of each of the model's classes, (K,): the reference's own, or equal ones."""
+    labels = relabelled(reference.train, places).labels
+    if places is None or labels is None:
+        return np.full(model.num_classes, 1 / model.num_classes)
+    counts = np.bincount(labels, minlength=model.num_classes)
+    return counts / counts.sum()
+
+
+def proportional(shares: np.ndarray, num: int) -> np.ndarray:
+    """Labels in given shares, (num,) int64, the same at every call; every prefix has the shares as nearly as can be.
+
+    Each next label is the class that is furthest behind its share; of equal ones the first.
+    """
+    given, labels = np.zeros(len(shares)), np.empty(num, np.int64)
+    for i in range(num):
+        labels[i] = int(np.argmax(shares * (i + 1) - given))
+        given[labels[i]] += 1
+    return labels

@@ -1,0 +1,208 @@
+"""What a picture looks like to a small network: the space in which sets of pictures are compared.
+
+Two networks ship with the package, one for grey and one for colour images. ``docs/features.md`` tells what they were
+trained on, how, and how often they are right. A distance or an accuracy in their features says nothing about another
+network's, so every result carries the network's name and the sha256 of its file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+from typing import Any, final
+
+import numpy as np
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, relu
+from tqdm import tqdm
+
+from brickwork.errors import ArgumentError, UnknownNameError
+
+NETS = {1: "grey", 3: "colour"}
+"""Channels of an image → name of the network that looks at it."""
+
+SMALLEST = 8
+"""Pixels a side below which an image is refused."""
+
+BATCH = 256
+
+SIZES = {"grey": ((0, 32),), "colour": ((0, 32), (48, 64))}
+"""The fixed resize: for each network (from this longer side on, the image becomes this square), last match holds."""
+
+
+@final
+class Residual(nn.Module):
+    """``relu(h + conv(relu(conv(h))))``, with 3x3 convolutions of equal width (He et al. 2016, figure 2)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Shapes: B W H W → the same."""
+        return relu(h + self.second(relu(self.first(h))))
+
+
+@final
+class FeatureNet(nn.Module):
+    """A stem, then stages of one halving convolution and one residual block, then the mean over all places.
+
+    There is no normalisation: what there was in training is folded into the convolutions, so an image's features do
+    not depend on its batch.
+
+    Args:
+        channels: 1 or 3.
+        widths: Of the stem and of each stage; the last is the number of features.
+        heads: Classes of each data set it was trained on, by name.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], heads: dict[str, int]) -> None:
+        super().__init__()
+        self.num_features = widths[-1]
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
+        self.blocks = nn.ModuleList(Residual(w) for w in widths[1:])
+        self.heads = nn.ModuleDict({name: nn.Linear(widths[-1], k) for name, k in heads.items()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: B C H W in [-1, 1] → B F, none negative."""
+        h = relu(self.stem(x))
+        for down, block in zip(self.downs, self.blocks, strict=True):
+            h = block(relu(down(h)))
+        return h.mean((2, 3))
+
+
+def resized(x: Tensor, net: str) -> Tensor:
+    """The fixed rule that brings every image to a size the network knows: bilinear in float, antialiased.
+
+    Shapes: B C H W, any H and W from 8 up → B C S S, S by ``SIZES``. Values keep their range and are not rounded.
+    """
+    side = max(x.shape[-2:])
+    size = [s for start, s in SIZES[net] if side >= start][-1]
+    if x.shape[-2:] == (size, size):
+        return x
+    return interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A linear classifier on a network's features, trained together with it.
+
+    Attributes:
+        weight: (K, F) float64.
+        bias: (K,) float64.
+        classes: Names of the K classes, in order.
+        accuracy: Share of right answers on images that training never saw, as ``docs/features.md`` tells.
+        num_held_out: How many those were.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    classes: tuple[str, ...]
+    accuracy: float
+    num_held_out: int
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ShippedNet:
+    """A feature network as it lies in the package.
+
+    Attributes:
+        name: "grey" or "colour".
+        sha256: Of its file, hex.
+        net: The network, ready to use.
+        heads: Its classifiers, by data set.
+        training: How it was trained, JSON-like.
+    """
+
+    name: str
+    sha256: str
+    net: FeatureNet
+    heads: dict[str, Head]
+    training: dict[str, Any]
+
+
+@cache
+def shipped_net(name: str) -> ShippedNet:
+    """A feature network by name, read once.
+
+    Raises:
+        UnknownNameError: There is no such network.
+    """
+    if name not in NETS.values():
+        raise UnknownNameError("feature network", name, NETS.values())
+    content = (resources.files("brickwork.quality") / "weights" / f"{name}.safetensors").read_bytes()
+    tensors = {k: v.float() for k, v in load(content).items()}
+    header = metadata(content)
+    heads = {
+        key: Head(
+            weight=tensors[f"heads.{key}.weight"].double().numpy(),
+            bias=tensors[f"heads.{key}.bias"].double().numpy(),
+            classes=tuple(head["classes"]),
+            accuracy=head["accuracy"],
+            num_held_out=head["num_held_out"],
+        )
+        for key, head in header["heads"].items()
+    }
+    net = FeatureNet(header["channels"], tuple(header["widths"]), {key: len(h.classes) for key, h in heads.items()})
+    net.load_state_dict(tensors)
+    net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ShippedNet(name=name, sha256=sha256, net=net, heads=heads, training=header["training"])
+
+
+def metadata(content: bytes) -> dict[str, Any]:
+    """What a network's file says of itself (safetensors: eight bytes of length, then JSON)."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["features"])
+
+
+def net_for(channels: int) -> ShippedNet:
+    """The network that looks at images of so many channels.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    if channels not in NETS:
+        raise ArgumentError(f"images of {channels} channels: feature networks look at 1 (grey) or 3 (RGB)")
+    return shipped_net(NETS[channels])
+
+
+def features(images: np.ndarray, progress: bool = False) -> np.ndarray:
+    """What the feature network for grey or for colour images sees in each image.
+
+    Computed in float32 on the CPU, in batches of 256.
+
+    Args:
+        images: uint8 (N, H, W, C), C = 1 or 3, H and W from 8 up; any size is brought to the network's by ``resized``.
+        progress: Show a bar.
+
+    Returns:
+        float64 (N, F), none negative.
+
+    Raises:
+        ArgumentError: The images are of another kind or too small.
+    """
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ArgumentError(f"images of {images.dtype} {images.shape}: features are taken of uint8 (N, H, W, C)")
+    shipped = net_for(images.shape[3])
+    if min(images.shape[1:3]) < SMALLEST:
+        raise ArgumentError(f"images of {images.shape[2]}x{images.shape[1]}: features need {SMALLEST} pixels a side")
+    rows: list[np.ndarray] = [np.empty((0, shipped.net.num_features))]
+    with torch.inference_mode(), tqdm(total=len(images), desc="features", unit="image", disable=not progress) as bar:
+        for start in range(0, len(images), BATCH):
+            batch = np.ascontiguousarray(images[start : start + BATCH])
+            x = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 127.5 - 1
+            x = resized(x, shipped.name).contiguous(memory_format=torch.channels_last)
+            rows.append(shipped.net(x).double().numpy())
+            bar.update(len(batch))
+    return np.concatenate(rows)

@@ -1,0 +1,153 @@
+"""Held-out loss by noise level: the error of a denoiser on fixed (image, noise, level) triples.
+
+The same function draws a run's curve and fills the report of an evaluation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from math import log
+from typing import Any, Protocol, final
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from brickwork.data.dataset import Dataset
+from brickwork.diffusion.arrays import Array, like, namespace
+from brickwork.diffusion.denoiser import Condition, Denoiser
+from brickwork.diffusion.gaussian import MEASURE, integers, normals
+from brickwork.errors import ArgumentError
+
+LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+"""Waist levels at which the loss is taken: octaves, log-SNR 6.0 to -3.7. They are within every process of the package
+and the same for all, so that models of different processes compare."""
+
+SIGMA_DATA = 0.5
+"""Size of the data that ``LevelLoss.share`` compares with."""
+
+
+class Measurable(Denoiser, Protocol):
+    """A denoiser that can also take pictures in."""
+
+    def encode(self, images: np.ndarray) -> Array:
+        """Pictures to model space: uint8 (B, H, W, C) → (B, C', H', W') of its own kind of array."""
+        ...
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LevelLoss:
+    """Error of the estimate of x0 at one noise level.
+
+    Attributes:
+        sigma: The level at the waist.
+        log_snr: -2 ln sigma.
+        eps_error: x0_error / sigma²: the mean squared error of the noise that D implies. D = x has 1.
+        x0_error: Mean of (D - x0)² over images, places and channels, in model space.
+        num_images: Images it was taken over.
+    """
+
+    sigma: float
+    log_snr: float
+    eps_error: float
+    x0_error: float
+    num_images: int
+
+    @property
+    def share(self) -> float:
+        """x0_error as a share of what is lost when only the data's size, 0.5, is known: 1 at every level for the best
+        denoiser of white data of that size. EDM's weighting, 2206.00364, Table 1."""
+        return self.x0_error * (self.sigma**-2.0 + SIGMA_DATA**-2.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name."""
+        return asdict(self)
+
+
+def chosen(count: int, num: int) -> np.ndarray:
+    """A fixed choice of num of count rows, (num,) int64, rising; all if there are not so many.
+
+    A prefix will not do: in a folder it would be one class.
+    """
+    order = np.argsort(integers(0, 0, count, stream=MEASURE), kind="stable")
+    return np.sort(order[:num]).astype(np.int64)
+
+
+def held_out_loss(
+    model: Measurable,
+    data: Dataset,
+    *,
+    num_images: int = 512,
+    labelled: bool = True,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> tuple[LevelLoss, ...]:
+    """Loss of a denoiser by noise level.
+
+    Image i of the data meets the noise of seed i, draw = number of the level, in every call and for every model.
+
+    Args:
+        model: Any denoiser that can encode pictures.
+        data: Images it has not seen, of its size.
+        num_images: How many to use, by a fixed choice.
+        labelled: Tell the model the label of each image; it needs the data's classes for that.
+        batch_size: Images at a time.
+        progress: Show a bar.
+
+    Returns:
+        One entry for each of ``LEVELS`` that the model's process reaches.
+    """
+    if num_images < 1:
+        raise ArgumentError(f"{num_images} images for the held-out loss: take at least 1")
+    low, high = model.process.sigma_min, model.process.sigma_max
+    levels = [(i, sigma) for i, sigma in enumerate(LEVELS) if low <= sigma <= high]
+    rows = chosen(len(data), num_images)
+    sums = dict.fromkeys(LEVELS, 0.0)
+    with (
+        torch.no_grad(),
+        tqdm(total=len(rows) * len(levels), desc="held-out loss", unit="image", disable=not progress) as bar,
+    ):
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            x0 = model.encode(data.batch(batch))
+            condition = condition_of(model, data, batch, x0, labelled)
+            for draw, sigma in levels:
+                noise = like(normals(batch, draw, tuple(x0.shape[1:]), stream=MEASURE), x0)
+                level = namespace(x0).zeros_like(x0[:, 0, 0, 0]) + sigma
+                error = model(x0 + sigma * noise, level, condition) - x0
+                sums[sigma] += float((error * error).mean()) * len(batch)
+                bar.update(len(batch))
+    return tuple(
+        LevelLoss(
+            sigma=sigma,
+            log_snr=-2 * log(sigma),
+            eps_error=sums[sigma] / len(rows) / sigma**2,
+            x0_error=sums[sigma] / len(rows),
+            num_images=len(rows),
+        )
+        for _, sigma in levels
+    )
+
+
+def condition_of(model: Measurable, data: Dataset, rows: np.ndarray, x: Array, labelled: bool) -> Condition:
+    """What the data says of some images: labels, captions if the model can read them, what is given; arrays like x."""
+    labels, text, given = None, None, None
+    if model.num_classes:
+        known = data.labels[rows] if labelled and data.labels is not None else np.full(len(rows), -1)
+        labels = namespace(x).asarray(known.astype(np.int64), device=x.device)
+    if model.text_shape is not None:
+        text = like(told_text(model, data, rows), x)
+    if getattr(model, "given_channels", 0):
+        give: Any = getattr(model, "give", None)
+        given = like(give(data.batch(rows)), x)
+    return Condition(labels=labels, text=text, given=given)
+
+
+def told_text(model: Denoiser, data: Dataset, rows: np.ndarray) -> np.ndarray:
+    """Embedded captions of some images, (B, M, E); zeros, for no text, where there are none or nothing reads them."""
+    assert model.text_shape is not None
+    if data.captions is None or not getattr(model, "reads_text", False):
+        return np.zeros((len(rows), *model.text_shape), np.float32)
+    embed: Any = getattr(model, "embed_text", None)
+    return embed([data.captions[i] for i in rows])

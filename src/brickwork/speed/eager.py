@@ -1,0 +1,45 @@
+"""A model in eager PyTorch, fp32, in a process of its own: ``python -m brickwork.speed.eager MODEL``.
+
+Is asked and timed as ``brickwork.device.timing`` is, so that packages compare with the model that they were made of.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from brickwork.device.timing import Opening, Ready, own_output, serve
+
+
+def of_torch(load: Callable[[], Any]) -> tuple[Opening, Ready, dict[str, str]]:
+    """Import torch; see ``brickwork.device.timing.serve``.
+
+    Args:
+        load: Gives a denoiser that computes in torch on the CPU.
+    """
+    import torch
+
+    def opening(threads: int | None) -> Any:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return load()
+
+    return opening, lambda denoise, calls: None, {"torch": torch.__version__}
+
+
+def of_model(name: str) -> tuple[Opening, Ready, dict[str, str]]:
+    """Import what a run folder, a model file or a shipped model needs."""
+    from brickwork.model.checkpoint import load
+
+    return of_torch(lambda: load(name))
+
+
+def main() -> None:
+    """Serve the model named on the command line."""
+    name = sys.argv[1]
+    serve(lambda: of_model(name), sys.stdin, own_output())
+
+
+if __name__ == "__main__":
+    main()

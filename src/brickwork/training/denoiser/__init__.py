@@ -1,0 +1,1 @@
+"""Training of denoisers: recipe, batches, loss, state, loop."""

@@ -1,0 +1,157 @@
+"""The n-th batch: images, noise, times, hidden labels and texts; functions of (seed, step): no generator is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brickwork.codec.cache import LatentCache, open_latents
+from brickwork.codec.latents import Latents
+from brickwork.data.dataset import Dataset
+from brickwork.data.order import flips, indices
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.gaussian import DROPOUT, TIME, TRAINING, integers, uniform
+from brickwork.model.model import Model
+from brickwork.text.cache import embedded
+from brickwork.training.denoiser.parts import chosen_windows
+from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.run.statefile import STREAMS, Counters
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one optimizer step looks at."""
+
+    x0: Tensor
+    """Clean images in model space, (B, C, H, W)."""
+    noise: Tensor
+    """Standard normal, like x0."""
+    t: np.ndarray
+    """Times, float64 (B,)."""
+    condition: Condition
+    """Labels, some hidden (-1); texts, some hidden (zeros); what is given."""
+    windows: tuple[np.ndarray, ...] = ()
+    """For each brick the windows to look at, bool (B, N); nothing for all."""
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(
+            x0=self.x0[rows],
+            noise=self.noise[rows],
+            t=self.t[rows],
+            condition=self.condition[rows],
+            windows=tuple(some[rows] for some in self.windows),
+        )
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """The batch in equal parts."""
+        size = len(self) // count
+        return (self[i * size : (i + 1) * size] for i in range(count))
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What is worked out once for all images of a data set, in its order."""
+
+    latents: LatentCache | None = None
+    """Latents, for a codec of latents; None to encode every batch."""
+    texts: np.ndarray | None = None
+    """Of the captions: token numbers, int64 (N, M), or embedded tokens of a frozen encoder, (N, M, E)."""
+
+
+def prepare_data(data: Dataset, model: Model, latents: Path | None = None, *, progress: bool = False) -> Prepared:
+    """Latents and tokens of all images.
+
+    Args:
+        data: The images and captions.
+        model: Whose codec and text encoder.
+        latents: The folder of the latents; the user's cache unless told otherwise.
+        progress: Show bars.
+
+    Raises:
+        ConfigError: The folder holds other latents.
+        OutputError: It cannot be written.
+    """
+    codec, texts = model.codec, None
+    known = open_latents(data, codec, latents, progress=progress) if isinstance(codec, Latents) else None
+    if model.reads_text and data.captions is not None:
+        encoder = model.encoder()
+        texts = (
+            encoder.tokenize(data.captions)
+            if model.text_config.trained
+            else embedded(encoder, data.captions, progress=progress)
+        )
+    return Prepared(latents=known, texts=texts)
+
+
+def draw_batch(
+    recipe: Recipe, data: Dataset, model: Model, counters: Counters, prepared: Prepared = Prepared()
+) -> Batch:
+    """The batch of the next step.
+
+    The noise is drawn by torch on the training device: it is the same at every resume on that kind of device.
+
+    Args:
+        recipe: Batch size, times, label dropout and seed.
+        data: Training images.
+        model: Whose model space, device and process.
+        counters: Which step is next, and how often the run was rolled back, which shifts noise, times and hiding.
+        prepared: Of the same data and model.
+    """
+    step, shift = counters.step, STREAMS * counters.rollbacks
+    rows = indices(recipe.seed, counters.images_seen, recipe.batch, len(data))
+    mirrored = flips(recipe.seed, counters.images_seen, recipe.batch) if data.flip else None
+    generator = torch.Generator(model.device)
+    generator.manual_seed(int(integers(recipe.seed, step, 1, stream=TRAINING + shift)[0] >> np.uint64(1)))
+    x0, given = _pictures(data, rows, mirrored, model, prepared.latents, generator)
+    noise = torch.randn(x0.shape, generator=generator, device=x0.device)
+    t = recipe.times.draw(uniform(recipe.seed, step, recipe.batch, stream=TIME + shift), model.process)
+    windows = chosen_windows(recipe.parts, model.backbone.config.num_windows, recipe.batch, recipe.seed, step, shift)
+    hidden = uniform(recipe.seed, step, recipe.batch, stream=DROPOUT + shift)
+    labels = text = None
+    if model.num_classes and data.labels is not None:
+        labels = np.where(hidden < recipe.label_dropout, -1, data.labels[rows])
+    if prepared.texts is not None:
+        text = np.array(prepared.texts[rows])
+        text[hidden < recipe.text_dropout] = 0
+        text = text if text.dtype == np.int64 else text.astype(np.float32)
+    labels, text = (
+        None if part is None else torch.from_numpy(part).to(x0.device, non_blocking=True) for part in (labels, text)
+    )
+    return Batch(x0=x0, noise=noise, t=t, condition=Condition(labels=labels, text=text, given=given), windows=windows)
+
+
+def _pictures(
+    data: Dataset,
+    rows: np.ndarray,
+    mirrored: np.ndarray | None,
+    model: Model,
+    latents: LatentCache | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor | None]:
+    """Clean images in model space, and what is given beside them."""
+    given, images = None, None
+    if latents is None or model.given_channels:
+        images = torch.from_numpy(data.batch(rows, mirrored))
+    if images is not None and model.given_channels:
+        given = model.codec.encode(model.given.degrade(images).to(model.device, non_blocking=True))
+    if latents is None:
+        assert images is not None
+        return model.encode(images.numpy()), given
+    mean, deviation = (
+        None if part is None else torch.from_numpy(part).to(model.device) for part in latents.batch(rows, mirrored)
+    )
+    assert mean is not None
+    if deviation is not None:
+        mean = mean + deviation * torch.randn(mean.shape, generator=generator, device=mean.device)
+    return mean, given

@@ -1,0 +1,160 @@
+"""The denoising loss: one number per image, for every process, target and weighting.
+
+The network is compared with its target in the target's own space. Weightings are stated as weights on the squared
+error of x0; since x0 = skip * x + gain * output, that error is gain times the output's, and the weight in the target's
+space is weight * gain^2. This avoids forming x0, whose error at low noise is a small difference of near-equal numbers.
+All coefficients are computed in float64 on the host and rounded once; the network's input is mixed directly from x0 and
+noise in the network's own scale, so nothing grows at the noisy end, where the waist's x is hundreds of times larger.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.prediction import Prediction
+from brickwork.diffusion.process import NoiseProcess
+from brickwork.errors import ConfigError
+from brickwork.model.model import Model
+from brickwork.nn.shapes import Image, Sigma
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighting(ABC):
+    """How much an error counts at each noise level."""
+
+    @abstractmethod
+    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
+        """Weight on the squared error of the network's output.
+
+        Args:
+            level: sigma at the waist, (B,); the signal-to-noise ratio is 1 / level^2.
+            gain: d x0 / d output of the target, (B,).
+        """
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Plain(Weighting):
+    """The mean squared error of what the network puts out, whatever its target is. DDPM's simple loss for eps."""
+
+    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
+        """1."""
+        return np.ones_like(level)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MinSnr(Weighting):
+    """x0's error by min(SNR, gamma). Hang et al. 2023, https://arxiv.org/abs/2303.09556, section 3.4."""
+
+    gamma: float = 5.0
+    """Largest weight."""
+
+    def __post_init__(self) -> None:
+        _positive("weighting.gamma", self.gamma)
+
+    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
+        """min(1 / level^2, gamma) * gain^2."""
+        return np.minimum(level**-2.0, self.gamma) * gain**2
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class EdmWeight(Weighting):
+    """x0's error by (level^2 + sigma_data^2) / (level sigma_data)^2. EDM, https://arxiv.org/abs/2206.00364, Table 1."""
+
+    sigma_data: float = 0.5
+    """Standard deviation of the data in model space."""
+
+    def __post_init__(self) -> None:
+        _positive("weighting.sigma_data", self.sigma_data)
+
+    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
+        """(level^2 + sigma_data^2) / (level sigma_data)^2 * gain^2."""
+        return (level**-2.0 + self.sigma_data**-2.0) * gain**2
+
+
+WEIGHTINGS: dict[str, type[Weighting]] = {"plain": Plain, "min-snr": MinSnr, "edm": EdmWeight}
+
+
+def loss_coefficients(
+    process: NoiseProcess, target: Prediction, weighting: Weighting, t: np.ndarray
+) -> Float[np.ndarray, "6 B"]:
+    """All numbers the loss needs, per image, in float64.
+
+    Returns:
+        Rows: x0 and noise in the network's input; x0 and noise in its target (a target is linear in both); the number
+        the network sees as time; the weight.
+    """
+    t = np.asarray(t, dtype=np.float64)
+    c = process.at(t)
+    level = c.sigma / c.alpha
+    scale = process.input_scale(t)
+    target_x0, target_noise = target.mix(c)
+    rows = (scale, scale * level, target_x0, target_noise, process.number(t), weighting.of(level, target.gain(c)))
+    return np.stack([np.broadcast_to(row, t.shape) for row in rows])
+
+
+def denoising_loss(
+    model: Model,
+    x0: Image,
+    noise: Image,
+    t: np.ndarray,
+    condition: Condition,
+    weighting: Weighting,
+    shares: Sequence[float] = (),
+    windows: Sequence[np.ndarray] = (),
+) -> Sigma:
+    """The weighted squared error of the network's output against its target, mean over channels and pixels.
+
+    Args:
+        model: What is trained.
+        x0: Clean images in model space.
+        noise: Standard normal, like x0.
+        t: float64 (B,), times of the model's process.
+        condition: Labels and text.
+        weighting: How much each level counts.
+        shares: How much each part's own output counts; by default the model's counts 1 and the others nothing.
+        windows: For each part, which windows of each image are looked at, bool (B, N); by default all.
+    """
+    rows = torch.from_numpy(loss_coefficients(model.process, model.prediction, weighting, t).astype(np.float32))
+    rows = rows.to(x0.device, non_blocking=True)
+    input_x0, input_noise, target_x0, target_noise = rows[:4, :, None, None, None]
+    frame = model.frame(torch.from_numpy(t)).to(x0.device) if model.backbone.wants_frame else None
+    chosen = [torch.from_numpy(some.reshape(-1).nonzero()[0]).to(x0.device) for some in windows]
+    outputs = model.outputs(input_x0 * x0 + input_noise * noise, rows[4], condition, frame, chosen)
+    wanted = target_x0 * x0 + target_noise * noise
+    loss = torch.zeros_like(rows[5])
+    for k, share in enumerate(shares or [1.0], len(outputs) - len(shares or [1.0])):
+        if share:
+            error = (outputs[k] - wanted).square().mean(dim=1)
+            loss = loss + share * (seen(error, windows[k]) if windows else error).mean(dim=(1, 2))
+    return rows[5] * loss
+
+
+def seen(error: Tensor, windows: np.ndarray) -> Tensor:
+    """Errors (B, H, W) inside the chosen windows, bool (B, N); scaled so that their mean stays an estimate of all."""
+    (_, H, W), (_, N) = error.shape, windows.shape
+    side = math.isqrt(N)
+    share = max(float(windows.mean()), 1 / windows.size)
+    mask = (
+        (torch.from_numpy(windows).to(error) / share)
+        .view(-1, side, 1, side, 1)
+        .expand(-1, -1, H // side, -1, W // side)
+    )
+    return error * mask.reshape(error.shape)
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"{name} is {value}: it must be above 0")

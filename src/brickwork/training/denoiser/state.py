@@ -1,0 +1,182 @@
+"""Everything a run must remember to go on exactly: weights, average, optimizer moments, counters; one atomic file."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from brickwork.model.model import Model, Precision
+from brickwork.nn.attention import kernel_choices, set_kernel_choices
+from brickwork.training.denoiser.parts import kept_parts, stage_of
+from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.run.ema import ema_rate, move_average
+from brickwork.training.run.learning_rate import learning_rate
+from brickwork.training.run.statefile import MOMENTS, STREAMS, Counters, StateKind, check_tensors, write_state
+
+STATE: StateKind = "brickwork-state"
+
+
+@final
+class TrainState:
+    """A model in training, its moving average, its optimizer and its counters.
+
+    Args:
+        model: Where training starts, on its device. A guest in it stays as it is and is no part of the state.
+        recipe: How it is trained.
+
+    Attributes:
+        average: The model that is kept: same network, averaged weights; the same guest.
+        loss_sum: Loss summed over the steps since the last line of the log, on the device; so is norm_sum, of the
+            gradient. A sum that is not finite tells that some step was not, without a wait for the device each step.
+    """
+
+    def __init__(self, model: Model, recipe: Recipe) -> None:
+        self.model = model.train().requires_grad_(True)
+        frozen = {id(part): part for part in (model.guest, model.codec)}
+        self.average = copy.deepcopy(model, frozen).eval().requires_grad_(False)
+        self.recipe = recipe
+        self.counters = Counters()
+        self._smaller: dict[tuple[int, ...], Model] = {}  # of the parts of a step, sharing the model's weights
+        self.parameters = [p for part in self.model.learning() for p in part.parameters()]
+        self.averages = [p for part in self.average.learning() for p in part.parameters()]
+        fused = model.device.type in ("cpu", "cuda", "mps")
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=fused
+        )
+        self.loss_sum = torch.zeros((), device=model.device)
+        self.norm_sum = torch.zeros((), device=model.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+        return self.model.device
+
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent."""
+        now = self.counters
+        return self.recipe.spent(step=now.step, images_seen=now.images_seen, seconds=now.seconds)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step."""
+        r = self.recipe
+        _, spent = stage_of(r.parts, self.model.backbone.num_parts, self.spent)
+        return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=spent)
+
+    @property
+    def ema_rate(self) -> float:
+        """How far the next step moves the average."""
+        r = self.recipe
+        return ema_rate(
+            images_seen=self.counters.images_seen, batch=r.batch, half_life=r.ema_half_life, rampup=r.ema_rampup
+        )
+
+    def set_precision(self, precision: Precision) -> None:
+        """Of the model and its average; the recipe says so from now on."""
+        self.recipe = replace(self.recipe, precision=precision)
+        self.model.precision = self.average.precision = precision
+        self._smaller.clear()
+
+    def network(self) -> Model:
+        """What the next step trains: the model, or some of its parts; other parameters get no gradient.
+
+        Only what the step needs is free to move: parameters without a gradient are left as they are by AdamW.
+        """
+        now, parts, num_parts = self.counters, self.recipe.parts, self.model.backbone.num_parts
+        stage, _ = stage_of(parts, num_parts, self.spent)
+        if stage >= 0:
+            self.model.backbone.train_only(stage)
+            if self.model.text is not None:
+                self.model.text.requires_grad_(stage == 0)
+        kept = (
+            tuple(range(stage + 1))
+            if stage >= 0
+            else kept_parts(parts, num_parts, self.recipe.seed, now.step, STREAMS * now.rollbacks)
+        )
+        if kept not in self._smaller:
+            before = self.model.num_parts - num_parts  # a guest, which runs in every step
+            self._smaller[kept] = self.model.keep([*range(before), *(before + part for part in kept)])
+        return self._smaller[kept]
+
+    def update(self, loss: Tensor) -> None:
+        """One step from the gradients at hand: clip, AdamW, average, count.
+
+        Args:
+            loss: Mean loss of the batch, kept for the log.
+        """
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        if self.recipe.clip:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm)
+        self.optimizer.param_groups[0]["lr"] = self.lr
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        move_average(self.averages, self.parameters, self.ema_rate)
+        self.loss_sum += loss
+        self.norm_sum += norm
+        self.counters.step += 1
+        self.counters.images_seen += self.recipe.batch
+        self.counters.since_log += 1
+
+    def is_finite(self) -> bool:
+        """Whether every loss and gradient since the last line of the log was a number."""
+        return bool(torch.isfinite(self.loss_sum + self.norm_sum))
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write everything as one file, atomically.
+
+        Args:
+            path: Where to.
+            record: JSON-like facts to keep beside: recipe and data.
+
+        Raises:
+            OutputError: The place cannot be written; the previous file is whole.
+        """
+        write_state(path, STATE, self._tensors(), self.counters, {"kernels": kernel_choices(), **record})
+
+    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        """Go on from what was saved, exactly.
+
+        Raises:
+            CheckpointError: The tensors are not those of this recipe's model.
+        """
+        own = self._weights()
+        check_tensors(own, tensors)
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(tensors[name])
+        steps = tensors["adamw.step"]
+        moments = {
+            i: {"step": steps[i].clone(), **{m: tensors[f"adamw.{m}.{i}"] for m in MOMENTS}}
+            for i in range(len(self.parameters))
+            if f"adamw.exp_avg.{i}" in tensors
+        }
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.counters = Counters(**header["counters"])
+        set_kernel_choices(header["kernels"])
+
+    def _weights(self) -> dict[str, Tensor]:
+        models = {"model": self.model, "average": self.average}
+        named = {
+            f"{which}.{part}.{name}": tensor
+            for which, model in models.items()
+            for part, module in zip(("backbone", "text"), model.learning(), strict=False)
+            for name, tensor in module.state_dict(keep_vars=True).items()
+        }
+        return named | {"loss_sum": self.loss_sum, "norm_sum": self.norm_sum}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        steps = torch.zeros(len(self.parameters))
+        tensors = self._weights()
+        for i, parameter in enumerate(self.parameters):
+            moments = self.optimizer.state.get(parameter)
+            if moments:
+                steps[i] = float(moments["step"])
+                tensors |= {f"adamw.{m}.{i}": moments[m] for m in MOMENTS}
+        return tensors | {"adamw.step": steps}

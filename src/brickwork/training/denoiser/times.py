@@ -1,0 +1,100 @@
+"""Which times training looks at: the distribution of t, from uniform numbers to times."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+
+from brickwork.diffusion.process import NoiseProcess
+from brickwork.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSampling(ABC):
+    """A distribution of training times, given by its quantile function."""
+
+    stratified: bool = False
+    """Spread the times of a batch evenly: the i-th of B falls into the i-th of B equal shares."""
+
+    @abstractmethod
+    def quantile(self, u: np.ndarray, process: NoiseProcess) -> np.ndarray:
+        """The time below which a share u of all draws lie.
+
+        Args:
+            u: float64 (B,), in (0, 1).
+            process: Whose times; the result lies in [t_min, t_max].
+        """
+
+    def draw(self, u: np.ndarray, process: NoiseProcess) -> np.ndarray:
+        """Times float64 (B,) from independent uniform numbers u, float64 (B,) in (0, 1)."""
+        if self.stratified:
+            u = (np.arange(len(u)) + u) / len(u)
+        return np.clip(self.quantile(u, process), process.t_min, process.t_max)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Uniform(TimeSampling):
+    """Every time equally often, as U-ViT and DDPM train. Bao et al. 2023, https://arxiv.org/abs/2209.12152."""
+
+    def quantile(self, u: np.ndarray, process: NoiseProcess) -> np.ndarray:
+        """t_min + (t_max - t_min) u."""
+        return process.t_min + (process.t_max - process.t_min) * u
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LogitNormal(TimeSampling):
+    """Middle times more often: the share of the time range is sigmoid(mean + std n), n normal.
+
+    Esser et al. 2024, https://arxiv.org/abs/2403.03206, section 3.1.
+    """
+
+    mean: float = 0.0
+    """Of the logit; above 0 for more noise."""
+    std: float = 1.0
+    """Of the logit."""
+
+    def __post_init__(self) -> None:
+        _positive("times.std", self.std)
+
+    def quantile(self, u: np.ndarray, process: NoiseProcess) -> np.ndarray:
+        """t_min + (t_max - t_min) sigmoid(mean + std Phi^-1(u))."""
+        share = 1 / (1 + np.exp(-self.mean - self.std * normal_quantile(u)))
+        return process.t_min + (process.t_max - process.t_min) * share
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LogNormal(TimeSampling):
+    """The logarithm of the noise level is normal. Karras et al. 2022, https://arxiv.org/abs/2206.00364, Table 1."""
+
+    mean: float = -1.2
+    """Of ln(level)."""
+    std: float = 1.2
+    """Of ln(level)."""
+
+    def __post_init__(self) -> None:
+        _positive("times.std", self.std)
+
+    def quantile(self, u: np.ndarray, process: NoiseProcess) -> np.ndarray:
+        """The time whose level is exp(mean + std Phi^-1(u)), within the process's own levels."""
+        level = np.exp(self.mean + self.std * normal_quantile(u))
+        return np.asarray(process.t_of(np.clip(level, process.sigma_min, process.sigma_max)))
+
+
+TIMES: dict[str, type[TimeSampling]] = {"uniform": Uniform, "logit-normal": LogitNormal, "log-normal": LogNormal}
+
+
+def normal_quantile(u: np.ndarray) -> np.ndarray:
+    """Phi^-1(u), the standard normal's quantile function, in float64."""
+    return torch.special.ndtri(torch.from_numpy(np.asarray(u, dtype=np.float64))).numpy()
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"{name} is {value}: it must be above 0")

@@ -1,0 +1,99 @@
+"""Weights of one model as the start of another with other classes, size, text or shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from brickwork.model.model import Model
+
+CLASS_TABLE = "classes.table.weight"
+POSITION_TABLE = "position.table"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What became of every tensor of the new model, by name."""
+
+    loaded: list[str] = field(default_factory=list)
+    """Copied as they were."""
+    resized: list[str] = field(default_factory=list)
+    """Tables brought to another number of classes or places; each says how."""
+    fresh: list[str] = field(default_factory=list)
+    """Left as initialised: new, or of another shape."""
+    unused: list[str] = field(default_factory=list)
+    """Of the old model, with no place in the new one."""
+
+    def __str__(self) -> str:
+        """One line per kind."""
+        lines = [f"{len(self.loaded)} tensors loaded"]
+        for kind in ("resized", "fresh", "unused"):
+            if names := getattr(self, kind):
+                lines.append(f"{kind}: {', '.join(names)}")
+        return "; ".join(lines)
+
+
+@torch.no_grad()
+def transfer(source: Model, model: Model) -> Transfer:
+    """Fill a model with another one's weights, in place, as far as they fit.
+
+    Tensors of equal name and shape are copied. Rows of a class table are copied for classes of equal name, "no class"
+    always; a learned position table is resized with bicubic interpolation. All else stays as it was.
+
+    Args:
+        source: Where weights come from.
+        model: Where they go.
+    """
+    result = Transfer()
+    old, new = source.backbone.state_dict(), model.backbone.state_dict()
+    for name, tensor in new.items():
+        given = old.get(name)
+        if name == CLASS_TABLE and given is not None and given.shape[1] == tensor.shape[1]:
+            _copy_classes(given, source.classes, tensor, model.classes, name, result)
+        elif given is None:
+            result.fresh.append(f"{name} (new)")
+        elif given.shape == tensor.shape:
+            tensor.copy_(given)
+            result.loaded.append(name)
+        elif name == POSITION_TABLE and given.shape[-1] == tensor.shape[-1]:
+            tensor.copy_(resize_positions(given, tensor.shape[1]))
+            result.resized.append(f"{name} ({given.shape[1]} → {tensor.shape[1]} places)")
+        else:
+            result.fresh.append(f"{name} ({_shape(given)} → {_shape(tensor)})")
+    result.unused.extend(sorted(old.keys() - new.keys()))
+    return result
+
+
+def resize_positions(table: Tensor, places: int) -> Tensor:
+    """A table of a square grid, (1, T, L), for a square grid of another size, (1, places, L); bicubic."""
+    side, new_side = math.isqrt(table.shape[1]), math.isqrt(places)
+    grid = table[0].unflatten(0, (side, side)).permute(2, 0, 1)[None].float()
+    # antialias=True also selects Keys' kernel with a = -1/2, the one that keeps slopes.
+    grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", antialias=True)
+    return grid[0].permute(1, 2, 0).flatten(0, 1)[None].to(table.dtype)
+
+
+def _copy_classes(
+    old: Tensor, old_names: tuple[str, ...], new: Tensor, new_names: tuple[str, ...], name: str, result: Transfer
+) -> None:
+    """Rows by class name; the last row of each table is "no class"."""
+    shared = [k for k in new_names if k in old_names]
+    new[-1] = old[-1].to(new)
+    for label in shared:
+        new[new_names.index(label)] = old[old_names.index(label)].to(new)
+    if old_names == new_names:
+        result.loaded.append(name)
+        return
+    strange = [k for k in new_names if k not in old_names]
+    what = f"{name} ({len(shared)} classes kept by name"
+    result.resized.append(what + (f", fresh: {', '.join(strange)})" if strange else ")"))
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape))

@@ -1,0 +1,1 @@
+"""Training runs of every kind: folder, log, state file, lock, curve, precision."""

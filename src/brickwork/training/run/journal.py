@@ -1,0 +1,80 @@
+"""The log of a run: one JSON object per line, appended; a resumed run goes on where its state stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, final
+
+from brickwork.errors import MissingExtraError, OutputError
+from brickwork.files.whole import write_whole
+
+
+@final
+class Journal:
+    """``log.jsonl``, and TensorBoard events where they are asked for.
+
+    Args:
+        path: The log.
+        step: Lines of later steps were written by a run that was killed after its last save: they are dropped, and so
+            is a line cut short. -1 drops all.
+        tensorboard: Also write TensorBoard events beside the log.
+
+    Raises:
+        MissingExtraError: TensorBoard is asked for and not installed.
+        OutputError: The log cannot be written.
+    """
+
+    def __init__(self, path: Path, *, step: int, tensorboard: bool = False) -> None:
+        self.path = path
+        self._events: Any = _tensorboard(path.parent, step) if tensorboard else None
+        self.rewind(step)
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of later steps."""
+        kept = [record for record in read_journal(self.path) if record["step"] <= step]
+        write_whole(self.path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one line. ``record["step"]`` is required."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            reason = f"{error.strerror}; free some space or choose another place"
+            raise OutputError(f"cannot write {self.path}: {reason}") from error
+        if self._events is not None:
+            for name, value in record.items():
+                if isinstance(value, float):
+                    self._events.add_scalar(name, value, record["step"])
+                elif isinstance(value, dict):
+                    for key, part in value.items():
+                        self._events.add_scalar(f"{name}/{key}", part, record["step"])
+
+    def close(self) -> None:
+        """Flush the events."""
+        if self._events is not None:
+            self._events.close()
+
+
+def read_journal(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a log; none if there is no file."""
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # cut short by a kill
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            records.append(record)
+    return records
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("tensorboard", "tensorboard", "report.tensorboard") from error
+    return SummaryWriter(str(folder), purge_step=step + 1)
