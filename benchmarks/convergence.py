@@ -41,8 +41,8 @@ NETWORKS = {"tldm": "tldm-tiny", "unet": "unet-small-latent"}
 COLOURS = {"tldm": (20, 90, 180), "unet": (200, 90, 20)}
 NOISE: dict[str, dict[str, Any]] = {
     # As latent diffusion was published (Rombach et al. 2022, its ImageNet configs): 1000 steps, eps, all times alike.
-    "ldm": {"process": DiscreteVp(beta_start=0.0015, beta_end=0.0195), "target": Eps(), "times": Uniform()},
-    "flow": {"process": LinearFlow(), "target": Velocity(), "times": LogitNormal()},
+    "ldm": {"process": DiscreteVp(beta_start=0.0015, beta_end=0.0195), "prediction": Eps(), "times": Uniform()},
+    "flow": {"process": LinearFlow(), "prediction": Velocity(), "times": LogitNormal()},
 }
 MACS_OF_A_STEP = 3
 """Of the forward pass, per image: the backward pass takes two products for each of the forward pass's."""

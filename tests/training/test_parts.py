@@ -74,7 +74,7 @@ def test_loss_is_the_weighted_sum_over_bricks(make_data: MakeData) -> None:
     for parameter in backbone.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     parts = published_parts(LEGO)
-    model = Model(backbone, parts["process"], parts["target"], Pixels(num_channels=1))
+    model = Model(backbone, parts["process"], parts["prediction"], Pixels(num_channels=1))
     x0, noise, t = torch.randn(5, 1, 8, 8), torch.randn(5, 1, 8, 8), np.array([0.01, 0.1, 1.0, 5.0, 80.0])
     alone = [denoising_loss(model.first(n), x0, noise, t, Condition(), EdmWeight()) for n in (1, 2, 3)]
     joint = denoising_loss(model, x0, noise, t, Condition(), EdmWeight(), (0.5, 0.2, 0.3))
@@ -87,7 +87,7 @@ def test_edm_loss_is_the_published_one() -> None:
     """w(s) |D - y|^2 with D = c_skip x + c_out F, for zero F: formulas of 2206.00364, Table 1, written out."""
     backbone = Lego.Config(bricks=LEGO.bricks, vector_width=16, size=8, channels=1).build()  # fresh: F = 0
     parts = published_parts(LEGO)
-    model = Model(backbone, parts["process"], parts["target"], Pixels(num_channels=1))
+    model = Model(backbone, parts["process"], parts["prediction"], Pixels(num_channels=1))
     y, noise, s = torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8), np.array([0.02, 0.5, 20.0])
     level = torch.from_numpy(s).float()[:, None, None, None]
     D = 0.25 / (level**2 + 0.25) * (y + level * noise)
