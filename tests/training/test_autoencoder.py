@@ -24,13 +24,13 @@ from brickwork.training.autoencoder.adversary import Adversary, deceiving_loss, 
 from brickwork.training.autoencoder.loop import AutoencoderRecipe, AutoencoderReport, train_autoencoder
 from brickwork.training.autoencoder.recipe import (
     autoencoder_toml,
-    changed_fields,
     load_autoencoder_recipe,
     parse_autoencoder_recipe,
 )
 from brickwork.training.autoencoder.run import AutoencoderRun, image_psnr
 from brickwork.training.autoencoder.state import AutoencoderState
 from brickwork.training.run.journal import read_journal
+from brickwork.training.run.recipe import differing_fields
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "autoencoders"
 KINDS: dict[str, dict[str, Any]] = {
@@ -336,5 +336,5 @@ def test_our_recipes(path: Path) -> None:
 
 def test_budgets_may_grow_while_the_rate_is_constant() -> None:
     short = recipe_of(schedule="constant")
-    assert changed_fields(short, replace(short, steps=100, report=AutoencoderReport())) == []
-    assert changed_fields(recipe_of(), recipe_of(steps=100)) == ["steps: 8 → 100"]
+    assert differing_fields(short, replace(short, steps=100, report=AutoencoderReport())) == []
+    assert differing_fields(recipe_of(), recipe_of(steps=100)) == ["steps: 8 → 100"]

@@ -14,9 +14,10 @@ from brickwork.diffusion.prediction import PREDICTIONS, Eps
 from brickwork.diffusion.process import PROCESSES, Vp
 from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.training.denoiser.loss import WEIGHTINGS
-from brickwork.training.denoiser.recipe import Recipe, Report, differing_fields, fit_to_data
+from brickwork.training.denoiser.recipe import Recipe, Report, fit_to_data
 from brickwork.training.denoiser.recipe_file import load_recipe, parse_recipe, to_toml
 from brickwork.training.denoiser.times import TIMES, LogNormal
+from brickwork.training.run.recipe import differing_fields
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -64,9 +64,9 @@ def train(words: Sequence[str]) -> int:
         from brickwork.codec.file import read_codec_header
         from brickwork.data.dataset import load_dataset
         from brickwork.training.autoencoder.loop import train_autoencoder
-        from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder, require_budget
+        from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder
 
-        require_budget(recipe)
+        recipe.require_budget()
         if size is not None:
             recipe = replace(recipe, data=replace(recipe.data, size=size))
         images = load_dataset(data, recipe.data, progress=True)

@@ -68,10 +68,10 @@ def train(words: Sequence[str]) -> int:
         from brickwork.model.checkpoint import load
         from brickwork.training.denoiser.loop import known_codec, known_guest
         from brickwork.training.denoiser.loop import train as run_training
-        from brickwork.training.denoiser.recipe import fit_to_data, require_budget
+        from brickwork.training.denoiser.recipe import fit_to_data
         from brickwork.training.denoiser.recipe_file import to_toml
 
-        require_budget(recipe)
+        recipe.require_budget()
         images = load_dataset(data, recipe.data, progress=True)  # logs what it skips
         old, before = (load(name) if name else None for name in (init, guest))
         autoencoder = load_codec(codec) if codec else None

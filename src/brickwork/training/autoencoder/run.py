@@ -23,13 +23,13 @@ from brickwork.files.picture import save_png, sheet
 from brickwork.training.autoencoder.recipe import (
     AutoencoderRecipe,
     autoencoder_toml,
-    changed_fields,
     parse_autoencoder_recipe,
 )
 from brickwork.training.autoencoder.state import STATE, AutoencoderState
 from brickwork.training.run.curve import Line, panel
 from brickwork.training.run.folder import CURVE_FILE, LOG_FILE, RunFolder
 from brickwork.training.run.journal import read_journal
+from brickwork.training.run.recipe import differing_fields
 
 AT_ONCE = 64
 """Images that are encoded or reconstructed at once."""
@@ -126,7 +126,7 @@ class AutoencoderRun(RunFolder[AutoencoderRecipe, AutoencoderState]):
         return parse_autoencoder_recipe(text)
 
     def _differences(self, before: AutoencoderRecipe) -> list[str]:
-        return changed_fields(before, self.recipe)
+        return differing_fields(before, self.recipe)
 
     def _due(self, due: Callable[[int], bool]) -> list[Callable[[], object]]:
         report = self.recipe.report

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tyro.conf import OmitArgPrefixes
 
@@ -24,19 +23,13 @@ from brickwork.text.base import NoText, TextConfig
 from brickwork.training.denoiser.loss import EdmWeight, Plain, Weighting
 from brickwork.training.denoiser.parts import PartsConfig, check_parts_config
 from brickwork.training.denoiser.times import LogitNormal, LogNormal, TimeSampling, Uniform
-from brickwork.training.run.learning_rate import LrSchedule, budget_spent
+from brickwork.training.run.recipe import RunRecipe, RunReport, check_least
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(RunReport):
     """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
 
-    log_every: int = 50
-    """Steps between two lines of the log."""
-    eval_every: int = 1000
-    """Steps between two held-out losses by noise level; 0 for one at the end."""
-    eval_images: int = 128
-    """Held-out images in that loss."""
     sample_every: int = 0
     """Steps between two sample sheets; 0 for one at the end."""
     sheet_seeds: int = 8
@@ -45,22 +38,18 @@ class Report:
     """Solver steps of a sheet; 0 for no sheets."""
     sheet_guidance: float = 1.0
     """Classifier-free guidance of a sheet; 1 is off."""
-    save_minutes: float = 5.0
-    """Minutes between two saves; 0 for none by the clock."""
-    save_every: int = 0
-    """Steps between two saves; 0 for none by steps. The end always saves."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder."""
 
     def __post_init__(self) -> None:
-        for name in ("log_every", "sheet_seeds", "eval_images"):
-            _at_least(f"report.{name}", getattr(self, name), 1)
-        for name in ("eval_every", "sample_every", "sheet_steps", "save_minutes", "save_every"):
-            _at_least(f"report.{name}", getattr(self, name), 0)
+        super().__post_init__()
+        check_least("report.sheet_seeds", self.sheet_seeds, 1)
+        for name in ("sample_every", "sheet_steps"):
+            check_least(f"report.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(RunRecipe):
     """Everything that changes the result of a training run."""
 
     backbone: BackboneConfig
@@ -87,48 +76,16 @@ class Recipe:
     """Share of images whose caption is hidden, so that guidance can be used; 0 to 1."""
     given: Given = field(default_factory=Nothing)
     """A picture that is told beside x: coarse for super-resolution, grey for colourisation."""
-    batch: int = 128
-    """Images per optimizer step."""
     accumulation: int = 1
     """Parts that a batch is computed in; saves memory, changes the result by rounding only."""
-    lr: float = 1e-3
-    """Largest learning rate of AdamW."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """AdamW's memories of the gradient and of its square."""
-    weight_decay: float = 0.01
-    """AdamW's decay, on all parameters."""
-    warmup: int = 250
-    """Steps over which the learning rate rises from 0."""
-    schedule: LrSchedule = "cosine"
-    """Learning rate after the warm-up: constant, or a cosine that reaches 0 with the budget."""
-    clip: float = 1.0
-    """Largest norm of the gradient; 0 for no clipping."""
-    ema_half_life: float = 500_000.0
-    """Images after which half of the averaged weights is new; 0 for no average."""
-    ema_rampup: float = 0.05
-    """Largest half-life as a share of the images seen so far; 0 for no ramp."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic inside the backbone; weights, loss and optimizer are always fp32. auto times a step in both."""
     compile: bool = False
     """Compile the blocks with torch.compile; on a CPU this needs a C++ compiler."""
-    seed: int = 0
-    """Of weights, image order, noise, times and hidden labels."""
-    steps: int = 0
-    """Budget in optimizer steps; 0 for none. Of several budgets the first reached ends the run."""
-    images: int = 0
-    """Budget in images seen; 0 for none."""
-    minutes: float = 0.0
-    """Budget in minutes by the clock; 0 for none."""
     report: Report = field(default_factory=Report)
     """What is written while the run goes on."""
 
     def __post_init__(self) -> None:
-        for name in ("batch", "accumulation"):
-            _at_least(name, getattr(self, name), 1)
-        for name in ("lr", "weight_decay", "warmup", "clip", "ema_half_life", "ema_rampup", "seed", *BUDGETS):
-            _at_least(name, getattr(self, name), 0)
-        if self.seed >= 1 << 63:
-            raise ConfigError(f"seed is {self.seed}: it must be below 2^63")
+        super().__post_init__()
+        check_least("accumulation", self.accumulation, 1)
         if self.batch % self.accumulation:
             raise ConfigError(
                 f"batch {self.batch} cannot be computed in {self.accumulation} equal parts: "
@@ -137,22 +94,11 @@ class Recipe:
         for name in ("label_dropout", "text_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}: it must be {' or '.join(known)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"betas are {self.betas}: each must be from 0 up to, not including, 1")
 
-    def spent(self, *, step: int, images_seen: int, seconds: float) -> float:
-        """The share of the budget that is spent; training ends at 1."""
-        return budget_spent(
-            steps=self.steps,
-            images=self.images,
-            minutes=self.minutes,
-            step=step,
-            images_seen=images_seen,
-            seconds=seconds,
-        )
+    @property
+    def extendable(self) -> bool:
+        """Whether a longer run begins with the shorter one: true at a constant rate, if all bricks learn at once."""
+        return super().extendable and self.parts.supervision != "sequential"
 
 
 def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
@@ -173,20 +119,6 @@ def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
     return {} if process is None else {"process": process, "prediction": Eps(), "times": Uniform()}
 
 
-BUDGETS = ("steps", "images", "minutes")
-CHOICES = {"schedule": ("constant", "cosine"), "precision": ("auto", "fp32", "bf16")}
-
-
-def require_budget(recipe: Recipe) -> None:
-    """Refuse a recipe that would never end.
-
-    Raises:
-        ConfigError: No budget is set.
-    """
-    if not any(getattr(recipe, name) for name in BUDGETS):
-        raise ConfigError("no budget: set steps, images or minutes above 0")
-
-
 def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Codec | None = None) -> Recipe:
     """The recipe with the backbone made for these images: size, channels, classes, text; checked to be trainable.
 
@@ -200,7 +132,7 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
         ConfigError: No budget is set, images are not square or not of sides that the codec divides, text is asked for
             that the data has no captions for, or the backbone takes no guest.
     """
-    require_budget(recipe)
+    recipe.require_budget()
     _, height, width, channels = data.images.shape
     if height != width:
         raise ConfigError(f"images are {width}x{height}: training needs squares; set data.size or data.crop")
@@ -241,38 +173,3 @@ def _fitted_text(recipe: Recipe, data: Dataset) -> TextConfig:
             "captions in an .npz; or leave the text encoder out"
         )
     return recipe.text.fitted(data.captions)
-
-
-def differing_fields(old: Recipe, new: Recipe) -> list[str]:
-    """Names of the result-changing fields in which two recipes differ, as "process.beta_max: 20.0 → 10.0".
-
-    The report never counts. Budgets do not count where a longer run begins with the shorter one: while the learning
-    rate is constant and bricks are not trained one after the other.
-    """
-    begins = all(r.schedule == "constant" and r.parts.supervision != "sequential" for r in (old, new))
-    ignored = {"report", *(BUDGETS if begins else ())}
-    before, after = (dict(_leaves(recipe, ignored)) for recipe in (old, new))
-    missing = "none"
-    return [
-        f"{name}: {before.get(name, missing)} → {after.get(name, missing)}"
-        for name in before | after
-        if before.get(name, missing) != after.get(name, missing)
-    ]
-
-
-def _leaves(config: Any, ignored: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of nested configs; a nested config's own name counts as a value."""
-    for item in fields(config):
-        if item.name in ignored:
-            continue
-        value = getattr(config, item.name)
-        if is_dataclass(value):
-            yield f"{prefix}{item.name}", type(value).__name__
-            yield from _leaves(value, set(), f"{prefix}{item.name}.")
-        else:
-            yield f"{prefix}{item.name}", value
-
-
-def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ConfigError(f"{name} is {value}: it must be {least} or more")

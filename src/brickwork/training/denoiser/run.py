@@ -20,12 +20,13 @@ from brickwork.model.checkpoint import MODEL_FILE, fingerprint, load, save
 from brickwork.model.model import Model
 from brickwork.quality.heldout import held_out_loss
 from brickwork.sampling.loop import sample
-from brickwork.training.denoiser.recipe import Recipe, differing_fields
+from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import parse_recipe, to_toml
 from brickwork.training.denoiser.state import STATE, TrainState
 from brickwork.training.run.curve import draw_curve
 from brickwork.training.run.folder import CURVE_FILE, LOG_FILE, RECIPE_FILE, STATE_FILE, RunFolder
 from brickwork.training.run.journal import read_journal
+from brickwork.training.run.recipe import differing_fields
 
 
 def saved_model(out: Path) -> Model | None:

@@ -28,6 +28,7 @@ from brickwork.errors import CheckpointError, ConfigError, TrainingError
 from brickwork.files.tensors import remove_leftovers
 from brickwork.files.whole import write_whole
 from brickwork.training.run.journal import Journal
+from brickwork.training.run.recipe import RunRecipe
 from brickwork.training.run.statefile import Counters, StateKind, read_header, read_state
 
 STATE_FILE = "state.safetensors"
@@ -36,54 +37,6 @@ LOG_FILE = "log.jsonl"
 CURVE_FILE = "curve.png"
 MAX_FAILURES = 3
 """Returns to the same saved state before a run gives up."""
-
-
-class RunReport(Protocol):
-    """What a report says of every kind of run."""
-
-    @property
-    def log_every(self) -> int:
-        """Steps between two lines of the log."""
-        ...
-
-    @property
-    def save_minutes(self) -> float:
-        """Minutes between two saves; 0 for none by the clock."""
-        ...
-
-    @property
-    def save_every(self) -> int:
-        """Steps between two saves; 0 for none by steps."""
-        ...
-
-
-class RunRecipe(Protocol):
-    """What a recipe says of every kind of run."""
-
-    @property
-    def lr(self) -> float:
-        """Largest learning rate."""
-        ...
-
-    @property
-    def clip(self) -> float:
-        """Largest norm of the gradient; 0 for no clipping."""
-        ...
-
-    @property
-    def warmup(self) -> int:
-        """Steps over which the learning rate rises."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """fp32 or bf16."""
-        ...
-
-    @property
-    def report(self) -> RunReport:
-        """What is written meanwhile."""
-        ...
 
 
 class RunState(Protocol):

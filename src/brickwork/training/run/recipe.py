@@ -1,0 +1,154 @@
+"""Fields that every kind of training run shares: data, optimizer, average, precision, seed, budget, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Literal
+
+from brickwork.data.config import DataConfig
+from brickwork.errors import ConfigError
+from brickwork.training.run.learning_rate import LrSchedule, budget_spent, learning_rate
+
+BUDGETS = ("steps", "images", "minutes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
+
+    log_every: int = 50
+    """Steps between two lines of the log."""
+    eval_every: int = 1000
+    """Steps between two measurements on held-out images; 0 for one at the end."""
+    eval_images: int = 128
+    """Held-out images in a measurement."""
+    save_minutes: float = 5.0
+    """Minutes between two saves; 0 for none by the clock."""
+    save_every: int = 0
+    """Steps between two saves; 0 for none by steps. The end always saves."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_every", "eval_images"):
+            check_least(f"report.{name}", getattr(self, name), 1)
+        for name in ("eval_every", "save_minutes", "save_every"):
+            check_least(f"report.{name}", getattr(self, name), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecipe:
+    """Settings of a training run of any kind. A kind of run adds what it trains, and may have defaults of its own."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """How images are read."""
+    batch: int = 128
+    """Images per optimizer step."""
+    lr: float = 1e-3
+    """Largest learning rate of AdamW."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's memories of the gradient and of its square."""
+    weight_decay: float = 0.01
+    """AdamW's decay, on all parameters."""
+    warmup: int = 250
+    """Steps over which the learning rate rises from 0."""
+    schedule: LrSchedule = "cosine"
+    """Learning rate after the warm-up: constant, or a cosine that reaches 0 with the budget."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 for no clipping."""
+    ema_half_life: float = 500_000.0
+    """Images after which half of the averaged weights is new; 0 for no average."""
+    ema_rampup: float = 0.05
+    """Largest half-life as a share of the images seen so far; 0 for no ramp."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic inside the network; weights, loss and optimizer are always fp32. auto times a step in both."""
+    seed: int = 0
+    """Seed of everything that is drawn at random: weights, image order, noise."""
+    steps: int = 0
+    """Budget in optimizer steps; 0 for none. Of several budgets the first reached ends the run."""
+    images: int = 0
+    """Budget in images seen; 0 for none."""
+    minutes: float = 0.0
+    """Budget in minutes by the clock; 0 for none."""
+    report: RunReport = field(default_factory=RunReport)
+    """What is written while the run goes on."""
+
+    CHOICES: ClassVar = {"schedule": ("constant", "cosine"), "precision": ("auto", "fp32", "bf16")}
+
+    def __post_init__(self) -> None:
+        check_least("batch", self.batch, 1)
+        for name in ("lr", "weight_decay", "warmup", "clip", "ema_half_life", "ema_rampup", "seed", *BUDGETS):
+            check_least(name, getattr(self, name), 0)
+        if self.seed >= 1 << 63:
+            raise ConfigError(f"seed is {self.seed}: it must be below 2^63")
+        for name, known in self.CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}: it must be {' or '.join(known)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ConfigError(f"betas are {self.betas}: each must be from 0 up to, not including, 1")
+
+    @property
+    def extendable(self) -> bool:
+        """Whether a longer run begins with the shorter one: true while the learning rate is constant."""
+        return self.schedule == "constant"
+
+    def require_budget(self) -> None:
+        """Refuse a recipe that would never end.
+
+        Raises:
+            ConfigError: No budget is set.
+        """
+        if not any(getattr(self, name) for name in BUDGETS):
+            raise ConfigError("no budget: set steps, images or minutes above 0")
+
+    def spent(self, *, step: int, images_seen: int, seconds: float) -> float:
+        """Return the share of the budget that is spent; training ends at 1."""
+        budgets: dict[str, Any] = {name: getattr(self, name) for name in BUDGETS}
+        return budget_spent(**budgets, step=step, images_seen=images_seen, seconds=seconds)
+
+    def learning_rate(self, largest: float, step: int, spent: float) -> float:
+        """Return the learning rate of a step.
+
+        Args:
+            largest: Rate between warm-up and decay, as ``lr``.
+            step: Steps done before this one, from 0.
+            spent: Share of the budget spent before this step, 0 to 1.
+        """
+        return learning_rate(lr=largest, warmup=self.warmup, schedule=self.schedule, step=step, spent=spent)
+
+
+def differing_fields(old: RunRecipe, new: RunRecipe) -> list[str]:
+    """List the result-changing fields in which two recipes differ, as "process.beta_max: 20.0 → 10.0".
+
+    The report never counts. Budgets do not count where a longer run begins with the shorter one.
+    """
+    ignored = {"report", *(BUDGETS if old.extendable and new.extendable else ())}
+    before, after = (dict(_leaves(recipe, ignored)) for recipe in (old, new))
+    missing = "none"
+    return [
+        f"{name}: {before.get(name, missing)} → {after.get(name, missing)}"
+        for name in before | after
+        if before.get(name, missing) != after.get(name, missing)
+    ]
+
+
+def _leaves(config: Any, ignored: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values of nested configs; a nested config's own name counts as a value."""
+    for item in fields(config):
+        if item.name in ignored:
+            continue
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            yield f"{prefix}{item.name}", type(value).__name__
+            yield from _leaves(value, set(), f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value
+
+
+def check_least(name: str, value: float, least: float) -> None:
+    """Refuse a number below the least one.
+
+    Raises:
+        ConfigError: With name, value and rule.
+    """
+    if not value >= least:
+        raise ConfigError(f"{name} is {value}: it must be {least} or more")

@@ -1,0 +1,153 @@
+"""Recipes of every kind as TOML: one table per nested config; a config of one of several classes has its name there."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from brickwork.errors import ConfigError, UnknownNameError
+from brickwork.files.schema import checked_fields
+from brickwork.training.run.recipe import RunRecipe
+
+R = TypeVar("R", bound=RunRecipe)
+Registries = Mapping[str, Mapping[str, type]]
+"""For fields that hold a config of one of several classes: these classes by name."""
+
+# ---- reading ----------------------------------------------------------------------------------------------------
+
+
+def read_recipe(path: str | Path, parse: Callable[[str], R]) -> R:
+    """Read a recipe from a TOML file.
+
+    Args:
+        path: The file, UTF-8.
+        parse: What makes a recipe of its text.
+
+    Raises:
+        ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
+        UnknownNameError: A name that a registry does not have.
+    """
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def table_of(text: str) -> dict[str, Any]:
+    """Return the table that a TOML text holds.
+
+    Raises:
+        ConfigError: It is no TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not a TOML file: {error}") from error
+
+
+def recipe_of(kind: type[R], table: Mapping[str, Any], registries: Registries = {}, **ready: Any) -> R:  # noqa: B006
+    """Make a recipe of a table; what the table leaves out has the default.
+
+    Args:
+        kind: The recipe's class.
+        table: As TOML has it.
+        registries: Of fields that hold a config of one of several classes.
+        ready: Values that are made already; the table's go first.
+
+    Raises:
+        ConfigError: Keys or values that the recipe does not know.
+        UnknownNameError: A name that a registry does not have.
+    """
+    rest, values = dict(table), dict(ready)
+    for section, config in sections_of(kind, registries).items():
+        if section not in rest:
+            continue
+        part = _subtable(section, rest.pop(section))
+        known = registries.get(section)
+        values[section] = (
+            config(**checked_fields(config, part, section)) if known is None else named(section, known, part)
+        )
+    return kind(**values, **checked_fields(kind, rest, ""))
+
+
+def sections_of(kind: type[RunRecipe], registries: Registries) -> dict[str, type]:
+    """Return the fields of a recipe that hold a config, with their declared classes; those of all recipes last."""
+    hints, shared = get_type_hints(kind), {item.name for item in fields(RunRecipe)}
+    order = sorted(fields(kind), key=lambda item: item.name in shared)
+    return {i.name: hints[i.name] for i in order if i.name in registries or is_dataclass(hints[i.name])}
+
+
+def named(section: str, registry: Mapping[str, type], table: dict[str, Any]) -> Any:
+    """Make the config that a table names.
+
+    Raises:
+        ConfigError: No name, or fields that the config does not have.
+        UnknownNameError: A name that the registry does not have.
+    """
+    if "name" not in table:
+        raise ConfigError(f'[{section}] needs name = "...", one of {", ".join(registry)}')
+    name = str(table.pop("name"))
+    if name not in registry:
+        raise UnknownNameError(section, name, registry)
+    return registry[name](**checked_fields(registry[name], table, section))
+
+
+def _subtable(section: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{section} is {value!r}: write it as a table, [{section}]")
+    return dict(value)
+
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+
+def toml_of(recipe: RunRecipe, registries: Registries = {}, keys: Mapping[str, str] = {}) -> str:  # noqa: B006
+    """Write a recipe as TOML, with every field that TOML can say.
+
+    Args:
+        recipe: What to write.
+        registries: Of fields that hold a config of one of several classes.
+        keys: For such a field the key of its name, where that is not ``name``.
+    """
+    sections = sections_of(type(recipe), registries)
+    lines = _lines_of(recipe, skip=set(sections))
+    for section in sections:
+        config = getattr(recipe, section)
+        lines += ["", f"[{section}]"]
+        if section in registries:
+            name = next(name for name, kind in registries[section].items() if kind is type(config))
+            lines.append(f"{keys.get(section, 'name')} = {json.dumps(name)}")
+        lines += _lines_of(config)
+    return "\n".join(lines) + "\n"
+
+
+def _lines_of(config: Any, skip: set[str] = frozenset()) -> list[str]:  # pyright: ignore[reportArgumentType]
+    """Write ``key = value`` of every field; None is not written, since it is always the default."""
+    items = [(item, getattr(config, item.name)) for item in fields(config) if item.name not in skip]
+    for item, value in items:
+        assert value is not None or _default(item) is None, f"{item.name} is None, which TOML cannot say"
+    return [f"{item.name} = {_text(value)}" for item, value in items if value is not None]
+
+
+def _default(item: Field[Any]) -> Any:
+    return item.default if item.default is not MISSING else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple):
+        if any(map(is_dataclass, value)):
+            return "[\n" + "".join(f"    {_text(v)},\n" for v in value) + "]"
+        return f"[{', '.join(_text(v) for v in value)}]"
+    if is_dataclass(value):
+        return f"{{{', '.join(_lines_of(value))}}}"
+    return repr(value)
