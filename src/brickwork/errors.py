@@ -9,6 +9,7 @@ BrickworkError
 ├── CheckpointError      a model file that is truncated, foreign or inconsistent
 ├── PackageError         a device package that is damaged, foreign, or that cannot run here
 │   └── ParityError          a package whose pictures are too far from its model's; it was not kept
+├── ExtensionError       a class of another package that is missing, broken or registered wrongly
 ├── OutputError          a place that cannot be written
 ├── MissingExtraError    an ability whose optional dependency is not installed
 └── TrainingError        a run that cannot go on
@@ -70,6 +71,10 @@ class PackageError(BrickworkError):
 
 class ParityError(PackageError):
     """A package whose pictures, or whose quality, are too far from its model's."""
+
+
+class ExtensionError(BrickworkError):
+    """A class of another package that is missing, broken or registered wrongly."""
 
 
 class OutputError(BrickworkError):

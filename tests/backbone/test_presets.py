@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from brickwork.backbone.presets import BACKBONES, PRESETS, preset
+from brickwork.backbone.presets import PRESETS, preset
 from brickwork.backbone.stoic import Stoic
+from brickwork.backbone.table import BACKBONES
 from brickwork.errors import UnknownNameError
 from brickwork.model.cost import cost
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 from brickwork.backbone.base import BackboneConfig
@@ -146,15 +147,6 @@ PRESETS: dict[str, BackboneConfig] = {
     "unet-small":        Unet.Config(widths=(48, 96, 144), size=32, design="ddpm", attention=(1, 2), **SMALL_UNET),
 }  # fmt: skip
 
-BACKBONES: dict[str, type[BackboneConfig]] = {
-    "dit": Dit.Config,
-    "lego": Lego.Config,
-    "stoic": Stoic.Config,
-    "tldm": Tldm.Config,
-    "unet": Unet.Config,
-    "uvit": Uvit.Config,
-}
-
 
 def preset(name: str) -> BackboneConfig:
     """The config of a named size.
@@ -165,3 +157,8 @@ def preset(name: str) -> BackboneConfig:
     if name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)
     return PRESETS[name]
+
+
+def list_presets(pattern: str = "*") -> list[str]:
+    """Return the names of presets that match a shell pattern, as "lego-*", in the order of the table."""
+    return [name for name in PRESETS if fnmatchcase(name, pattern)]

@@ -161,8 +161,8 @@ def print_info(model: Positional[ModelName], *, as_json: Annotated[bool, arg(nam
 
 def _entry(entry: Sequence[Any]) -> str:
     """A config in a header, for a person."""
-    name, values = entry
-    return f"{name}: " + ", ".join(f"{k}={v}" for k, v in values.items())
+    name, values, *package = entry
+    return f"{name}{f' (of {package[0]})' if package else ''}: " + ", ".join(f"{k}={v}" for k, v in values.items())
 
 
 def evaluate(

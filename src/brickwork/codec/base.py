@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -17,13 +17,21 @@ Latent = Float[Tensor, "B Z h w"]
 """Z channels, factor times fewer places each way than the picture has pixels."""
 
 
+class CodecConfig(ABC):
+    """The config of a codec: a frozen dataclass of numbers, strings and configs, so that it goes into a file header."""
+
+    @abstractmethod
+    def build(self) -> Codec:
+        """Return a codec, with fresh weights if it has any."""
+
+
 class Codec(ABC):
     """Pictures (uint8, B H W C) to model space (float, B Z h w) and back."""
 
     @property
     @abstractmethod
-    def config(self) -> Any:
-        """A frozen dataclass of numbers and strings; ``config.build()`` gives the codec, with fresh weights if any."""
+    def config(self) -> CodecConfig:
+        """The config that it was built from; ``config.build()`` gives the codec, with fresh weights if any."""
 
     @property
     @abstractmethod
@@ -83,7 +91,7 @@ def from_unit(pixels: Image) -> Tensor:
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Pixels(Codec):
+class Pixels(Codec, CodecConfig):
     """Pixels themselves, 0..255 ↔ [-1, 1].
 
     Attributes:

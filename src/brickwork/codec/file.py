@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from brickwork.codec.latents import Latents
-from brickwork.codec.table import CODECS, NESTED
+from brickwork.codec.table import CODECS
 from brickwork.errors import BrickworkError, CheckpointError
 from brickwork.files.schema import from_entry, short, to_entry
 from brickwork.files.tensors import open_tensors, read_tensors, write_tensors
@@ -33,7 +33,7 @@ def save_codec(codec: Latents, path: str | Path, facts: dict[str, Any] | None = 
     Raises:
         OutputError: The place cannot be written; a previous file there is whole.
     """
-    header = {"format": FORMAT, "codec": to_entry(CODECS, codec.config, NESTED), "training": facts or {}}
+    header = {"format": FORMAT, "codec": to_entry(CODECS, codec.config), "training": facts or {}}
     write_tensors(Path(path), codec.autoencoder.state_dict(), {HEADER: json.dumps(header)})
 
 
@@ -46,7 +46,7 @@ def load_codec(path: str | Path) -> Latents:
     path = _file(Path(path))
     tensors, metadata = read_tensors(path)
     try:
-        config = from_entry(CODECS, _entry(metadata), "codec", NESTED)
+        config = from_entry(CODECS, _entry(metadata), "codec")
         if not isinstance(config, Latents.Config):
             raise CheckpointError("it is a model of pixels, which has no autoencoder: give one of latents")
         if HEADER not in metadata:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from brickwork.codec.base import Codec
 from brickwork.errors import ArgumentError, ConfigError
+from brickwork.registry import Registry
 
 LUMA = 19595, 38470, 7471
 """Shares of red, green and blue in 65536ths: ITU-R BT.601, as the reader of data has it (Pillow's "L")."""
@@ -190,7 +191,7 @@ class Grey(Given):
         return self.degrade(pictures).expand(-1, -1, -1, 3).contiguous()
 
 
-GIVEN: dict[str, type[Given]] = {"nothing": Nothing, "coarse": Coarse, "grey": Grey}
+GIVEN = Registry[type[Given]]("given", Given, {"nothing": Nothing, "coarse": Coarse, "grey": Grey})
 """By the name that files and recipes have for it."""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brickwork.codec.base import Codec, FirstStage, FirstStageConfig, Latent, from_unit, to_unit
+from brickwork.codec.base import Codec, CodecConfig, FirstStage, FirstStageConfig, Latent, from_unit, to_unit
 from brickwork.errors import ConfigError
 
 TILE = 512
@@ -23,7 +23,7 @@ FAR = 8
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class LatentsConfig:
+class LatentsConfig(CodecConfig):
     """Known to users as ``Latents.Config``."""
 
     autoencoder: FirstStageConfig

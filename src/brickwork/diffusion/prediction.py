@@ -15,6 +15,7 @@ from typing import final
 
 from brickwork.diffusion.arrays import Array, namespace
 from brickwork.diffusion.process import Coefficients
+from brickwork.registry import Registry
 
 
 class Prediction(ABC):
@@ -113,4 +114,6 @@ def convert(output: Array, x_own: Array, c: Coefficients, source: Prediction, to
     return to.of(source.x0(output, x_own, c), source.eps(output, x_own, c), c)
 
 
-PREDICTIONS: dict[str, type[Prediction]] = {"eps": Eps, "x0": X0, "v": V, "velocity": Velocity, "edm": EdmF}
+PREDICTIONS = Registry[type[Prediction]](
+    "prediction", Prediction, {"eps": Eps, "x0": X0, "v": V, "velocity": Velocity, "edm": EdmF}
+)

@@ -17,6 +17,7 @@ import numpy as np
 
 from brickwork.diffusion.arrays import Array, expm1, like, log1p, namespace
 from brickwork.errors import ConfigError
+from brickwork.registry import Registry
 
 MAX_STEPS = 1_000_000
 """Of a schedule in steps."""
@@ -381,13 +382,11 @@ class LinearFlow(NoiseProcess):
         return level / (1 + level)
 
 
-PROCESSES: dict[str, type[NoiseProcess]] = {
-    "vp": Vp,
-    "discrete-vp": DiscreteVp,
-    "cosine": Cosine,
-    "edm": Edm,
-    "flow": LinearFlow,
-}
+PROCESSES = Registry[type[NoiseProcess]](
+    "process",
+    NoiseProcess,
+    {"vp": Vp, "discrete-vp": DiscreteVp, "cosine": Cosine, "edm": Edm, "flow": LinearFlow},
+)
 
 
 def _between(name: str, value: float, low: float, high: float) -> None:

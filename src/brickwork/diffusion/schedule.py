@@ -11,6 +11,7 @@ import numpy as np
 
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ArgumentError
+from brickwork.registry import Registry
 
 
 class Schedule(ABC):
@@ -77,4 +78,4 @@ class LinearTime(Schedule):
         return np.asarray(process.level(process.t_max * (1 - np.arange(steps) / steps)), dtype=np.float64)
 
 
-SCHEDULES: dict[str, type[Schedule]] = {"karras": Karras, "log-snr": LogSnr, "linear": LinearTime}
+SCHEDULES = Registry[type[Schedule]]("schedule", Schedule, {"karras": Karras, "log-snr": LogSnr, "linear": LinearTime})

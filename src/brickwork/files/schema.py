@@ -8,47 +8,55 @@ from dataclasses import asdict, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from brickwork.errors import CheckpointError, ConfigError, UnknownNameError
-
-Registry = Mapping[str, Any]
-"""Classes of frozen configs by name."""
-Nested = Mapping[type, Registry]
-"""For fields that hold a config of one of several classes: their common base, and these classes by name."""
+from brickwork.errors import CheckpointError, ConfigError
+from brickwork.registry import Registry, registry_with
 
 
-def to_entry(registry: Registry, config: Any, nested: Nested = {}) -> list[Any]:  # noqa: B006 - never changed
-    """A frozen config as ``[name, {field: value}]``, ready for JSON; entries within it for configs of many classes."""
-    name = next(name for name, kind in registry.items() if kind is type(config))
+def to_entry(registry: Registry[Any], config: Any) -> list[Any]:
+    """Return a frozen config as ``[name, {field: value}]``, ready for JSON; entries within it for nested ones.
+
+    An entry of another package's class has a third element, the package.
+
+    Raises:
+        ExtensionError: The config's class is registered under no name.
+    """
+    name = registry.name_of(config)
     values = asdict(config)
+    hints = get_type_hints(type(config))
     for field in fields(config):
-        held = getattr(config, field.name)
-        for base, kinds in nested.items():
-            if isinstance(held, base):
-                values[field.name] = to_entry(kinds, held, nested)
-    return [name, values]
+        if nested := registry_with(hints[field.name]):
+            values[field.name] = to_entry(nested, getattr(config, field.name))
+    package = registry.package_of(name)
+    return [name, values, package] if package else [name, values]
 
 
-def from_entry(registry: Registry, entry: Any, kind: str, nested: Nested = {}) -> Any:  # noqa: B006 - never changed
-    """The config that :func:`to_entry` wrote.
+def from_entry(registry: Registry[Any], entry: Any, kind: str) -> Any:
+    """Return the config that :func:`to_entry` wrote.
 
     Raises:
         UnknownNameError: No such name.
+        ExtensionError: The package that the config's class comes from is missing here.
         CheckpointError: Fields that the config does not have, or values of a wrong type.
         BrickworkError: Values that the config refuses.
     """
-    if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str) and isinstance(entry[1], dict)):
+    if not (
+        isinstance(entry, list)
+        and len(entry) in (2, 3)
+        and isinstance(entry[0], str)
+        and isinstance(entry[1], dict)
+        and all(isinstance(package, str) for package in entry[2:])
+    ):
         raise CheckpointError(
             f"the header's {kind} is {short(entry)}: it must be [name, fields]; copy or train it again"
         )
-    name, values = entry
-    if name not in registry:
-        raise UnknownNameError(kind, name, registry)
-    known = get_type_hints(registry[name])
-    if extra := sorted(set(values) - {f.name for f in fields(registry[name])}):
+    name, values, *package = entry
+    config = registry.find(name, *package)
+    known = get_type_hints(config)
+    if extra := sorted(set(values) - {f.name for f in fields(config)}):
         raise CheckpointError(f"the header's {kind} {name!r} has unknown fields {', '.join(extra)}: upgrade brickwork")
     for key in values.keys() & known.keys():
-        if known[key] in nested:
-            values = values | {key: from_entry(nested[known[key]], values[key], key, nested)}
+        if nested := registry_with(known[key]):
+            values = values | {key: from_entry(nested, values[key], key)}
     try:
         values = {key: _configs(_tuples(value), known[key]) for key, value in values.items()}
     except TypeError as error:
@@ -62,7 +70,7 @@ def from_entry(registry: Registry, entry: Any, kind: str, nested: Nested = {}) -
                 "train it again"
             )
     try:
-        return registry[name](**values)
+        return config(**values)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(
             f"the header's {kind} {name!r} cannot be made of {short(values)} ({error}): copy or train it again"

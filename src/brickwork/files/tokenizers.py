@@ -12,6 +12,8 @@ from typing import final
 
 import numpy as np
 
+from brickwork.registry import Registry
+
 WORD = re.compile(r"[^\W_]+")
 UNKNOWN = 1
 """The token of a word that is not in the vocabulary; 0 is no token."""
@@ -78,4 +80,4 @@ class ByteTokenizer(Tokenizer):
         return [byte + 1 for byte in caption.lower().encode(errors="replace")]
 
 
-TOKENIZERS: dict[str, type[Tokenizer]] = {"words": WordTokenizer, "bytes": ByteTokenizer}
+TOKENIZERS = Registry[type[Tokenizer]]("tokenizer", Tokenizer, {"words": WordTokenizer, "bytes": ByteTokenizer})

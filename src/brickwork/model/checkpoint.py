@@ -15,10 +15,11 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from brickwork.backbone.base import BackboneConfig
-from brickwork.backbone.presets import BACKBONES
+from brickwork.backbone.table import BACKBONES
+from brickwork.codec.base import CodecConfig
 from brickwork.codec.given import GIVEN, Given
 from brickwork.codec.latents import Latents
-from brickwork.codec.table import CODECS, NESTED
+from brickwork.codec.table import CODECS
 from brickwork.diffusion.prediction import PREDICTIONS, Prediction
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
 from brickwork.errors import BrickworkError, CheckpointError
@@ -59,7 +60,7 @@ class Parts:
     backbone: BackboneConfig
     process: NoiseProcess
     prediction: Prediction
-    codec: Any
+    codec: CodecConfig
     given: Given
     text: TextConfig
 
@@ -74,7 +75,7 @@ def header_of(model: Model) -> dict[str, Any]:
         "backbone": to_entry(BACKBONES, model.backbone.config),
         "process": to_entry(PROCESSES, model.process),
         "target": to_entry(PREDICTIONS, model.prediction),
-        "codec": to_entry(CODECS, model.codec.config, NESTED),
+        "codec": to_entry(CODECS, model.codec.config),
         "given": to_entry(GIVEN, model.given),
         "text": to_entry(TEXTS, model.text_config),
         "classes": list(model.classes),
@@ -216,7 +217,7 @@ def _parts_of(header: Mapping[str, Any]) -> Parts:
         backbone=from_entry(BACKBONES, header["backbone"], "backbone"),
         process=from_entry(PROCESSES, header["process"], "process"),
         prediction=from_entry(PREDICTIONS, header["target"], "target"),
-        codec=from_entry(CODECS, header["codec"], "codec", NESTED),
+        codec=from_entry(CODECS, header["codec"], "codec"),
         given=from_entry(GIVEN, header["given"], "given"),
         text=from_entry(TEXTS, header["text"], "text"),
     )

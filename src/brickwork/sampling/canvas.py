@@ -14,7 +14,8 @@ from brickwork.diffusion.arrays import Array, like, namespace
 from brickwork.diffusion.denoiser import Condition, Denoiser, multiple_of
 from brickwork.diffusion.gaussian import CANVAS, integers
 from brickwork.diffusion.process import NoiseProcess
-from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.errors import ArgumentError
+from brickwork.registry import Registry
 
 Words: TypeAlias = tuple[int, int]
 """For rows and columns: a 64-bit number that says how far the grid of windows is moved."""
@@ -120,13 +121,17 @@ class Whole(Mode):
         return [0]
 
 
-MODES: dict[str, Callable[..., Mode]] = {
-    "tile": partial(Windows, overlap=0.0, shift=False),
-    "overlap": partial(Windows, shift=False),
-    "shift": partial(Windows, overlap=0.0, shift=True),
-    "overlap+shift": partial(Windows, shift=True),
-    "whole": Whole,
-}
+MODES = Registry[Callable[..., Mode]](
+    "canvas mode",
+    Mode,
+    {
+        "tile": partial(Windows, overlap=0.0, shift=False),
+        "overlap": partial(Windows, shift=False),
+        "shift": partial(Windows, overlap=0.0, shift=True),
+        "overlap+shift": partial(Windows, shift=True),
+        "whole": Whole,
+    },
+)
 """Side by side; overlapping and averaged; side by side on a moving grid; both; no windows."""
 
 DEFAULT_MODE = "overlap+shift"
@@ -215,8 +220,8 @@ class Canvas:
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 unit = "windows" if name == "chunk" else "pixels"
                 raise ArgumentError(f"canvas {name} {value!r}: it must be a whole number of {unit}, at least 1")
-        if isinstance(self.mode, str) and self.mode not in MODES:
-            raise UnknownNameError("canvas mode", self.mode, MODES)
+        if isinstance(self.mode, str):
+            MODES.find(self.mode)
         _ = self._axes  # what the mode refuses, it refuses now
 
     @cached_property

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any, get_type_hints
 
-from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.errors import ArgumentError
+from brickwork.registry import Registry
 
 MAX_SEEDS = 100_000
 
 
-def choose(kind: str, text: str, registry: Mapping[str, Callable[..., Any]]) -> Any:
+def choose(kind: str, text: str, registry: Registry[Any]) -> Any:
     """What a registry holds under a name, with options behind a colon: "heun:churn=10,churn_noise=1.003".
 
     Raises:
         UnknownNameError: No such name.
+        ExtensionError: A package states the name and cannot be imported.
         ArgumentError: An option it does not have, or a value of another type.
     """
     name, _, words = text.partition(":")
-    if name not in registry:
-        raise UnknownNameError(kind, name, registry)
-    known, values = _options(registry[name]), {}
+    make = registry.find(name)
+    known, values = _options(make), {}
     for key, _, value in (word.partition("=") for word in words.split(",") if word):
         if key not in known:
             there = f"its options are {', '.join(known)}" if known else "it has no options"
@@ -31,7 +32,7 @@ def choose(kind: str, text: str, registry: Mapping[str, Callable[..., Any]]) -> 
             values[key] = _READERS[known[key]](value)
         except (KeyError, ValueError):
             raise ArgumentError(f"{kind} {text!r}: {key!r} is {value!r}; it must be {_KINDS[known[key]]}") from None
-    return registry[name](**values)
+    return make(**values)
 
 
 _READERS: dict[type, Callable[[str], Any]] = {

@@ -16,6 +16,7 @@ from typing import TypeAlias, final
 from brickwork.diffusion.arrays import Array
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ArgumentError
+from brickwork.registry import Registry
 
 Denoise: TypeAlias = Callable[[Array, float], Array]
 """D(x, s) with the condition bound; s is one level for the whole batch."""
@@ -242,11 +243,15 @@ class EulerMaruyama(Solver):
         return own / float(self.process.at(t_next).alpha), memory
 
 
-SOLVERS: dict[str, Callable[..., Solver]] = {
-    "euler": Ddim,
-    "ddim": Ddim,
-    "heun": Heun,
-    "dpm2m": partial(DpmSolverPP, order=2),
-    "dpm3m": partial(DpmSolverPP, order=3),
-    "euler-maruyama": EulerMaruyama,
-}
+SOLVERS = Registry[Callable[..., Solver]](
+    "solver",
+    Solver,
+    {
+        "euler": Ddim,
+        "ddim": Ddim,
+        "heun": Heun,
+        "dpm2m": partial(DpmSolverPP, order=2),
+        "dpm3m": partial(DpmSolverPP, order=3),
+        "euler-maruyama": EulerMaruyama,
+    },
+)

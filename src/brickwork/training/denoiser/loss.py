@@ -26,6 +26,7 @@ from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ConfigError
 from brickwork.model.model import Model
 from brickwork.nn.shapes import Image, Sigma
+from brickwork.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class EdmWeight(Weighting):
         return (level**-2.0 + self.sigma_data**-2.0) * gain**2
 
 
-WEIGHTINGS: dict[str, type[Weighting]] = {"plain": Plain, "min-snr": MinSnr, "edm": EdmWeight}
+WEIGHTINGS = Registry[type[Weighting]]("weighting", Weighting, {"plain": Plain, "min-snr": MinSnr, "edm": EdmWeight})
 
 
 def loss_coefficients(

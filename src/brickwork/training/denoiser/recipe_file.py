@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brickwork.backbone.presets import BACKBONES, preset
+from brickwork.backbone.presets import preset
+from brickwork.backbone.table import BACKBONES
 from brickwork.codec.given import GIVEN
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.errors import ConfigError
 from brickwork.files.schema import checked_fields
+from brickwork.registry import Registry
 from brickwork.text.table import TEXTS
 from brickwork.training.denoiser.loss import WEIGHTINGS
 from brickwork.training.denoiser.recipe import Recipe, published_parts
 from brickwork.training.denoiser.times import TIMES
 from brickwork.training.run.recipe_file import named, read_recipe, recipe_of, table_of, toml_of
 
-NAMED: dict[str, Mapping[str, type]] = {
+NAMED: dict[str, Registry[Any]] = {
     "process": PROCESSES,
     "prediction": PREDICTIONS,
     "times": TIMES,
@@ -35,6 +36,7 @@ def load_recipe(path: str | Path) -> Recipe:
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
         UnknownNameError: A preset, process, prediction, times or weighting that does not exist.
+        ExtensionError: A class of a package that is not installed here.
     """
     return read_recipe(path, parse_recipe)
 

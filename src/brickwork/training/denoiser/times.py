@@ -11,6 +11,7 @@ import torch
 
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ConfigError
+from brickwork.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,9 @@ class LogNormal(TimeSampling):
         return np.asarray(process.t_of(np.clip(level, process.sigma_min, process.sigma_max)))
 
 
-TIMES: dict[str, type[TimeSampling]] = {"uniform": Uniform, "logit-normal": LogitNormal, "log-normal": LogNormal}
+TIMES = Registry[type[TimeSampling]](
+    "times", TimeSampling, {"uniform": Uniform, "logit-normal": LogitNormal, "log-normal": LogNormal}
+)
 
 
 def normal_quantile(u: np.ndarray) -> np.ndarray:

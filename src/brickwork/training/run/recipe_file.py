@@ -9,12 +9,13 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from brickwork.errors import ConfigError, UnknownNameError
+from brickwork.errors import ConfigError
 from brickwork.files.schema import checked_fields
+from brickwork.registry import Registry
 from brickwork.training.run.recipe import RunRecipe
 
 R = TypeVar("R", bound=RunRecipe)
-Registries = Mapping[str, Mapping[str, type]]
+Registries = Mapping[str, Registry[Any]]
 """For fields that hold a config of one of several classes: these classes by name."""
 
 # ---- reading ----------------------------------------------------------------------------------------------------
@@ -30,6 +31,7 @@ def read_recipe(path: str | Path, parse: Callable[[str], R]) -> R:
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
         UnknownNameError: A name that a registry does not have.
+        ExtensionError: A class of a package that is not installed here.
     """
     try:
         return parse(Path(path).read_text(encoding="utf-8"))
@@ -63,6 +65,7 @@ def recipe_of(kind: type[R], table: Mapping[str, Any], registries: Registries = 
     Raises:
         ConfigError: Keys or values that the recipe does not know.
         UnknownNameError: A name that a registry does not have.
+        ExtensionError: A class of a package that is not installed here.
     """
     rest, values = dict(table), dict(ready)
     for section, config in sections_of(kind, registries).items():
@@ -83,19 +86,18 @@ def sections_of(kind: type[RunRecipe], registries: Registries) -> dict[str, type
     return {i.name: hints[i.name] for i in order if i.name in registries or is_dataclass(hints[i.name])}
 
 
-def named(section: str, registry: Mapping[str, type], table: dict[str, Any]) -> Any:
+def named(section: str, registry: Registry[Any], table: dict[str, Any]) -> Any:
     """Make the config that a table names.
 
     Raises:
         ConfigError: No name, or fields that the config does not have.
         UnknownNameError: A name that the registry does not have.
+        ExtensionError: A class of a package that is not installed here.
     """
     if "name" not in table:
         raise ConfigError(f'[{section}] needs name = "...", one of {", ".join(registry)}')
-    name = str(table.pop("name"))
-    if name not in registry:
-        raise UnknownNameError(section, name, registry)
-    return registry[name](**checked_fields(registry[name], table, section))
+    kind = registry.find(str(table.pop("name")), str(table.pop("package", "")))
+    return kind(**checked_fields(kind, table, section))
 
 
 def _subtable(section: str, value: Any) -> dict[str, Any]:
@@ -121,8 +123,10 @@ def toml_of(recipe: RunRecipe, registries: Registries = {}, keys: Mapping[str, s
         config = getattr(recipe, section)
         lines += ["", f"[{section}]"]
         if section in registries:
-            name = next(name for name, kind in registries[section].items() if kind is type(config))
+            name = registries[section].name_of(config)
             lines.append(f"{keys.get(section, 'name')} = {json.dumps(name)}")
+            if package := registries[section].package_of(name):
+                lines.append(f"package = {json.dumps(package)}")
         lines += _lines_of(config)
     return "\n".join(lines) + "\n"
 
