@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from brickwork.cli import VERBS, main
+from brickwork.cli import main
+from brickwork.cli.verbs import VERBS, Verb
 from brickwork.cli.words import call
 from brickwork.data.opening import open_source
 from brickwork.diffusion.schedule import SCHEDULES, Karras
@@ -536,7 +537,7 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     def stop() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(VERBS, "list", stop)
+    monkeypatch.setattr(Verb, "load", lambda self: stop)
     assert main(["list"]) == 130
     assert capsys.readouterr().err == "brickwork list: stopped\n"
 

@@ -23,7 +23,8 @@ from brickwork.diffusion.process import Edm, LinearFlow
 from brickwork.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.model import hub
-from brickwork.model.checkpoint import HEADER, find_model, load, read_header, save
+from brickwork.model.checkpoint import load, read_header, save
+from brickwork.model.header import HEADER, find_model
 from brickwork.model.model import Model
 
 

@@ -21,8 +21,9 @@ from brickwork.diffusion.prediction import EdmF, Eps
 from brickwork.diffusion.process import Edm, Vp
 from brickwork.errors import ArgumentError, CheckpointError, ConfigError
 from brickwork.files.tensors import read_tensors
-from brickwork.model.checkpoint import HEADER, configs_of, fingerprint, load, named_weights, read_header, save
+from brickwork.model.checkpoint import configs_of, fingerprint, load, named_weights, read_header, save
 from brickwork.model.cost import cost, plan_macs
+from brickwork.model.header import HEADER
 from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
 from brickwork.sampling.plan import Plan, Planned

@@ -15,7 +15,8 @@ from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import PREDICTIONS, EdmF, Prediction, Velocity
 from brickwork.diffusion.process import PROCESSES, Edm, LinearFlow, NoiseProcess
 from brickwork.errors import ArgumentError
-from brickwork.model.checkpoint import SHIPPED, load, save
+from brickwork.model.checkpoint import load, save
+from brickwork.model.header import SHIPPED
 from brickwork.model.model import Model
 from brickwork.nn.device import choose_device
 from brickwork.sampling.loop import sample, sample_x0

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+import brickwork as bw
 from brickwork.cli.arguments import ModelName
 
 
@@ -18,7 +19,7 @@ def sensitivity(
     num_images: int = 64,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """What fewer bits cost in each part of a network, for `brickwork pack --keep`.
+    """Measure the cost of fewer bits in each part of a network, for `brickwork pack --keep`.
 
     Args:
         model: Which.
@@ -27,10 +28,9 @@ def sensitivity(
         num_images: Held-out images for the loss, at most.
         as_json: Print JSON.
     """
-    from brickwork.model.checkpoint import load
     from brickwork.package.check.sensitivity import sensitivity as measure
 
-    found = measure(load(model), precision, data, num_images=num_images, progress=True)
+    found = measure(bw.load(model), precision, data, num_images=num_images, progress=True)
     if as_json:
         print(json.dumps([part.to_dict() for part in found], indent=2))
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from brickwork.cli.names import PRESETS
 from brickwork.cli.words import call
 from brickwork.errors import ArgumentError
 from brickwork.sampling.options import choose
@@ -27,8 +28,6 @@ def train(words: Sequence[str]) -> int:
     """
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     if name is None:
-        from brickwork.backbone.presets import PRESETS
-
         if set(words) & {"-h", "--help"}:
             print(f"{train.__doc__}\n    Presets: {', '.join(PRESETS)}; or a recipe, as in recipes/*.toml.")
             return 0

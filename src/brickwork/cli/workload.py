@@ -18,7 +18,7 @@ def print_workload(
     number_bytes: int = 4,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Every operator of the block that a preset or a model repeats: shapes, MACs, bytes moved, FLOP per byte.
+    """List every operator of the block that a model repeats: shapes, MACs, bytes moved, FLOP per byte.
 
     Args:
         model: Preset, run folder or model file.
@@ -28,7 +28,8 @@ def print_workload(
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.model.checkpoint import configs_of, find_model, read_header
+    from brickwork.model.checkpoint import configs_of, read_header
+    from brickwork.model.header import find_model
     from brickwork.package.workload import workload
 
     known = model in PRESETS or not find_model(model).exists()

@@ -12,8 +12,9 @@ from torch import Tensor
 from brickwork.codec.latents import Latents
 from brickwork.codec.table import CODECS
 from brickwork.errors import BrickworkError, CheckpointError
+from brickwork.files.header import open_tensors
 from brickwork.files.schema import from_entry, short, to_entry
-from brickwork.files.tensors import open_tensors, read_tensors, write_tensors
+from brickwork.files.tensors import read_tensors, write_tensors
 
 AUTOENCODER_FILE = "autoencoder.safetensors"
 HEADER = "brickwork-autoencoder"

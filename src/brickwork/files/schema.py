@@ -39,16 +39,7 @@ def from_entry(registry: Registry[Any], entry: Any, kind: str) -> Any:
         CheckpointError: Fields that the config does not have, or values of a wrong type.
         BrickworkError: Values that the config refuses.
     """
-    if not (
-        isinstance(entry, list)
-        and len(entry) in (2, 3)
-        and isinstance(entry[0], str)
-        and isinstance(entry[1], dict)
-        and all(isinstance(package, str) for package in entry[2:])
-    ):
-        raise CheckpointError(
-            f"the header's {kind} is {short(entry)}: it must be [name, fields]; copy or train it again"
-        )
+    check_entry(entry, kind)
     name, values, *package = entry
     config = registry.find(name, *package)
     known = get_type_hints(config)
@@ -75,6 +66,24 @@ def from_entry(registry: Registry[Any], entry: Any, kind: str) -> Any:
         raise CheckpointError(
             f"the header's {kind} {name!r} cannot be made of {short(values)} ({error}): copy or train it again"
         ) from error
+
+
+def check_entry(entry: Any, kind: str) -> None:
+    """Refuse what is neither ``[name, {field: value}]`` nor that with a package behind it.
+
+    Raises:
+        CheckpointError: With one line.
+    """
+    if not (
+        isinstance(entry, list)
+        and len(entry) in (2, 3)
+        and isinstance(entry[0], str)
+        and isinstance(entry[1], dict)
+        and all(isinstance(package, str) for package in entry[2:])
+    ):
+        raise CheckpointError(
+            f"the header's {kind} is {short(entry)}: it must be [name, fields]; copy or train it again"
+        )
 
 
 def _tuples(value: Any) -> Any:

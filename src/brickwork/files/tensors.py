@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from brickwork.errors import CheckpointError, OutputError
+from brickwork.errors import OutputError
+from brickwork.files.header import open_tensors
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -58,27 +57,6 @@ def _flush(path: str) -> None:
         os.close(handle)
 
 
-def open_tensors(path: Path) -> Any:
-    """Open a safetensors file, or say in one line why it is none.
-
-    Raises:
-        CheckpointError: Missing, truncated, a pickle, or no safetensors file.
-    """
-    if not path.exists():
-        raise CheckpointError(f"no file {path}: give one that is there")
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        with path.open("rb") as file:
-            start = file.read(2)
-        if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise CheckpointError(
-                f"{path} is a pickle, and brickwork unpickles nothing: `brickwork import` reads published networks, "
-                "else save its weights as safetensors"
-            ) from error
-        raise CheckpointError(f"{path} is no whole safetensors file ({error}): copy or train it again") from error
-
-
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file, on the CPU, and its metadata.
 
@@ -87,9 +65,3 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     with open_tensors(Path(path)) as file:
         return {k: file.get_tensor(k) for k in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from brickwork.codec.latents import Latents
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import BrickworkError, CheckpointError
-from brickwork.files.tensors import file_digest
+from brickwork.files.digest import file_digest
 from brickwork.foreign import dit, lego, uvit
 from brickwork.foreign.pickles import quote
 from brickwork.foreign.weights import Weights, read_weights

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, final
 
@@ -23,33 +22,19 @@ from brickwork.codec.table import CODECS
 from brickwork.diffusion.prediction import PREDICTIONS, Prediction
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
 from brickwork.errors import BrickworkError, CheckpointError
-from brickwork.files.schema import from_entry, short, to_entry
-from brickwork.files.tensors import file_digest, open_tensors, read_tensors, write_tensors
+from brickwork.files.digest import file_digest
+from brickwork.files.header import open_tensors
+from brickwork.files.schema import from_entry, to_entry
+from brickwork.files.tensors import read_tensors, write_tensors
+from brickwork.model.header import FORMAT, GUEST, HEADER, chain, existing_model, stored_header
 from brickwork.model.model import Model, check_hosting
 from brickwork.text.base import TextConfig
 from brickwork.text.table import TEXTS
 
-FORMAT = 2
-HEADER = "brickwork"
-MODEL_FILE = "model.safetensors"
-SHIPPED = ("digits", "digits-lego")
-GUEST = "guest"
-"""Key of a guest's header within its model's; with a dot it leads the names of its weights."""
-MAX_GUESTS = 16
-"""Guests, guests' guests and so on in one file."""
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Names of dtypes, as safetensors has them, that weights may be stored in; loading makes them what the model has."""
 LIMITS = ("max_words",)
 """Whole numbers of configs that no weight need be as large as."""
-
-
-def _say_nothing_else(header: dict[str, Any]) -> dict[str, Any]:
-    """1 → 2: models had no text encoder and were given nothing."""
-    return {"text": ["none", {}], "given": ["nothing", {}], **header}
-
-
-# What turns a header of format n into one of format n + 1, by n. Old files stay readable for ever.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _say_nothing_else}
 
 
 @final
@@ -101,7 +86,7 @@ def _shared(name: str) -> bool:
 
 def fingerprint(model: Model) -> str:
     """SHA-256 (hex) of what a model computes: its weights and what they mean, but not what it was trained on."""
-    meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in _chain(header_of(model))]
+    meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in chain(header_of(model))]
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in named_weights(model).items()}
     return hashlib.sha256(to_bytes(tensors, {HEADER: json.dumps(meaning)})).hexdigest()
 
@@ -117,53 +102,19 @@ def save(model: Model, path: str | Path) -> None:
     model.digest = file_digest(path)
 
 
-def find_model(name: str | Path) -> Path:
-    """The file behind a run folder, a model file or the name of a shipped model."""
-    path = Path(name)
-    if path.is_dir():
-        if not (path / MODEL_FILE).exists():
-            raise CheckpointError(f"{path} holds no {MODEL_FILE}: give a folder that `brickwork train` wrote")
-        return path / MODEL_FILE
-    if not path.exists() and str(name) in SHIPPED:
-        return Path(str(resources.files("brickwork") / "models" / f"{name}.safetensors"))
-    return path
-
-
-def _existing(name: str | Path) -> Path:
-    path = find_model(name)
-    if not path.exists():
-        raise CheckpointError(
-            f"no file {path}: give a run folder, a model file, or a shipped model ({', '.join(SHIPPED)})"
-        )
-    return path
-
-
 def read_header(path: str | Path) -> dict[str, Any]:
-    """A model file's header, brought to the present format.
+    """Read a model file's header, brought to the present format and checked against its weights' sizes.
 
     Raises:
         CheckpointError: No model of ours, one of a later format, or one whose header is not whole. What comes back has
             every key, and every value in it is of its type.
     """
-    path = _existing(path)
-    with open_tensors(path) as file:
-        text = (file.metadata() or {}).get(HEADER)
-    if text is None:
-        raise CheckpointError(
-            f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork"
-        )
+    path = existing_model(path)
+    header, shapes = stored_header(path)
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} has a header that cannot be read ({error}): copy or train it again") from error
-    try:
-        header = _migrated(header)
-        with open_tensors(path) as file:
-            shapes = [file.get_slice(k).get_shape() for k in file.keys()]  # noqa: SIM118
-        for part in _chain(header):
+        for part in chain(header):
             parts = _parts_of(part)
             check_hosting(parts.backbone, GUEST in part)
-            _check_rest(part)
             for config in (parts.backbone, parts.codec, parts.text):
                 _check_sizes(config, shapes)
     except BrickworkError as error:
@@ -173,46 +124,11 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 def configs_of(header: Mapping[str, Any]) -> tuple[BackboneConfig, ...]:
     """The backbone's config in a header that :func:`read_header` read, then its guest's, and so on."""
-    return tuple(_parts_of(part).backbone for part in _chain(header))
-
-
-def _chain(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A header, that of its guest, that of the guest's guest, and so on."""
-    chain = [header]
-    while GUEST in chain[-1]:
-        chain.append(chain[-1][GUEST])
-        if len(chain) > MAX_GUESTS + 1:
-            raise CheckpointError(f"its header has more than {MAX_GUESTS} guests in each other: copy or train it again")
-    return chain
-
-
-def _migrated(header: Any, guests: int = MAX_GUESTS) -> dict[str, Any]:
-    """A header of any format, and those of the guests in it, brought to the present one."""
-    if not isinstance(header, dict) or "format" not in header:
-        raise CheckpointError("its header has no format: it is no model of brickwork; copy or train it again")
-    version = header["format"]
-    if type(version) is not int or version < min(MIGRATIONS, default=FORMAT):
-        raise CheckpointError(
-            f"its header is of format {short(version)}: a format is a whole number from "
-            f"{min(MIGRATIONS, default=FORMAT)} to {FORMAT}; copy or train it again"
-        )
-    if version > FORMAT:
-        raise CheckpointError(f"it is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
-    for number in range(version, FORMAT):
-        header = MIGRATIONS[number](header)
-    if GUEST not in header or not guests:  # more than that are refused
-        return header
-    try:
-        return header | {GUEST: _migrated(header[GUEST], guests - 1)}
-    except CheckpointError as error:
-        raise CheckpointError(f"its guest: {error}") from error
+    return tuple(_parts_of(part).backbone for part in chain(header))
 
 
 def _parts_of(header: Mapping[str, Any]) -> Parts:
-    """The configs in a header of the present format."""
-    names = ("backbone", "process", "target", "codec", "given", "text", "classes", "training")
-    if missing := [name for name in names if name not in header]:
-        raise CheckpointError(f"its header lacks {', '.join(missing)}: copy or train it again")
+    """Return the configs in a header of the present format."""
     return Parts(
         backbone=from_entry(BACKBONES, header["backbone"], "backbone"),
         process=from_entry(PROCESSES, header["process"], "process"),
@@ -221,17 +137,6 @@ def _parts_of(header: Mapping[str, Any]) -> Parts:
         given=from_entry(GIVEN, header["given"], "given"),
         text=from_entry(TEXTS, header["text"], "text"),
     )
-
-
-def _check_rest(header: Mapping[str, Any]) -> None:
-    """Refuse class names or facts of a wrong type."""
-    classes, training = header["classes"], header["training"]
-    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-        raise CheckpointError(
-            f"its header's classes are {short(classes)}: they must be a list of names; train it again"
-        )
-    if not isinstance(training, dict):
-        raise CheckpointError(f"its header's training is {short(training)}: it must be a table; copy or train it again")
 
 
 def _check_sizes(config: Any, shapes: Iterable[Sequence[int]]) -> None:
@@ -263,7 +168,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     Raises:
         CheckpointError: Missing, truncated or foreign file, a pickle, or a header that lies about the weights.
     """
-    path = _existing(path)
+    path = existing_model(path)
     header = read_header(path)
     try:
         with open_tensors(path) as file:

@@ -91,7 +91,7 @@ def model(name: str, sampling: Sampling) -> Subject:
     Raises:
         PackageError: There is neither a model nor a package of this name.
     """
-    from brickwork.model.checkpoint import find_model
+    from brickwork.model.header import find_model
 
     path = find_model(name)
     if not path.is_file():

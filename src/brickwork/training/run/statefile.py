@@ -11,7 +11,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from brickwork.errors import CheckpointError
-from brickwork.files.tensors import open_tensors, read_tensors, write_tensors
+from brickwork.files.header import open_tensors
+from brickwork.files.tensors import read_tensors, write_tensors
 
 FORMAT = 1
 STREAMS = 16

@@ -1,0 +1,39 @@
+"""``brickwork eval``: the quality of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+import brickwork as bw
+from brickwork.cli.arguments import Drawing, ModelName
+
+
+def evaluate(
+    model: Positional[ModelName],
+    *,
+    reference: Annotated[str, arg(metavar="DATA")],
+    num_images: int = 1000,
+    first_seed: int = 0,
+    out: Path | None = None,
+    drawing: OmitArgPrefixes[Drawing] = Drawing(),
+) -> None:
+    """Measure quality against a reference: held-out loss by noise level, Fréchet distance, class agreement.
+
+    Args:
+        model: Which.
+        reference: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
+        num_images: Pictures drawn for distance and agreement.
+        first_seed: Of the first picture; the others follow. Another one gives a repetition with other pictures.
+        out: Also write the report as JSON here.
+        drawing: How the pictures are drawn.
+    """
+    drawn_by = drawing.planned(drawing.open(model))
+    options = {"num_images": num_images, "first_seed": first_seed, **drawing.options()}
+    report = bw.evaluate(drawn_by, reference, progress=True, **options)
+    print(report)
+    if out is not None:
+        report.save(out)
+        print(f"report in {out}")

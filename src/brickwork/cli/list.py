@@ -1,0 +1,51 @@
+"""``brickwork list``: every name that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from brickwork.cli.names import GIVEN, PRESETS, TARGETS, TEXTS
+from brickwork.diffusion.prediction import PREDICTIONS
+from brickwork.diffusion.process import PROCESSES
+from brickwork.diffusion.schedule import SCHEDULES
+from brickwork.model.header import SHIPPED
+from brickwork.sampling.canvas import MODES
+from brickwork.sampling.solvers import SOLVERS
+
+ROWS: dict[str, Iterable[str]] = {
+    "models": SHIPPED,
+    "presets": PRESETS,
+    "solvers": SOLVERS,
+    "grids": SCHEDULES,
+    "processes": PROCESSES,
+    "predictions": PREDICTIONS,
+    "texts": TEXTS,
+    "given": GIVEN,
+    "canvases": MODES,
+    "devices": TARGETS,
+}
+"""Names by the title of their row."""
+
+EXTRAS = {
+    "digits": "sklearn",
+    "hub": "huggingface_hub",
+    "peers": "diffusers",
+    "tensorboard": "tensorboard",
+    "text": "transformers",
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "executorch": "executorch",
+    "litert": "ai_edge_litert",
+    "coreml": "coremltools",
+    "web": "playwright",
+}
+"""Package that tells whether an extra is installed, by the extra's name."""
+
+
+def print_list() -> None:
+    """List presets, solvers, schedules, processes, predictions, devices, shipped models and extras."""
+    for title, names in ROWS.items():
+        print(f"{title:<11} {'  '.join(names)}")
+    here = (f"{extra} ({'installed' if find_spec(module) else 'missing'})" for extra, module in EXTRAS.items())
+    print(f"{'extras':<11} {'  '.join(here)}")

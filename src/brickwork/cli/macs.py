@@ -1,0 +1,81 @@
+"""``brickwork macs``: what a model and an image of it cost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from brickwork.cli.arguments import ModelName
+from brickwork.diffusion.process import PROCESSES
+from brickwork.diffusion.schedule import SCHEDULES
+from brickwork.files.schema import from_entry
+from brickwork.model.header import find_model
+from brickwork.sampling.levels import evaluated_levels
+from brickwork.sampling.options import choose
+from brickwork.sampling.plan import parse_plan
+from brickwork.sampling.solvers import SOLVERS
+
+
+def print_macs(
+    model: Positional[ModelName],
+    *,
+    size: int | None = None,
+    steps: int = 50,
+    solver: str = "dpm2m",
+    grid: str = "karras",
+    guidance: float = 1.0,
+    guidance_interval: tuple[float, float] = (0.0, float("inf")),
+    plan: str | None = None,
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> None:
+    """Count parameters, MACs and activation bytes of a preset or a model. 1 MAC = 2 FLOP.
+
+    Args:
+        model: Preset, run folder or model file.
+        size: Pixels on a side; that of the preset or model when left out.
+        steps: Steps of the solver, for the cost of a whole image.
+        solver: The solver, for the cost of a whole image.
+        grid: Noise levels, which say what a plan costs.
+        guidance: Other than 1 doubles the evaluations.
+        guidance_interval: Only these noise levels are doubled.
+        plan: Parts that run by noise level, as in pg:0.3, and what that saves of a whole image.
+        as_json: Print JSON.
+    """
+    from brickwork.backbone.presets import PRESETS, preset
+    from brickwork.cli.train import first_recipe
+    from brickwork.model.checkpoint import configs_of, read_header
+    from brickwork.model.cost import cost, plan_macs
+
+    if model in PRESETS or not find_model(model).exists():
+        config, guests, process = preset(model), (), first_recipe(model).process
+    else:
+        header = read_header(model)
+        config, *guests = configs_of(header)
+        process = from_entry(PROCESSES, header["process"], "process")
+    calls = evaluated_levels(
+        process,
+        steps=steps,
+        solver=choose("solver", solver, SOLVERS),
+        grid=choose("grid", grid, SCHEDULES),
+        guidance=guidance,
+        guidance_interval=guidance_interval,
+    )
+    planned = None if plan is None else parse_plan(plan, config.num_parts + bool(guests))
+    result = cost(config, size=size, guests=guests)
+    macs = result.macs * sum(call.rows for call in calls)
+    image: dict[str, Any] = {"steps": steps, "solver": solver, "guidance": guidance}
+    image |= {"evaluations": len(calls), "macs": macs}
+    lines = [
+        f"one image: {len(calls)} evaluations ({steps} steps of {solver}{', guided' if guidance != 1 else ''}), "
+        f"{macs / 1e9:.4g} GMAC"
+    ]
+    if planned is not None:
+        less = plan_macs(config, planned, calls, size=size, guests=guests)
+        times = Counter(planned.parts_at(c.sigma) for c in calls)
+        image["plan"] = {"plan": str(planned), "evaluations": dict(times), "macs": less, "saved": 1 - less / macs}
+        ran = ", ".join(f"{n} parts in {count}" for n, count in times.items())
+        lines.append(f"by plan {planned}: {ran}, {less / 1e9:.4g} GMAC, {1 - less / macs:.1%} saved")
+    print(json.dumps(result.to_dict() | {"image": image}, indent=2) if as_json else "\n".join([str(result), *lines]))

@@ -1,0 +1,41 @@
+"""``brickwork pack``: a package for a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+import brickwork as bw
+from brickwork.cli.arguments import ModelName
+from brickwork.files.manifest import manifest_digest
+from brickwork.package.packing import Packing
+
+
+def pack(
+    model: Positional[ModelName],
+    *,
+    out: Path | None = None,
+    data: Annotated[str | None, arg(metavar="DATA")] = None,
+    packing: OmitArgPrefixes[Packing] = Packing(),
+) -> None:
+    """Make a package that runs without PyTorch; it is compared with the model, and kept only if it draws the same.
+
+    Args:
+        model: Which.
+        out: The folder; by default MODEL.TARGET here. An earlier package there is replaced.
+        data: Images to calibrate with and to measure quality on; needed for int8 and int4.
+        packing: What goes in.
+    """
+    from brickwork.package.pack import target_of
+
+    suffix = target_of(packing.target).SUFFIX
+    name = Path(model).resolve().name.removesuffix(".safetensors") if Path(model).exists() else model
+    place = out if out is not None else Path(f"{name}{suffix}")
+    bw.pack(bw.load(model), place, packing, data=data)
+    print(f"manifest {manifest_digest(place)}")
+    if packing.target == "browser":
+        print(f"see it: brickwork serve {place}")
+    elif packing.target != "coreml":
+        print(f"draw: brickwork run {place} --seed 0 --out a.png")

@@ -1,0 +1,46 @@
+"""A safetensors file opened for its header: what it says of itself and of its tensors, without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from brickwork.errors import CheckpointError
+
+
+def open_tensors(path: Path, framework: str = "pt") -> Any:
+    """Open a safetensors file, or say in one line why it is none.
+
+    Args:
+        path: Any file.
+        framework: Kind of the tensors that are read from it: "pt", or "np", which needs no PyTorch.
+
+    Raises:
+        CheckpointError: Missing, truncated, a pickle, or no safetensors file.
+    """
+    if not path.exists():
+        raise CheckpointError(f"no file {path}: give one that is there")
+    try:
+        return safe_open(path, framework=framework)
+    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            start = file.read(2)
+        if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise CheckpointError(
+                f"{path} is a pickle, and brickwork unpickles nothing: `brickwork import` reads published networks, "
+                "else save its weights as safetensors"
+            ) from error
+        raise CheckpointError(f"{path} is no whole safetensors file ({error}): copy or train it again") from error
+
+
+def read_metadata(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
+    """Return a file's metadata, and the shape of every tensor by name.
+
+    Raises:
+        CheckpointError: Missing, truncated, a pickle, or no safetensors file.
+    """
+    with open_tensors(path, "np") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return dict(file.metadata() or {}), shapes

@@ -1,0 +1,140 @@
+"""The header of a model file, read without PyTorch: where the file is, and what it says of itself.
+
+The header is JSON in the safetensors metadata under the key "brickwork": for each part of the model a pair
+``[name, {field: value}]``, and the classes and facts of training. :mod:`brickwork.model.checkpoint` makes the model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from brickwork.errors import CheckpointError
+from brickwork.files.header import read_metadata
+from brickwork.files.schema import check_entry, short
+
+FORMAT = 2
+HEADER = "brickwork"
+MODEL_FILE = "model.safetensors"
+SHIPPED = ("digits", "digits-lego")
+GUEST = "guest"
+"""Key of a guest's header within its model's; with a dot it leads the names of its weights."""
+MAX_GUESTS = 16
+"""Most guests, guests' guests and so on in one file."""
+ENTRIES = ("backbone", "process", "target", "codec", "given", "text")
+"""Keys that hold ``[name, {field: value}]``."""
+
+
+def _say_nothing_else(header: dict[str, Any]) -> dict[str, Any]:
+    """1 → 2: models had no text encoder and were given nothing."""
+    return {"text": ["none", {}], "given": ["nothing", {}], **header}
+
+
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _say_nothing_else}
+"""Functions that turn a header of format n into one of format n + 1, by n; old files stay readable for ever."""
+
+
+def find_model(name: str | Path) -> Path:
+    """Return the file behind a run folder, a model file or the name of a shipped model; it need not exist."""
+    path = Path(name)
+    if path.is_dir():
+        if not (path / MODEL_FILE).exists():
+            raise CheckpointError(f"{path} holds no {MODEL_FILE}: give a folder that `brickwork train` wrote")
+        return path / MODEL_FILE
+    if not path.exists() and str(name) in SHIPPED:
+        return Path(str(resources.files("brickwork") / "models" / f"{name}.safetensors"))
+    return path
+
+
+def existing_model(name: str | Path) -> Path:
+    """Return the file behind a name, as :func:`find_model` does.
+
+    Raises:
+        CheckpointError: There is no such file.
+    """
+    path = find_model(name)
+    if not path.exists():
+        raise CheckpointError(
+            f"no file {path}: give a run folder, a model file, or a shipped model ({', '.join(SHIPPED)})"
+        )
+    return path
+
+
+def stored_header(path: Path) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
+    """Read a model file's header, brought to the present format, and the shapes of the file's tensors.
+
+    What comes back has every key; the values of the configs' fields are not checked.
+
+    Raises:
+        CheckpointError: No model of ours, one of a later format, or one whose header is not whole.
+    """
+    metadata, shapes = read_metadata(path)
+    if HEADER not in metadata:
+        raise CheckpointError(
+            f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork"
+        )
+    try:
+        header = json.loads(metadata[HEADER])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} has a header that cannot be read ({error}): copy or train it again") from error
+    try:
+        header = _migrated(header)
+        for part in chain(header):
+            _check_keys(part)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return header, list(shapes.values())
+
+
+def chain(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return a header, that of its guest, that of the guest's guest, and so on.
+
+    Raises:
+        CheckpointError: There are more than :data:`MAX_GUESTS` guests in each other.
+    """
+    headers = [header]
+    while GUEST in headers[-1]:
+        headers.append(headers[-1][GUEST])
+        if len(headers) > MAX_GUESTS + 1:
+            raise CheckpointError(f"its header has more than {MAX_GUESTS} guests in each other: copy or train it again")
+    return headers
+
+
+def _migrated(header: Any, guests: int = MAX_GUESTS) -> dict[str, Any]:
+    """Bring a header of any format, and those of the guests in it, to the present one."""
+    if not isinstance(header, dict) or "format" not in header:
+        raise CheckpointError("its header has no format: it is no model of brickwork; copy or train it again")
+    version = header["format"]
+    if type(version) is not int or version < min(MIGRATIONS, default=FORMAT):
+        raise CheckpointError(
+            f"its header is of format {short(version)}: a format is a whole number from "
+            f"{min(MIGRATIONS, default=FORMAT)} to {FORMAT}; copy or train it again"
+        )
+    if version > FORMAT:
+        raise CheckpointError(f"it is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
+    for number in range(version, FORMAT):
+        header = MIGRATIONS[number](header)
+    if GUEST not in header or not guests:  # more than that are refused
+        return header
+    try:
+        return header | {GUEST: _migrated(header[GUEST], guests - 1)}
+    except CheckpointError as error:
+        raise CheckpointError(f"its guest: {error}") from error
+
+
+def _check_keys(header: Mapping[str, Any]) -> None:
+    """Refuse a header that lacks a key, or whose entries, class names or facts are of a wrong type."""
+    if missing := [name for name in (*ENTRIES, "classes", "training") if name not in header]:
+        raise CheckpointError(f"its header lacks {', '.join(missing)}: copy or train it again")
+    for kind in ENTRIES:
+        check_entry(header[kind], kind)
+    classes, training = header["classes"], header["training"]
+    if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise CheckpointError(
+            f"its header's classes are {short(classes)}: they must be a list of names; train it again"
+        )
+    if not isinstance(training, dict):
+        raise CheckpointError(f"its header's training is {short(training)}: it must be a table; copy or train it again")

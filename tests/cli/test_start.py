@@ -1,0 +1,61 @@
+"""What needs no PyTorch starts without it; what a verb's help says is said once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from brickwork.backbone.presets import PRESETS
+from brickwork.cli import names
+from brickwork.cli.verbs import VERBS
+from brickwork.codec.given import GIVEN
+from brickwork.package.pack import TARGETS
+from brickwork.text.table import TEXTS
+
+HEAVY = ("torch", "diffusers", "transformers", "onnx", "onnxruntime", "sklearn", "PIL.ImageShow")
+PROBE = """
+import sys
+from brickwork.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as left:
+    code = left.code
+print("loaded", code, *(name for name in {heavy} if name in sys.modules))
+"""
+
+
+def start(*words: str) -> str:
+    """The last line of the probe: the exit code, and what came in of what should not."""
+    command = [sys.executable, "-c", PROBE.format(heavy=HEAVY), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("--version",), ("list",), ("info", "digits"), ("info", "digits", "--json"), ("train", "--help")]
+    + [("autoencoder", "--help"), ("autoencoder", "import", "--help"), ("autoencoder", "info", "--help")]
+    + [(verb, "--help") for verb, row in VERBS.items() if verb not in ("train", "autoencoder")],
+    ids=" ".join,
+)
+def test_no_torch_comes_in(words: tuple[str, ...]) -> None:
+    assert start(*words) == "loaded 0"
+
+
+@pytest.mark.parametrize(
+    ("known", "table"),
+    [(names.PRESETS, PRESETS), (names.TEXTS, TEXTS), (names.GIVEN, GIVEN), (names.TARGETS, TARGETS)],
+)
+def test_names_are_those_of_the_tables(known: tuple[str, ...], table: dict[str, object]) -> None:
+    assert list(known) == list(table)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_line_of_help_is_the_docstring_s_first(verb: str) -> None:
+    assert (VERBS[verb].load().__doc__ or "").splitlines()[0] == VERBS[verb].line
+
+
+def test_python_m_brickwork_is_the_command_line() -> None:
+    command = [sys.executable, "-m", "brickwork", "list"]
+    assert "dpm2m" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
