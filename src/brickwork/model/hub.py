@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from brickwork.errors import CheckpointError, MissingExtraError
-from brickwork.model.checkpoint import MODEL_FILE, header_of, load, save
+from brickwork.model.checkpoint import header_of, load, save
+from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from brickwork.errors import UnknownNameError
 from brickwork.nn import linear as products
+from brickwork.nn.constant import constant_in_graphs
 from brickwork.nn.linear import product
 
 Heads = Float[Tensor, "B h T d"]
@@ -211,7 +212,7 @@ def measure(device: str, dtype: str, B: int, h: int, T: int, d: int, training: b
     return best
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def _fastest(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> str:
     """The remembered choice, or a measured one; a compiled graph keeps what was true when it was compiled."""
     key = kernel_key(device, dtype, B, h, T, d, training)

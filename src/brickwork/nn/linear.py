@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from brickwork.errors import UnknownNameError
+from brickwork.nn.constant import constant_in_graphs
 
 Gelu = Literal["none", "tanh"]
 
@@ -127,7 +128,7 @@ def is_available(device: str, dtype: torch.dtype) -> bool:
 
 
 @cache
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def _works(dtype: torch.dtype) -> bool:
     """Try one small product: oneDNN refuses a dtype that the processor lacks only when asked for it."""
     with torch.inference_mode(False), torch.no_grad():
@@ -139,7 +140,7 @@ def _works(dtype: torch.dtype) -> bool:
     return True
 
 
-@torch.compiler.assume_constant_result
+@constant_in_graphs
 def library(device: str, dtype: str, training: bool) -> str:
     """The library to use, measured at the first call for a device, a dtype, and whether gradients are wanted."""
     if not is_available(device, getattr(torch, dtype)):

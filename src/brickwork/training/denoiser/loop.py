@@ -13,7 +13,8 @@ from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ConfigError
-from brickwork.model.checkpoint import MODEL_FILE, fingerprint
+from brickwork.model.checkpoint import fingerprint
+from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model, Precision
 from brickwork.nn.device import choose_device
 from brickwork.training.denoiser.batches import Batch, draw_batch, prepare_data

@@ -16,7 +16,8 @@ import brickwork
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.files.picture import save_png, sheet
-from brickwork.model.checkpoint import MODEL_FILE, fingerprint, load, save
+from brickwork.model.checkpoint import fingerprint, load, save
+from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
 from brickwork.quality.heldout import held_out_loss
 from brickwork.sampling.loop import sample
