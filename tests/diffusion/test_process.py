@@ -92,7 +92,7 @@ def test_exports(process: NoiseProcess) -> None:
     for strict in (False, True):
         graph = torch.export.export(Door(), (torch.rand(4) + 0.1,), strict=strict).module()
         for exported, eager in zip(graph(level), Door()(level), strict=True):
-            # expm1 and log1p are series in graphs: where a processor's own round otherwise, by one unit in the last place.
+            # expm1 and log1p are series in graphs: one unit in the last place from a processor's own round.
             torch.testing.assert_close(exported, eager, rtol=1.2e-7, atol=0)
 
 
