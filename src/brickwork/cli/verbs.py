@@ -29,7 +29,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "list": Verb(
         "List presets, solvers, schedules, processes, predictions, devices, shipped models and extras.",
-        "list:print_list",
+        "list_:print_list",
     ),
     "macs": Verb(
         "Count parameters, MACs and activation bytes of a preset or a model. 1 MAC = 2 FLOP.", "macs:print_macs"
@@ -50,7 +50,7 @@ VERBS: dict[str, Verb] = {
     "info": Verb("Describe a model or a package: what it is, its training, and what it needs.", "info:print_info"),
     "eval": Verb(
         "Measure quality against a reference: held-out loss by noise level, Fréchet distance, class agreement.",
-        "eval:evaluate",
+        "eval_:evaluate",
     ),
     "import": Verb(
         "Import published weights of other projects as a model; nothing in their file is executed.",
