@@ -1,9 +1,9 @@
-"""Which attention kernel is fastest here: found by measuring once, remembered, and restorable for exact resumes.
+"""Attention kernels: the fastest one for a shape is found by timing once, and remembered so that runs resume exactly.
 
 All kernels compute softmax(q k^T / sqrt(d)) v and agree to rounding; their speeds differ by up to nine times, and which
-one wins depends on device, dtype, length and on whether gradients are wanted. No name of a device is asked.
-Without gradients the choice does not depend on the batch: kernels differ in rounding, and a picture must not change
-with the company it is drawn in.
+one wins depends on device, dtype, length and on whether gradients are wanted. Nothing is decided by a device's name.
+Without gradients the choice does not depend on the batch size: kernels differ in rounding, and a picture must not
+change with the others that are drawn in the same batch.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ Heads = Float[Tensor, "B h T d"]
 Kernel = Callable[[Heads, Heads, Heads], Heads]
 
 NOMINAL_BATCH = 8  # inference is measured with this many images, whatever the batch is
-REPEATS = 3  # timed runs of each candidate; the fastest counts, since noise only ever adds
+REPEATS = 3  # timed runs of each candidate; the fastest counts, as noise only ever adds time
 MAX_SCORE_BYTES = 2**29  # the matmul form holds B·h·T² scores for the backward pass: beyond this it is not a candidate
-TILE_BYTES = 2**22  # without gradients it holds this many at a time, which a processor's cache keeps
-MIN_LONG_ROWS = 128  # sequences worth one product per head
+TILE_BYTES = 2**22  # without gradients matmul holds scores of this size at a time: they stay in a processor's cache
+MIN_LONG_ROWS = 128  # tokens from which one matrix product per head pays
 
 
 def fused(q: Heads, k: Heads, v: Heads) -> Heads:
-    """torch's fused kernel: scores never leave the cache."""
+    """Compute attention by torch's fused kernel, whose scores never leave the cache."""
     return F.scaled_dot_product_attention(q, k, v)
 
 
 def fused_fp32(q: Heads, k: Heads, v: Heads) -> Heads:
-    """The fused kernel on float32 copies: its bf16 backward is slow on some CPUs."""
+    """Compute attention by the fused kernel on float32 copies: its bf16 backward pass is slow on some CPUs."""
     return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
 
 
 def matmul(q: Heads, k: Heads, v: Heads) -> Heads:
-    """Two matrix products around a softmax; without gradients in tiles of a few heads, in place."""
+    """Compute attention by two matrix products around a softmax; without gradients in place, a few heads at a time."""
     q = q * q.shape[-1] ** -0.5
     if q.device.type == "meta" or (torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v))):
         return _softmax_between(q, k, v)
-    if torch.compiler.is_compiling():  # which makes one loop of the softmax, and plans the memory
+    if torch.compiler.is_compiling():  # the compiler makes one loop of the softmax, and plans the memory
         step = max(1, MAX_SCORE_BYTES // _score_bytes(q.dtype, 1, *q.shape[1:3]))
         parts = zip(q.split(step), k.split(step), v.split(step), strict=True)
         return torch.cat([_softmax_between(*part) for part in parts])
@@ -71,7 +71,7 @@ def _in_tiles(step: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def heads(q: Heads, k: Heads, v: Heads) -> Heads:
-    """One head after the other, by oneDNN; the backward pass computes the scores anew, so that none is kept."""
+    """Compute attention head by head with oneDNN; the backward pass computes the scores anew, so none are stored."""
     return _heads(q, k, v)
 
 
@@ -85,14 +85,14 @@ def _heads(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 @torch.library.custom_op("brickwork::heads_backward", mutates_args=())
 def _heads_backward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
-    """With P the softmax of S = q k^T / sqrt(d): dV = P^T dO, dS = P (dP - sum(P dP)), dP = dO V^T."""
+    """Return dQ, dK, dV: P = softmax(S), S = q k^T / sqrt(d), dV = P^T dO, dS = P (dP - sum(P dP)), dP = dO V^T."""
     to = [torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k, v)]
     scale = q.shape[-1] ** -0.5
     for grad1, q1, k1, v1, dq, dk, dv in zip(*(t.flatten(0, 1) for t in (grad, q, k, v, *to)), strict=True):
         shares = _shares(q1, k1)
         of_scores = torch.ops.aten._softmax_backward_data(product(grad1, v1), shares, -1, q.dtype)
         dq.copy_(product(of_scores, k1.mT) * scale)
-        dk.copy_(product(q1.mT, of_scores.mT).mT * scale)  # transposed, since the scores then need not be
+        dk.copy_(product(q1.mT, of_scores.mT).mT * scale)  # transposed, so that the larger scores need not be
         dv.copy_(product(grad1.mT, shares.mT).mT)
     return to
 
@@ -126,7 +126,7 @@ _forced: list[str] = []
 
 
 def kernel_choices() -> dict[str, str]:
-    """What has been measured so far in this process, products of linear layers too; save it beside a training state."""
+    """Return the fastest kernels measured so far, linear layers' too; save them beside a training state."""
     return {**_choices, **products.choices()}
 
 
@@ -134,7 +134,7 @@ def set_kernel_choices(choices: Mapping[str, str]) -> None:
     """Restore recorded choices, so that a resumed run repeats the same rounding. Other keys are forgotten.
 
     Raises:
-        UnknownNameError: A kernel that this version does not have.
+        UnknownNameError: A kernel is unknown to this version.
     """
     of_products = {key: name for key, name in choices.items() if key.endswith(products.SUFFIX)}
     of_attention = {key: name for key, name in choices.items() if key not in of_products}
@@ -147,7 +147,7 @@ def set_kernel_choices(choices: Mapping[str, str]) -> None:
 
 @contextmanager
 def use_kernel(name: str) -> Iterator[None]:
-    """Within the context every attention uses this kernel, linear layers are torch's, and nothing is measured."""
+    """Make every attention in the context use this kernel; linear layers use torch's product, nothing is measured."""
     _check(name)
     _forced.append(name)
     try:
@@ -158,13 +158,13 @@ def use_kernel(name: str) -> Iterator[None]:
 
 
 def attend(q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
-    """softmax(q k^T / sqrt(d)) v with the kernel that is fastest here, heads merged."""
+    """Compute softmax(q k^T / sqrt(d)) v with the fastest kernel, heads merged: (B, h, T, d) → (B, T, h·d)."""
     if _forced:
         name = _forced[-1]
     elif torch.compiler.is_exporting():
-        name = "fused"  # one operator that every target knows
+        name = "fused"  # one operator that every package format knows
     elif q.device.type == "meta":
-        name = "matmul"  # nothing to time; products that can be counted
+        name = "matmul"  # nothing to time; its matrix products can be counted
     else:
         training = torch.is_grad_enabled() and q.requires_grad
         B, h, T, d = q.shape
@@ -174,16 +174,16 @@ def attend(q: Heads, k: Heads, v: Heads) -> Float[Tensor, "B T D"]:
 
 
 def kernel_key(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> str:
-    """Device, dtype, rows x head width, and whether gradients are wanted.
+    """Return the name under which a choice is remembered: device, dtype, T x d, and whether gradients are wanted.
 
-    With gradients also batch·heads, up to a power of two; without, heads alone.
+    With gradients also B·h, rounded up to a power of two; without, h alone.
     """
     count = f"{1 << (B * h - 1).bit_length()}/train" if training else f"{h}h/infer"
     return f"{device}/{dtype}/{T}x{d}/{count}"
 
 
 def candidates(device: str, dtype: str, B: int, h: int, T: int) -> list[str]:
-    """Kernels worth timing for such tensors."""
+    """List the kernels worth timing for tensors of this device, dtype and size."""
     kind = getattr(torch, dtype)
     small = _score_bytes(kind, B, h, T) <= MAX_SCORE_BYTES
     long = T >= MIN_LONG_ROWS and products.is_available(device, kind)
@@ -196,9 +196,9 @@ def candidates(device: str, dtype: str, B: int, h: int, T: int) -> list[str]:
 
 
 def measure(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> dict[str, float]:
-    """Seconds of each candidate: forward, and backward where gradients are wanted; draws no random number.
+    """Time each candidate, in seconds: forward, and backward where gradients are wanted; draws no random number.
 
-    Infinite where it cannot be had.
+    Infinity stands for a kernel that this processor does not have.
     """
     best = dict.fromkeys(candidates(device, dtype, B, h, T), float("inf"))
     with products.timing(device, training):
@@ -214,7 +214,7 @@ def measure(device: str, dtype: str, B: int, h: int, T: int, d: int, training: b
 
 @constant_in_graphs
 def _fastest(device: str, dtype: str, B: int, h: int, T: int, d: int, training: bool) -> str:
-    """The remembered choice, or a measured one; a compiled graph keeps what was true when it was compiled."""
+    """Return the remembered choice, or measure; a compiled graph keeps the choice made when it was compiled."""
     key = kernel_key(device, dtype, B, h, T, d, training)
     if key not in _choices:
         seconds = measure(device, dtype, B if training else NOMINAL_BATCH, h, T, d, training)
@@ -227,7 +227,7 @@ def _score_bytes(dtype: torch.dtype, B: int, h: int, T: int) -> int:
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """q, k and v have their dtype by now; autocast would undo the casts of a kernel."""
+    """Turn autocast off: q, k and v already have their dtype, and autocast would undo a kernel's own casts."""
     if device.type == "meta" or not torch.is_autocast_enabled(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
@@ -247,7 +247,7 @@ def _seconds(kernel: Kernel, q: Heads, k: Heads, v: Heads, training: bool) -> fl
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given; a processor always has."""
+    """Block until the device has finished all queued work; a no-op on the CPU."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 

@@ -1,4 +1,4 @@
-"""Functions whose result torch's compiler takes as a constant, without an import of the compiler."""
+"""A mark for functions whose result torch's compiler keeps as a constant, set without importing the compiler."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def constant_in_graphs(function: Function) -> Function:
     """Mark a function, so that torch.compile calls it once and keeps its result in the graph.
 
-    The mark is that of ``torch.compiler.assume_constant_result``, which imports ``torch._dynamo`` to set it: that is
-    longer than a model takes to load. A test compares both marks.
+    ``torch.compiler.assume_constant_result`` sets the same mark, but imports ``torch._dynamo``, which takes longer than
+    loading a model. A test compares both marks.
     """
     function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
     return function

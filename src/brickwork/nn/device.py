@@ -8,7 +8,7 @@ from brickwork.errors import ArgumentError
 
 
 def choose_device(name: str) -> torch.device:
-    """A device by name; "auto" takes cuda, then mps, then the CPU.
+    """Return a device by name; "auto" takes cuda, then mps, then the CPU.
 
     Raises:
         ArgumentError: The device is not on this machine.

@@ -1,4 +1,4 @@
-"""Layers that no single design owns: attention, MLP, depthwise convolution, modulation, sinusoids, and the plain block.
+"""Layers that several designs share: attention, MLP, depthwise convolution, modulation, sinusoids, the plain block.
 
 Letters: B batch, T rows (tokens) of a sequence, L width, h heads, d width of one head, H and W the grid of image rows.
 """
@@ -24,19 +24,19 @@ Rotation = tuple[Float[Tensor, "T d"], Float[Tensor, "T d"]]
 
 
 def frequencies(count: int, period: float = PERIOD) -> Float[Tensor, " count"]:
-    """Geometric frequencies period^(-i/count), i = 0 .. count-1, float32."""
+    """Return geometric frequencies period^(-i/count), i = 0 .. count-1, float32."""
     return torch.exp(torch.arange(count, dtype=torch.float32) * (-math.log(period) / count))
 
 
 def sinusoid(number: Float[Tensor, "*S"], width: int, period: float = PERIOD) -> Float[Tensor, "*S {width}"]:
-    """Cosines, then sines, of number·frequency; in float32 or better, since 999 has three digits before the point."""
+    """Return cosines, then sines, of number·frequency; in float32 or better, as bf16 cannot hold 999."""
     number = number.to(torch.promote_types(number.dtype, torch.float32))
     angle = number[..., None] * frequencies(width // 2, period).to(number.device)
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
 def grid_sinusoid(grid: Grid, width: int) -> Float[Tensor, "T {width}"]:
-    """Fixed positions of a grid: half the width tells the row, half the column. He et al. 2022 (MAE), appendix A.1."""
+    """Return fixed positions of a grid: half the width codes the row, half the column (MAE, He et al. 2022, A.1)."""
     row = sinusoid(torch.arange(grid[0]).float(), width // 2)
     column = sinusoid(torch.arange(grid[1]).float(), width // 2)
     height, breadth = grid
@@ -44,9 +44,9 @@ def grid_sinusoid(grid: Grid, width: int) -> Float[Tensor, "T {width}"]:
 
 
 def window_positions(grid: Grid, trained: Grid, width: int) -> Float[Tensor, "T {width}"]:
-    """Fixed positions inside a window: half the width tells the column, half the row; sines, then cosines.
+    """Return fixed positions inside a window: half the width codes the column, half the row; sines, then cosines.
 
-    A grid other than the trained one is spread over the trained places. He et al. 2022 (MAE), appendix A.1.
+    Positions of a grid of another size are scaled to the trained one's range. He et al. 2022 (MAE), appendix A.1.
     """
 
     def along(count: int, places: int) -> Float[Tensor, "{count} w"]:
@@ -61,7 +61,7 @@ def window_positions(grid: Grid, trained: Grid, width: int) -> Float[Tensor, "T 
 
 
 def grid_rotation(grid: Grid, head_width: int, num_extra: int) -> Rotation:
-    """Cosine and sine tables of axial rotary positions; the extra rows before the image are not turned.
+    """Return cosine and sine tables of axial rotary positions; extra tokens in front of the image are not rotated.
 
     Half of the angles follow the row, half the column; element i is paired with element i + d/2.
     Heo et al. 2024 (arXiv 2403.13298), Eqs. 9 and 10.
@@ -75,7 +75,7 @@ def grid_rotation(grid: Grid, head_width: int, num_extra: int) -> Rotation:
 
 
 def rotate(x: Float[Tensor, "B h T d"], rotation: Rotation) -> Float[Tensor, "B h T d"]:
-    """Turn each pair (x_i, x_{i+d/2}) by its row's angle. Su et al. 2021 (RoFormer), Eq. 34."""
+    """Rotate each pair (x_i, x_{i+d/2}) by its token's angle. Su et al. 2021 (RoFormer), Eq. 34."""
     cosine, sine = rotation
     first, second = x.chunk(2, dim=-1)
     return (x * cosine + torch.cat([-second, first], dim=-1) * sine).to(x.dtype)
@@ -89,7 +89,7 @@ class HeadNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Float[Tensor, "B h T d"]) -> Float[Tensor, "B h T d"]:
-        """x / sqrt(mean(x^2)) · scale. Zhang & Sennrich 2019, Eq. 4."""
+        """Return x / sqrt(mean(x^2)) · scale. Zhang & Sennrich 2019, Eq. 4."""
         return F.rms_norm(x, self.scale.shape, self.scale.to(x.dtype), eps=1e-6)
 
 
@@ -101,7 +101,7 @@ class Attention(nn.Module):
         heads: h; divides L.
         qk_norm: Root-mean-square norm of q and k over d, with a learned scale shared by the heads
             (Dehghani et al. 2023 and Esser et al. 2024: keeps the logits of wide, deep stacks bounded).
-        qkv_bias: A bias on q, k and v.
+        qkv_bias: Add a bias to q, k and v.
     """
 
     def __init__(self, width: int, heads: int, *, qk_norm: bool = False, qkv_bias: bool = False) -> None:
@@ -113,7 +113,7 @@ class Attention(nn.Module):
         self.norm_k = HeadNorm(width // heads) if qk_norm else None
 
     def forward(self, x: Tokens, rotation: Rotation | None = None, window: int | None = None) -> Tokens:
-        """All rows attend to all rows, or to those of their own window of so many rows one after the other."""
+        """Attend among all tokens, or inside each window of ``window`` consecutive tokens; shape kept."""
         T, L = x.shape[1:] if window is None else (window, x.shape[2])
         q, k, v = (_headed(rows.reshape(-1, T, L), self.heads) for rows in self.qkv(x).chunk(3, dim=-1))
         if self.norm_q is not None and self.norm_k is not None:
@@ -124,10 +124,10 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of rows to the rows of a context: softmax(q k^T / sqrt(d)) v. Vaswani et al. 2017, Eq. 1.
+    """Multi-head attention of tokens to those of a context: softmax(q k^T / sqrt(d)) v. Vaswani et al. 2017, Eq. 1.
 
     Args:
-        width: L, of rows and context.
+        width: L, the width of tokens and context.
         heads: h; divides L.
         qk_norm: As in ``Attention``.
     """
@@ -142,27 +142,27 @@ class CrossAttention(nn.Module):
         self.norm_k = HeadNorm(width // heads) if qk_norm else None
 
     def forward(self, x: Tokens, context: Float[Tensor, "B M D"]) -> Tokens:
-        """Rows in, rows out."""
+        """Attend from the T tokens of x to the M tokens of the context: (B, T, L) → (B, T, L)."""
         q = self.q(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = (_headed(rows, self.heads) for rows in self.kv(context).chunk(2, dim=-1))
         if self.norm_q is not None and self.norm_k is not None:
             q, k = self.norm_q(q), self.norm_k(k)
-        # Contexts are short, so nothing is measured here; on meta tensors products can be counted.
+        # Contexts are short, so kernels are not timed here; on meta tensors matmul's products can be counted.
         kernel = matmul if q.device.type == "meta" else fused
         return self.proj(kernel(q, k, v).transpose(1, 2).flatten(2))
 
 
 def _headed(rows: Tokens, heads: int) -> Float[Tensor, "B h T d"]:
-    """Rows by heads; contiguous as kernels want them, but in graphs, whose runtimes know best.
+    """Split tokens into heads: (B, T, L) → (B, h, T, d). Contiguous except during export, where the runtime decides.
 
-    With four axes at most: many a device has no fifth.
+    Uses four axes at most: many devices support no fifth.
     """
     headed = rows.unflatten(2, (heads, -1)).transpose(1, 2)
     return headed if torch.compiler.is_exporting() else headed.contiguous()
 
 
 class Mlp(nn.Module):
-    """Linear, GELU (exact, or by the tanh formula), linear; on every row alone."""
+    """MLP of each token: linear, GELU (exact, or by the tanh formula), linear."""
 
     def __init__(self, width: int, ratio: int, *, gelu: Gelu = "none") -> None:
         super().__init__()
@@ -170,15 +170,15 @@ class Mlp(nn.Module):
         self.narrow = Linear(ratio * width, width)
 
     def forward(self, x: Tokens) -> Tokens:
-        """Shape kept."""
+        """Apply the MLP to each token; shape kept."""
         return self.narrow(self.widen(x))
 
 
 class Depthwise(nn.Module):
-    """Zero-padded depthwise 3x3 convolution over the image rows: tells layout without a position table.
+    """Zero-padded depthwise 3x3 convolution over the image tokens: gives positions without a table.
 
-    Zero padding marks the border and stacking carries that mark inwards. Placed on the residual stream in front of the
-    attention: x + conv(x), as the conditional position encoding of Chu et al. 2021 (arXiv 2102.10882) and in every
+    Zero padding marks the border, and stacked blocks carry that mark inwards. Placed on the residual stream in front of
+    the attention: x + conv(x), as the conditional position encoding of Chu et al. 2021 (arXiv 2102.10882) and in every
     block as in Li et al. 2022 (UniFormer, arXiv 2201.09450), Eq. 1.
     """
 
@@ -187,7 +187,7 @@ class Depthwise(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + conv(image rows of x); the extra rows in front of them stay as they are."""
+        """Return x + conv(x) on the image tokens; the extra tokens in front of them stay as they are."""
         num_extra = x.shape[1] - grid[0] * grid[1]
         image = x[:, num_extra:].unflatten(1, grid).permute(0, 3, 1, 2)  # B L H W, channels last in memory: no copy
         moved = self.conv(image).permute(0, 2, 3, 1).flatten(1, 2)
@@ -197,16 +197,16 @@ class Depthwise(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block, shape kept: x += attention(norm(x)); x += mlp(norm(x)).
 
-    12 L^2 + 10 L weights at MLP ratio 4; 10 L more with the depthwise convolution, 6 L^2 + 6 L more when modulated.
+    It has 12 L^2 + 10 L weights at MLP ratio 4; 10 L more with the depthwise convolution, 6 L^2 + 6 L when modulated.
 
     Args:
         width: L.
         heads: h.
         mlp_ratio: Hidden width of the MLP over L.
         qk_norm: Norm q and k.
-        depthwise: A zero-padded depthwise 3x3 convolution over the image rows in front of the attention.
-        modulated: Shift, scale and gate from a condition vector (adaLN-Zero; Peebles & Xie 2023, section 3.2).
-        qkv_bias: A bias on q, k and v: 3 L more.
+        depthwise: Put a zero-padded depthwise 3x3 convolution over the image tokens in front of the attention.
+        modulated: Shift, scale and gate by a condition vector (adaLN-Zero; Peebles & Xie 2023, section 3.2).
+        qkv_bias: Add a bias to q, k and v: 3 L more weights.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tokens, grid: Grid, rotation: Rotation | None = None, modulator: Float[Tensor, "B D"] | None = None
     ) -> Tokens:
-        """Rows in, rows out; the last H·W rows are the image on ``grid``."""
+        """Apply the block: (B, T, L) → (B, T, L); the last H·W tokens are the image on ``grid``."""
         if self.depthwise is not None:
             x = self.depthwise(x, grid)
         if self.modulation is None or modulator is None:
@@ -266,7 +266,7 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(width, mlp_ratio)
 
     def forward(self, x: Tokens, context: Float[Tensor, "B M D"]) -> Tokens:
-        """Rows in, rows out."""
+        """Apply the block: (B, T, L), context (B, M, L) → (B, T, L)."""
         x = x + self.attention(self.norm_attention(x))
         x = x + self.cross(self.norm_cross(x), context)
         return x + self.mlp(self.norm_mlp(x))
@@ -275,15 +275,15 @@ class CrossBlock(nn.Module):
 class ModulatedBlock(nn.Module):
     """adaLN-Zero block: x += gate·f(norm(x)·(1 + scale) + shift), f attention, then MLP. Peebles & Xie 2023, Fig. 3.
 
-    The norms have no weights of their own. Rows of one image share one modulation, whatever windows they attend in:
-    it is computed once per image and broadcast.
+    The norms have no weights of their own. All tokens of an image share one modulation, whatever windows they attend
+    in: it is computed once per image and broadcast.
 
     Args:
         width: L.
         heads: h.
         mlp_ratio: Hidden width of the MLP over L.
-        vector_width: D of the vector that modulates.
-        depthwise: A zero-padded depthwise 3x3 convolution over each window in front of the attention.
+        vector_width: Width V of the vector that modulates.
+        depthwise: Put a zero-padded depthwise 3x3 convolution over each window in front of the attention.
         qk_norm: Norm q and k.
     """
 
@@ -304,12 +304,12 @@ class ModulatedBlock(nn.Module):
         self.modulation = Linear(vector_width, 6 * width)
 
     def forward(self, x: Tokens, vector: Float[Tensor, "B V"], grid: Grid) -> Tokens:
-        """Rows in, rows out.
+        """Apply the block; shape kept.
 
         Args:
             x: (B, T, L), window after window.
-            vector: What modulates, one per image, after its SiLU.
-            grid: Rows of one window, as height and width; they attend to each other.
+            vector: (B, V), the modulating vector of each image, after its SiLU.
+            grid: Height and width of one window in tokens; the tokens of a window attend to each other.
         """
         window = grid[0] * grid[1]
         if self.depthwise is not None:
@@ -320,16 +320,16 @@ class ModulatedBlock(nn.Module):
 
 
 def modulated_norm(x: Tokens, scale: Float[Tensor, "B 1 D"], shift: Float[Tensor, "B 1 D"]) -> Tokens:
-    """LayerNorm without weights, times 1 + scale, plus shift. Peebles & Xie 2023, section 3.2."""
+    """Return LayerNorm(x)·(1 + scale) + shift, the norm without weights. Peebles & Xie 2023, section 3.2."""
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
 class TimeVector(nn.Module):
-    """Sinusoid of the number, then two layers: what modulates the blocks. Peebles & Xie 2023.
+    """Embedding of the noise level that modulates the blocks: a sinusoid, then two layers. Peebles & Xie 2023.
 
     Args:
-        width: L, of the result.
-        num_waves: Numbers in the sinusoid, half of them cosines; L by default.
+        width: L, the width of the result.
+        num_waves: Width of the sinusoid, half of it cosines; L by default.
     """
 
     def __init__(self, width: int, num_waves: int | None = None) -> None:
@@ -339,12 +339,12 @@ class TimeVector(nn.Module):
         self.second = Linear(width, width)
 
     def forward(self, number: Sigma) -> Float[Tensor, "B D"]:
-        """(B,) → (B, L)."""
+        """Embed c_noise: (B,) → (B, L)."""
         return self.second(F.silu(self.first(sinusoid(number, self.num_waves))))
 
 
 def initialize(module: nn.Module) -> None:
-    """Linear weights truncated normal of 0.02, biases 0; other modules keep PyTorch's defaults. Bao et al. 2023."""
+    """Draw linear weights from a truncated normal of 0.02, zero biases; others stay PyTorch's. Bao et al. 2023."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)

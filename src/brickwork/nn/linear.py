@@ -1,8 +1,8 @@
-"""Linear layers by the library whose product is fastest here: found by measuring once, remembered, restorable.
+"""Linear layers by the fastest matrix-product library: found by timing once, remembered, restored on resume.
 
 torch hands float32 products on a CPU to Intel's MKL, which on other makers' processors runs at half the speed of oneDNN
 or less; torch ships both. oneDNN also applies a GELU to a product's rows before they leave the cache. The two agree to
-rounding. No name of a processor is asked.
+rounding. Nothing is decided by a processor's name.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Gelu = Literal["none", "tanh"]
 
 LIBRARIES = ("torch", "onednn")
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-MARGIN = 1.25  # oneDNN must be so much faster: where the two are alike, the choice shall not be a matter of luck
-REPEATS = 8  # timed runs of each; the fastest counts
-ENOUGH_ROWS = 4  # products of fewer rows than this take other paths in float32, which round otherwise
+MARGIN = 1.25  # oneDNN must be this much faster: where the two are alike, noise must not decide
+REPEATS = 8  # timed runs of each library; the fastest counts
+ENOUGH_ROWS = 4  # float32 products of fewer rows than this take another path, which rounds differently
 
-SUFFIX = "/product"  # of the keys of choices; the rest are device, dtype, and whether gradients are wanted
+SUFFIX = "/product"  # ends the keys of choices, after device, dtype, and whether gradients are wanted
 
 USES = ("infer", "train")
 
@@ -38,15 +38,17 @@ _forced: list[str] = []
 
 
 def choices() -> dict[str, str]:
-    """What has been measured so far in this process: key → library."""
+    """Return the fastest libraries measured so far in this process: key → library."""
     return dict(_choices)
 
 
 def set_choices(choices: Mapping[str, str]) -> None:
-    """Restore recorded choices; other keys are forgotten. One without a purpose, of an earlier version, is for both.
+    """Restore recorded choices and forget all others.
+
+    Keys of earlier versions name no use, infer or train: they count for both.
 
     Raises:
-        UnknownNameError: A library that this version does not know.
+        UnknownNameError: A library is unknown to this version.
     """
     for name in choices.values():
         _check(name)
@@ -59,7 +61,7 @@ def set_choices(choices: Mapping[str, str]) -> None:
 
 @contextmanager
 def use_library(name: str) -> Iterator[None]:
-    """Within the context linear layers use this library where it can be had, and nothing is measured."""
+    """Make linear layers use this library inside the context, where it is available; nothing is measured."""
     _check(name)
     _forced.append(name)
     try:
@@ -74,13 +76,13 @@ def _check(name: str) -> None:
 
 
 class Linear(nn.Linear):
-    """x W^T + b, and a GELU of it where asked for; weights and names as in ``nn.Linear``.
+    """Linear layer x W^T + b, with an optional GELU; weights and their names are those of ``nn.Linear``.
 
     Args:
         in_features: Width of x.
         out_features: Width of the result.
-        bias: Whether there is a b.
-        gelu: "none" for the exact GELU, "tanh" for the formula with a tanh: torch's names.
+        bias: Add b.
+        gelu: "none" for the exact GELU, "tanh" for its tanh approximation (torch's names); None for no GELU.
     """
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True, gelu: Gelu | None = None) -> None:
@@ -88,12 +90,12 @@ class Linear(nn.Linear):
         self.gelu: Gelu | None = gelu
 
     def forward(self, input: Float[Tensor, "*S K"]) -> Float[Tensor, "*S N"]:  # noqa: A002 - the name torch gives it
-        """Rows of K numbers to rows of N."""
+        """Apply the layer to the last axis: (..., K) → (..., N)."""
         return linear(input, self.weight, self.bias, self.gelu)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None = None) -> Tensor:
-    """gelu(x W^T + b), each row alone; without gradients a row's bits do not depend on how many rows there are."""
+    """Compute gelu(x W^T + b); without gradients a row's bits do not depend on how many rows there are."""
     device, dtype = x.device.type, _dtype(x)
     gradients = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     few = not gradients and device == "cpu" and x.shape[:-1].numel() < ENOUGH_ROWS
@@ -114,7 +116,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: Gelu | None = N
 
 
 def product(a: Float[Tensor, "M K"], b: Float[Tensor, "N K"]) -> Float[Tensor, "M N"]:
-    """a b^T by oneDNN where there is one, by torch elsewhere."""
+    """Compute a b^T by oneDNN where it is available, else by torch."""
     if not is_available(a.device.type, a.dtype):
         return a @ b.T
     if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
@@ -123,7 +125,7 @@ def product(a: Float[Tensor, "M K"], b: Float[Tensor, "N K"]) -> Float[Tensor, "
 
 
 def is_available(device: str, dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN has such products here: some builds of torch come without, some processors without bf16."""
+    """Tell whether oneDNN computes such products here: some builds of torch lack it, some processors lack bf16."""
     return HAS_ONEDNN and device == "cpu" and dtype in (torch.float32, torch.bfloat16) and _works(dtype)
 
 
@@ -142,7 +144,7 @@ def _works(dtype: torch.dtype) -> bool:
 
 @constant_in_graphs
 def library(device: str, dtype: str, training: bool) -> str:
-    """The library to use, measured at the first call for a device, a dtype, and whether gradients are wanted."""
+    """Return the library to use, timed at the first call for a device, a dtype, and whether gradients are wanted."""
     if not is_available(device, getattr(torch, dtype)):
         return "torch"
     if _forced:
@@ -155,10 +157,10 @@ def library(device: str, dtype: str, training: bool) -> str:
 
 
 def measure(device: str, dtype: str, training: bool) -> dict[str, float]:
-    """Processor seconds of each library for rows through a layer; draws no random number.
+    """Time a layer with each library, in processor seconds; draws no random number.
 
-    With gradients 2048 rows through 256 → 512 and both products of the backward pass, whose operands are transposed;
-    without 512 rows through 512 → 1024, in bf16 with a GELU behind it: the product alone is oneDNN's in both.
+    With gradients: 2048 rows through 256 → 512 and both products of the backward pass, whose operands are transposed.
+    Without: 512 rows through 512 → 1024, in bf16 with a GELU, as torch's plain bf16 product is oneDNN's anyway.
     """
     gelu: Gelu | None = None if training or dtype == "float32" else "tanh"
     count, width = (2048, 256) if training else (512, 512)
@@ -183,7 +185,7 @@ def measure(device: str, dtype: str, training: bool) -> dict[str, float]:
 
 @contextmanager
 def timing(device: str, training: bool) -> Iterator[None]:
-    """The context to time a layer in, whatever pass it is called from: no autocast, gradients only where wanted."""
+    """Open a context for timing a layer inside any pass: autocast off, gradients only where wanted."""
     # Hooks of an outer activation checkpoint must not see these graphs: only the innermost pair of hooks is called.
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)
     autocast = torch.autocast(device, enabled=False)
@@ -192,7 +194,7 @@ def timing(device: str, training: bool) -> Iterator[None]:
 
 
 class _Product(torch.autograd.Function):
-    """a b^T + bias and its gradients, all by oneDNN."""
+    """Product a b^T + bias and its gradients, all by oneDNN."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
@@ -212,10 +214,10 @@ class _Product(torch.autograd.Function):
 
 
 def _onednn(a: Tensor, b: Tensor, bias: Tensor | None, gelu: str) -> Tensor:
-    """gelu(a b^T + bias), the GELU left out where it is "": the operator that torch's own compiler puts in graphs."""
+    """Compute gelu(a b^T + bias), without the GELU where ``gelu`` is "", by the operator that torch's compiler uses."""
     if torch.compiler.is_compiling():
         return _in_a_graph(a, b, bias, gelu)
-    # It takes rows with gaps too, by a reference kernel that is a thousand times slower.
+    # The operator takes strided rows too, but by a reference kernel that is a thousand times slower.
     a, b = (t if t.is_contiguous() or t.mT.is_contiguous() else t.contiguous() for t in (a, b))
     if gelu:
         return torch.ops.mkldnn._linear_pointwise(a, b, bias, "gelu", [], gelu)
@@ -224,7 +226,7 @@ def _onednn(a: Tensor, b: Tensor, bias: Tensor | None, gelu: str) -> Tensor:
 
 @torch.library.custom_op("brickwork::product", mutates_args=())
 def _in_a_graph(a: Tensor, b: Tensor, bias: Tensor | None, gelu: str) -> Tensor:
-    """The same as an operator of its own: torch's compiler takes the other one only where it made it."""
+    """Compute the same in compiled graphs: torch's compiler accepts its own operator only where it placed it itself."""
     return _onednn(a, b, bias, gelu)
 
 
@@ -245,7 +247,7 @@ def _dtype(x: Tensor) -> torch.dtype:
 
 
 def _seconds(run: Callable[[], Tensor], gradients_of: tuple[Tensor, ...]) -> float:
-    """Of all processors together: both libraries use as many, and other work does not count."""
+    """Return CPU seconds summed over all cores: both libraries use as many, and other programs do not count."""
     start = time.process_time()
     try:
         out = run()

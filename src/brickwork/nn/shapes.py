@@ -1,4 +1,4 @@
-"""The alphabet of shapes: B batch, C channels, H and W pixels, L tokens, D width, M text tokens, E text width."""
+"""Shape types; letters: B batch, C channels, H and W pixels, L tokens, D width, M text tokens, E text width."""
 
 from jaxtyping import Float, Int
 from torch import Tensor
