@@ -1,8 +1,8 @@
 """A small convolutional autoencoder that a CPU trains: nearly all of its work is at the latents' own resolution.
 
-No attention, and no normalisation over places: a pixel depends on latents nearby and on no others, and ``reach`` says
-exactly how near. A straight linear path beside the convolutions, patch to latent and latent to patch, starts the
-network where a principal component analysis of patches would end.
+It has no attention and no normalisation over places: a pixel depends on nearby latents alone, and ``reach`` says how
+near. A straight linear path beside the convolutions, patch to latent and latent to patch, starts the network where a
+principal component analysis of patches would end.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from brickwork.nn.shapes import Image
 FACTORS = (2, 4, 8, 16)
 KINDS = ("kl", "vq")
 PATCH = 4
-"""Pixels each way that the finest level takes as one place, where the factor is not less."""
+"""Largest side in pixels of a square patch at the finest level; a smaller factor is the patch itself."""
 WIDEST = 4
-"""Channels of the coarsest levels, in widths of the finest."""
+"""Most channels of a level, as a multiple of the finest level's."""
 LOWEST, HIGHEST = -30.0, 20.0
-"""Of the posterior's log-variance; beyond, its exponential is useless in single precision."""
+"""Bounds of the posterior's log-variance; beyond them its exponential is useless in single precision."""
 AT_ONCE = 4096
-"""Places that are quantised at once: their distances to all codes are in memory."""
+"""Places that are quantised at once: their distances to all codes are held in memory."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(FirstStageConfig):
-    """Known to users as ``Autoencoder.Config``."""
+    """Config of the small convolutional autoencoder, ``Autoencoder.Config``."""
 
     picture_channels: int = 3  # pyright: ignore[reportIncompatibleMethodOverride]
     """Channels of the pictures: 1 grey, 3 colour."""
@@ -44,7 +44,7 @@ class AutoencoderConfig(FirstStageConfig):
     factor: int = 4  # pyright: ignore[reportIncompatibleMethodOverride]
     """Pixels per latent place, each way: 2, 4, 8 or 16."""
     kind: Literal["kl", "vq"] = "kl"
-    """kl: latents have a Gaussian posterior; vq: each place is decoded as the nearest of a book of codes."""
+    """kl: latents have a Gaussian posterior; vq: each place is decoded as the nearest code of a codebook."""
     width: int = 96
     """Channels of the network where patches enter; twice as many at each coarser level, at most four times."""
     encoder_depth: int = 2
@@ -52,7 +52,7 @@ class AutoencoderConfig(FirstStageConfig):
     decoder_depth: int = 4
     """Residual blocks of the decoder at each level; each widens the halo by one place."""
     codes: int = 1024
-    """Codes in the book, of kind vq."""
+    """Codes in the codebook, for kind vq."""
 
     def __post_init__(self) -> None:
         if self.factor not in FACTORS:
@@ -65,23 +65,23 @@ class AutoencoderConfig(FirstStageConfig):
 
     @property
     def patch(self) -> int:
-        """Pixels each way that the finest level takes as one place."""
+        """Side in pixels of the square patch that enters the finest level as one place."""
         return min(self.factor, PATCH)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each level, finest first; a level halves the places of the one before, each way."""
+        """Channels of each level, finest first; each level has half as many places each way as the one before."""
         levels = (self.factor // self.patch).bit_length()
         return tuple(self.width * min(2**level, WIDEST) for level in range(levels))
 
     def build(self) -> Autoencoder:
-        """An autoencoder with fresh weights."""
+        """Return an autoencoder with fresh weights."""
         return Autoencoder(self)
 
 
 @final
 class Block(nn.Module):
-    """``x + mix(silu(near(silu(x))))``, near 3x3 and mix 1x1: at the start the identity."""
+    """Residual block ``x + mix(silu(near(silu(x))))`` with near 3x3 and mix 1x1; at the start the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -90,17 +90,17 @@ class Block(nn.Module):
         _zero(self.mix)
 
     def forward(self, x: Image) -> Image:
-        """The same shape."""
+        """Apply the block; shape kept."""
         return x + self.mix(functional.silu(self.near(functional.silu(x))))
 
 
 @final
 class Encoder(nn.Module):
-    """Pictures → numbers of the posterior, factor times fewer places each way.
+    """Encoder of pictures into parameters of the posterior, factor times fewer places each way.
 
     Args:
-        config: Of the autoencoder.
-        out: Numbers per place.
+        config: Config of the autoencoder.
+        out: Channels of the result: mean and log-variance of each latent channel, or one vector.
     """
 
     def __init__(self, config: AutoencoderConfig, out: int) -> None:
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
         self.straight = nn.Conv2d(values * config.factor**2, out, 1)
 
     def forward(self, pixels: Image) -> Latent:
-        """(B, C, H, W) → (B, out, H/factor, W/factor)."""
+        """Encode pixels: (B, C, H, W) → (B, out, H/factor, W/factor)."""
         x = self.enter(functional.pixel_unshuffle(pixels, self.patch))
         for k, level in enumerate(self.levels):
             x = level(self.narrow[k - 1](functional.pixel_unshuffle(x, 2)) if k else x)
@@ -123,7 +123,7 @@ class Encoder(nn.Module):
 
 @final
 class Decoder(nn.Module):
-    """Latents → pictures; the encoder's levels from coarse to fine."""
+    """Decoder of latents into pictures, by the encoder's levels from coarse to fine."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
         _zero(self.leave)
 
     def forward(self, z: Latent) -> Image:
-        """(B, Z, h, w) → (B, C, h·factor, w·factor)."""
+        """Decode latents: (B, Z, h, w) → (B, C, h·factor, w·factor)."""
         x = self.enter(z)
         for k, level in enumerate(self.levels):
             x = level(functional.pixel_shuffle(self.widen[k - 1](x), 2) if k else x)
@@ -146,10 +146,10 @@ class Decoder(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Pixels on each side of a latent place's own square that the place changes.
+        """Pixels around a latent place's own square that the place changes, on each side.
 
-        Counted through the kernels: a k x k convolution reaches (k - 1) / 2 places farther, and going to twice as many
-        places makes twice as many of the places reached so far.
+        It is counted through the kernels: a k x k convolution reaches (k - 1) / 2 places farther, and an upsampling by
+        2 doubles the places reached so far.
         """
         places = _radius(self.enter)
         for k, level in enumerate(self.levels):
@@ -159,13 +159,13 @@ class Decoder(nn.Module):
 
 @final
 class Autoencoder(FirstStage):
-    """Pictures ↔ latents by convolutions; ``brickwork.training.autoencoder`` trains it.
+    """Convolutional autoencoder of pictures and latents; ``brickwork.training.autoencoder`` trains it.
 
     Kind kl: Kingma & Welling 2013 (arXiv 1312.6114), weighted as Rombach et al. 2022 (arXiv 2112.10752) have it. Kind
     vq: van den Oord et al. 2017 (arXiv 1711.00937). The network is our own.
 
     Attributes:
-        codebook: Of kind vq, (codes, Z); else None.
+        codebook: (codes, Z) for kind vq; else None.
     """
 
     Config = AutoencoderConfig
@@ -179,7 +179,7 @@ class Autoencoder(FirstStage):
 
     @property
     def config(self) -> AutoencoderConfig:
-        """What it was built from."""
+        """The config that it was built from."""
         return self._config
 
     @property
@@ -188,7 +188,7 @@ class Autoencoder(FirstStage):
         return -(-self.decoder.reach // self.config.factor)
 
     def moments(self, pixels: Image) -> tuple[Latent, Latent | None]:
-        """Mean and log-variance of the latents of pictures in [-1, 1]; no log-variance of kind vq."""
+        """Return mean and log-variance of the latents of pictures in [-1, 1]; None as log-variance for kind vq."""
         out = self.encoder(pixels).float()
         if self.codebook is not None:
             return out, None
@@ -196,15 +196,15 @@ class Autoencoder(FirstStage):
         return mean, log_variance.clamp(LOWEST, HIGHEST)
 
     def posterior(self, pixels: Image) -> tuple[Latent, Latent | None]:
-        """Mean and standard deviation; of kind vq the latents before they are quantised, and None."""
+        """Return mean and standard deviation; for kind vq the latents before quantisation, and None."""
         mean, log_variance = self.moments(pixels)
         return mean, None if log_variance is None else (0.5 * log_variance).exp()
 
     def nearest(self, z: Latent) -> Int[Tensor, "B h w"]:
-        """Which code each place is nearest to, int64 (B, h, w); of two equally near the first.
+        """Return the number of the nearest code of each place, int64 (B, h, w); the first of two equally near.
 
-        Each distance is summed by itself and not through a matrix product, whose rounding depends on how many places
-        there are: a tile must choose as the whole does.
+        Each distance is summed by itself instead of by a matrix product, whose rounding depends on how many places
+        there are: a tile must choose the codes that the whole picture would.
         """
         assert self.codebook is not None, "nearest: of kind vq only"
         places = z.detach().float().permute(0, 2, 3, 1)
@@ -216,19 +216,19 @@ class Autoencoder(FirstStage):
         return torch.cat(chosen).reshape(places.shape[:3])
 
     def look_up(self, codes: Tensor) -> Latent:
-        """Codes by number, int64 (B, h, w) → (B, Z, h, w)."""
+        """Return codes by number, int64 (B, h, w) → (B, Z, h, w)."""
         assert self.codebook is not None, "look_up: of kind vq only"
         return functional.embedding(codes, self.codebook).permute(0, 3, 1, 2)
 
     def decode(self, z: Latent) -> Image:
-        """Latents → pictures; of kind vq through the nearest codes."""
+        """Decode latents into pictures; for kind vq by the nearest codes."""
         if self.codebook is not None:
             z = self.look_up(self.nearest(z)).to(z.dtype)
         return self.decoder(z)
 
 
 def _radius(layer: nn.Module) -> int:
-    """Places on each side that a layer looks at; 0 for what is no convolution."""
+    """Return how many places a layer looks at on each side; 0 for a layer that is no convolution."""
     return (layer.kernel_size[0] - 1) // 2 if isinstance(layer, nn.Conv2d) else 0
 
 

@@ -1,4 +1,4 @@
-"""What a model's numbers mean as pictures: pixels themselves, or latents of an autoencoder. Known here alone."""
+"""Base classes of codecs and autoencoders, and the codec of plain pixels; the one definition of model space."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from brickwork.errors import ArgumentError
 from brickwork.nn.shapes import Image
 
 Latent = Float[Tensor, "B Z h w"]
-"""Z channels, factor times fewer places each way than the picture has pixels."""
+"""Latents: Z channels, and factor times fewer places each way than the picture has pixels."""
 
 
 class CodecConfig(ABC):
-    """The config of a codec: a frozen dataclass of numbers, strings and configs, so that it goes into a file header."""
+    """Config of a codec: a frozen dataclass of numbers, strings and configs, so that it fits into a file's header."""
 
     @abstractmethod
     def build(self) -> Codec:
@@ -26,7 +26,7 @@ class CodecConfig(ABC):
 
 
 class Codec(ABC):
-    """Pictures (uint8, B H W C) to model space (float, B Z h w) and back."""
+    """Converter between pictures (uint8, B H W C) and model space (float, B Z h w)."""
 
     @property
     @abstractmethod
@@ -51,21 +51,21 @@ class Codec(ABC):
     @property
     @abstractmethod
     def digest(self) -> str:
-        """SHA-256 (hex) of what it computes; equal for codecs whose numbers mean the same."""
+        """SHA-256 (hex) of everything that decides its output; equal for codecs with the same latents."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) → float32 (B, Z, H/factor, W/factor)."""
+        """Encode pictures: uint8 (B, H, W, C) → float32 (B, Z, H/factor, W/factor)."""
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:
-        """float (B, Z, h, w) → uint8 (B, h·factor, w·factor, C)."""
+        """Decode into pictures: float (B, Z, h, w) → uint8 (B, h·factor, w·factor, C)."""
 
     def check(self, images: Tensor) -> None:
-        """Refuse what ``encode`` does not take.
+        """Refuse images that ``encode`` cannot take.
 
         Raises:
-            ArgumentError: With one line.
+            ArgumentError: Their dtype, axes, channels or size do not fit.
         """
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != self.picture_channels:
             raise ArgumentError(
@@ -80,19 +80,19 @@ class Codec(ABC):
 
 
 def to_unit(images: Tensor) -> Image:
-    """Pictures, uint8 (B, H, W, C), 0..255 → float32 (B, C, H, W) in [-1, 1]."""
+    """Convert pictures, uint8 (B, H, W, C), 0..255, into float32 (B, C, H, W) in [-1, 1]."""
     return (images.float() / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
 
 
 def from_unit(pixels: Image) -> Tensor:
-    """[-1, 1], (B, C, H, W) → pictures, uint8 (B, H, W, C), rounded and clamped."""
+    """Convert float (B, C, H, W) in [-1, 1] into pictures, uint8 (B, H, W, C), rounded and clamped."""
     return ((pixels.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Pixels(Codec, CodecConfig):
-    """Pixels themselves, 0..255 ↔ [-1, 1].
+    """Codec without a network: pixels 0..255 ↔ [-1, 1].
 
     Attributes:
         num_channels: 1 for grey, 3 for RGB.
@@ -102,46 +102,46 @@ class Pixels(Codec, CodecConfig):
 
     @property
     def config(self) -> Pixels:
-        """Itself: it has no weights."""
+        """The codec itself, as it has no weights."""
         return self
 
     def build(self) -> Pixels:
-        """Itself."""
+        """Return the codec itself."""
         return self
 
     @property
     def channels(self) -> int:
-        """Those of the pictures."""
+        """Channels of the pictures."""
         return self.num_channels
 
     @property
     def picture_channels(self) -> int:
-        """``num_channels``."""
+        """Channels of the pictures: 1 grey, 3 colour."""
         return self.num_channels
 
     @property
     def factor(self) -> int:
-        """1."""
+        """Pixels per place: 1."""
         return 1
 
     @property
     def digest(self) -> str:
-        """Empty: equal numbers of channels say all."""
+        """Empty text: the number of channels says all."""
         return ""
 
     def encode(self, images: Tensor) -> Tensor:
-        """0..255 → [-1, 1]."""
+        """Convert uint8 0..255 into float in [-1, 1]."""
         self.check(images)
         return to_unit(images)
 
     def decode(self, x0: Tensor) -> Tensor:
-        """[-1, 1] → 0..255, rounded and clamped."""
+        """Convert float in [-1, 1] into uint8 0..255, rounded and clamped."""
         return from_unit(x0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStageConfig(ABC):
-    """What an autoencoder is built from: numbers and strings and nothing else, so that it goes into a file header."""
+    """Config of an autoencoder: numbers and strings alone, so that it fits into a file's header."""
 
     @property
     @abstractmethod
@@ -160,16 +160,16 @@ class FirstStageConfig(ABC):
 
     @abstractmethod
     def build(self) -> FirstStage:
-        """An autoencoder with fresh weights."""
+        """Return an autoencoder with fresh weights."""
 
 
 class FirstStage(nn.Module, ABC):
-    """An autoencoder of pictures in [-1, 1]: what makes latents, and pictures of them. It scales nothing."""
+    """Autoencoder of pictures in [-1, 1] and their latents, unscaled."""
 
     @property
     @abstractmethod
     def config(self) -> FirstStageConfig:
-        """What it was built from."""
+        """The config that it was built from."""
 
     @property
     @abstractmethod
@@ -178,11 +178,11 @@ class FirstStage(nn.Module, ABC):
 
     @abstractmethod
     def posterior(self, pixels: Image) -> tuple[Latent, Latent | None]:
-        """Mean and standard deviation of the latents of pictures; None for a deviation of zero.
+        """Return mean and standard deviation of the latents of pictures; None for a deviation of zero.
 
-        Of a vector-quantised autoencoder the mean is the latent before it is quantised: that is what a denoiser sees.
+        The mean of a vector-quantised autoencoder is the latent before quantisation: a denoiser sees that.
         """
 
     @abstractmethod
     def decode(self, z: Latent) -> Image:
-        """Latents → pictures, in [-1, 1] but not clamped; a vector-quantised one quantises first."""
+        """Decode latents into pictures, near [-1, 1], not clamped; a vector-quantised autoencoder quantises first."""

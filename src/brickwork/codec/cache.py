@@ -1,8 +1,8 @@
-"""Latents of a data set, computed once into memory-mapped files; a computation that was stopped is taken up again.
+"""Latents of a data set, computed once into memory-mapped files; an interrupted computation continues.
 
 latents.npy       float32 (V, N, Z, h, w): view 0 is the picture, view 1, where training mirrors, its mirror image
-deviations.npy    the same of the posterior's standard deviation, where the codec samples it
-cache.json        of which data and which codec they are, and how many pictures are done
+deviations.npy    the same shape: the posterior's standard deviation, where the codec samples
+cache.json        digests of the data and the codec, and how many pictures are done
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from brickwork.errors import ConfigError, OutputError
 FACTS, LATENTS, DEVIATIONS = "cache.json", "latents.npy", "deviations.npy"
 FORMAT = 1
 AT_ONCE = 64
-"""Pictures encoded between two notes of how many are done."""
+"""Pictures encoded before the count of finished ones is written again."""
 WIDEST, FARTHEST = 4.0, 2.0
-"""Standard deviation and mean of a channel, after scaling, that tell of another scaling."""
+"""Largest plausible standard deviation and mean of a scaled channel; beyond, the scaling is of other data."""
 
 
 @final
@@ -45,11 +45,11 @@ class LatentCache:
     deviation: np.ndarray | None
 
     def batch(self, rows: Rows, mirrored: Flips | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Mean and deviation of the latents of some pictures, (B, Z, h, w) each.
+        """Return mean and deviation of the latents of some pictures, (B, Z, h, w) each.
 
         Args:
-            rows: Which pictures, (B,).
-            mirrored: Which of them are mirrored, (B,); None for none.
+            rows: Numbers of the pictures, (B,).
+            mirrored: True for each one to mirror, (B,); None for none.
         """
         views = np.zeros(len(rows), np.int64) if mirrored is None else mirrored.astype(np.int64)
         mean = np.ascontiguousarray(self.mean[views, rows])
@@ -57,23 +57,23 @@ class LatentCache:
 
 
 def latents_folder(data: Dataset, codec: Latents) -> Path:
-    """Where latents are kept unless told otherwise: brickwork/latents in $XDG_CACHE_HOME, or in ~/.cache."""
+    """Return the default folder of a data set's latents: brickwork/latents in $XDG_CACHE_HOME, or in ~/.cache."""
     return cache_folder().parent / "latents" / f"{data.digest[:16]}-{codec.digest[:16]}{'-flip' if data.flip else ''}"
 
 
 def open_latents(data: Dataset, codec: Latents, folder: Path | None = None, *, progress: bool = False) -> LatentCache:
-    """The latents of a data set, from a folder; what is missing there is computed.
+    """Open the latents of a data set in a folder; latents missing there are computed.
 
     Args:
         data: The pictures.
-        codec: What encodes them, on the device to compute on.
-        folder: Where they are, or shall be; the user's cache unless told otherwise.
+        codec: The codec, on the device to compute on.
+        folder: The folder to read or fill; by default in the user's cache.
         progress: Show a bar.
 
     Raises:
         ConfigError: The folder holds latents of other data or of another codec, or they are not scaled as this codec
             scales them.
-        OutputError: The folder cannot be written or the disk is full; what is done stays done.
+        OutputError: The folder cannot be written or the disk is full; finished latents stay.
     """
     folder = latents_folder(data, codec) if folder is None else folder
     Z, (H, W) = codec.channels, (side // codec.factor for side in data.shape[:2])
@@ -97,7 +97,7 @@ def open_latents(data: Dataset, codec: Latents, folder: Path | None = None, *, p
 
 
 def _begin(folder: Path, facts: dict[str, Any], names: list[str]) -> int:
-    """How many pictures are done; makes the files where there are none."""
+    """Return how many pictures are done; create the files where there are none."""
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / FACTS).exists():
         try:
@@ -145,7 +145,7 @@ def _note(folder: Path, facts: dict[str, Any], done: int) -> None:
 
 
 def _check_scale(folder: Path, mean: np.ndarray) -> None:
-    """Refuse latents far from mean 0 and deviation 1: noise levels would mean something else for them."""
+    """Refuse latents far from mean 0 and deviation 1: a noise level would not mean the same for them."""
     some = np.asarray(mean[0, :: max(1, len(mean[0]) // 1024)], np.float64)
     centres, spreads = some.mean(axis=(0, 2, 3)), some.std(axis=(0, 2, 3))
     odd = np.flatnonzero((np.abs(centres) > FARTHEST) | (spreads > WIDEST) | (spreads < 1 / WIDEST))

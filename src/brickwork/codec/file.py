@@ -1,4 +1,4 @@
-"""One file is one autoencoder: its weights, with the statistics of its latents in the header."""
+"""Autoencoder files: one file holds the weights, and in its header the statistics of the latents."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def save_codec(codec: Latents, path: str | Path, facts: dict[str, Any] | None = 
 
     Args:
         codec: The autoencoder with its statistics.
-        path: Where to.
-        facts: What it was trained on and how, JSON-like.
+        path: The file to write.
+        facts: How and on what it was trained, JSON-like.
 
     Raises:
-        OutputError: The place cannot be written; a previous file there is whole.
+        OutputError: The file cannot be written; a previous file there stays whole.
     """
     header = {"format": FORMAT, "codec": to_entry(CODECS, codec.config), "training": facts or {}}
     write_tensors(Path(path), codec.autoencoder.state_dict(), {HEADER: json.dumps(header)})
 
 
 def load_codec(path: str | Path) -> Latents:
-    """The autoencoder in a file, in the folder of its run, or in a model of latents.
+    """Load the autoencoder of a file, of its run's folder, or of a latent model.
 
     Raises:
-        CheckpointError: Missing, truncated or foreign file, a model of pixels, or a header that lies about the weights.
+        CheckpointError: The file is missing, truncated or foreign, a model of pixels, or its header belies its weights.
     """
     path = _file(Path(path))
     tensors, metadata = read_tensors(path)
@@ -61,10 +61,10 @@ def load_codec(path: str | Path) -> Latents:
 
 
 def read_codec_header(path: str | Path) -> dict[str, Any]:
-    """The header of an autoencoder's file: format, codec, training.
+    """Read the header of an autoencoder's file: format, codec, training.
 
     Raises:
-        CheckpointError: Missing, truncated, or no file of an autoencoder.
+        CheckpointError: The file is missing, truncated, or no autoencoder's.
     """
     path = _file(Path(path))
     with open_tensors(path) as file:
@@ -75,7 +75,7 @@ def read_codec_header(path: str | Path) -> dict[str, Any]:
 
 
 def _file(path: Path) -> Path:
-    """The file behind a run folder, of an autoencoder or of a model."""
+    """Return the file itself, or in a run's folder the file of its autoencoder or model."""
     if not path.is_dir():
         return path
     found = [path / name for name in (AUTOENCODER_FILE, MODEL_FILE) if (path / name).exists()]

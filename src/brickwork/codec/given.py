@@ -1,10 +1,11 @@
-"""What a model is given beside x: a coarse or a grey picture of what it draws, or nothing.
+"""Image conditions: a coarse or a grey version of the picture that the model draws, or nothing.
 
-The picture is made worse (``degrade``), encoded like any other and kept beside x at every noise level, so that the
+The picture is degraded (``degrade``), encoded like any other and concatenated to x at every noise level, so that the
 model learns to draw what is missing: super-resolution and colourisation.
 
 Source: Saharia et al., "Image super-resolution via iterative refinement", 2104.07636, Sec. 2 (a picture beside x, by
-channels); "Palette", 2111.05826, Sec. 3, for other tasks. Whole-number arithmetic: every machine makes the same.
+channels); "Palette", 2111.05826, Sec. 3, for other tasks. All arithmetic is on whole numbers, so that every machine
+computes the same picture.
 """
 
 from __future__ import annotations
@@ -21,20 +22,28 @@ from brickwork.errors import ArgumentError, ConfigError
 from brickwork.registry import Registry
 
 LUMA = 19595, 38470, 7471
-"""Shares of red, green and blue in 65536ths: ITU-R BT.601, as the reader of data has it (Pillow's "L")."""
+"""Weights of red, green and blue in 65536ths: ITU-R BT.601, the same as in Pillow's "L", which reads the data."""
 MAX_SCALE = 64
 
 
 class Given(ABC):
-    """What is beside x."""
+    """Image condition: a picture that the network sees beside x."""
 
     def channels(self, codec: Codec) -> int:
-        """Channels beside x in model space; those of the codec."""
+        """Return how many channels it adds beside x in model space; by default the codec's."""
         return codec.channels
 
     @abstractmethod
     def check(self, codec: Codec, height: int, width: int) -> None:
-        """Refuse pictures of which it cannot be made.
+        """Refuse a size or codec for which the condition cannot be made.
+
+        Args:
+            codec: The model's codec.
+            height: Height of the model's pictures, in pixels.
+            width: Their width.
+
+        Raises:
+            ConfigError: The condition cannot be made of such pictures.
 
         Args:
             codec: Of the model.
@@ -47,48 +56,48 @@ class Given(ABC):
 
     @abstractmethod
     def sides(self, side: int) -> tuple[int, ...]:
-        """Sides of the square pictures that ``prepare`` takes where the model's have this one; the largest first."""
+        """Return the sides of square pictures that ``prepare`` takes if the model's have this side; largest first."""
 
     @abstractmethod
     def degrade(self, images: Tensor) -> Tensor:
-        """What is given of true pictures, uint8 (B, H, W, C) → the same shape; ``codec.encode`` makes it the input.
+        """Make the condition from true pictures, uint8 (B, H, W, C) → the same shape; ``codec.encode`` then encodes it.
 
         Raises:
-            ArgumentError: Of pictures like these nothing can be given.
+            ArgumentError: No condition can be made of such pictures.
         """
 
     @abstractmethod
     def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
-        """A user's own pictures, uint8 (B, h, w, c), as ``degrade`` would give them: (B, height, width, C).
+        """Convert a user's pictures, uint8 (B, h, w, c), into the form that ``degrade`` returns: (B, height, width, C).
 
         Args:
-            pictures: What there is to start from, or true pictures, which are made worse first.
-            height: Of the model's pictures.
-            width: Likewise.
+            pictures: Coarse or grey pictures, or true pictures, which are degraded first.
+            height: Height of the model's pictures, in pixels.
+            width: Their width.
 
         Raises:
-            ArgumentError: Of another size.
+            ArgumentError: The pictures have another size.
         """
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Nothing(Given):
-    """x alone."""
+    """No image condition: the network sees x alone."""
 
     def channels(self, codec: Codec) -> int:
-        """0."""
+        """Return 0."""
         return 0
 
     def check(self, codec: Codec, height: int, width: int) -> None:
-        """Any will do."""
+        """Accept every codec and size."""
 
     def sides(self, side: int) -> tuple[int, ...]:
-        """None."""
+        """Return no sides."""
         return ()
 
     def degrade(self, images: Tensor) -> Tensor:
-        """No picture.
+        """Refuse every picture.
 
         Raises:
             ArgumentError: Always.
@@ -96,7 +105,7 @@ class Nothing(Given):
         raise ArgumentError(f"given pictures {_size(images)}: this model is given no picture; leave them out")
 
     def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
-        """No picture.
+        """Refuse every picture.
 
         Raises:
             ArgumentError: Always.
@@ -107,10 +116,10 @@ class Nothing(Given):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Coarse(Given):
-    """Super-resolution: the picture of scale times fewer pixels each way, enlarged to its old size.
+    """Super-resolution: the picture with scale times fewer pixels each way, enlarged to its old size.
 
-    Made smaller by the mean of each square of scale x scale pixels, and larger by linear interpolation between the
-    middles of these squares; what is beyond the outermost middles is as they are. Rounded after each, halves up.
+    It is reduced by the mean of each square of scale x scale pixels, and enlarged by linear interpolation between the
+    centres of these squares; pixels beyond the outermost centres repeat them. Each step rounds halves up.
 
     Attributes:
         scale: Pixels of the picture per pixel of the coarse one, each way.
@@ -119,7 +128,7 @@ class Coarse(Given):
     scale: int = 4
 
     def __post_init__(self) -> None:
-        """Refuse what makes nothing coarser."""
+        """Refuse a scale that is no whole number from 2 to 64."""
         if isinstance(self.scale, bool) or not isinstance(self.scale, int) or not 2 <= self.scale <= MAX_SCALE:
             raise ConfigError(f"given scale {self.scale!r}: it must be a whole number, 2 to {MAX_SCALE}; 4 is usual")
 
@@ -132,15 +141,15 @@ class Coarse(Given):
             )
 
     def sides(self, side: int) -> tuple[int, ...]:
-        """That of true pictures and that of coarse ones."""
+        """Return the side of true pictures and that of coarse ones."""
         return side, side // self.scale
 
     def degrade(self, images: Tensor) -> Tensor:
-        """Smaller, then larger."""
+        """Reduce the pictures, then enlarge them to their old size."""
         return enlarged(reduced(images, self.scale), self.scale)
 
     def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
-        """Enlarge pictures of height/scale x width/scale; make those of height x width coarse first."""
+        """Enlarge pictures of height/scale x width/scale; degrade those of height x width."""
         if tuple(pictures.shape[1:3]) == (height, width):
             return self.degrade(pictures)
         if tuple(pictures.shape[1:3]) != (height // self.scale, width // self.scale):
@@ -154,7 +163,7 @@ class Coarse(Given):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Grey(Given):
-    """Colourisation: the picture's luma (ITU-R BT.601) in all of its channels."""
+    """Colourisation: the picture's luma (ITU-R BT.601) in each of its channels."""
 
     def check(self, codec: Codec, height: int, width: int) -> None:
         """Refuse pictures without colour."""
@@ -165,11 +174,14 @@ class Grey(Given):
             )
 
     def sides(self, side: int) -> tuple[int, ...]:
-        """The model's."""
+        """Return the model's own side."""
         return (side,)
 
     def degrade(self, images: Tensor) -> Tensor:
-        """Luma three times; grey pictures stay as they are.
+        """Replace each of three channels by the luma; leave grey pictures as they are.
+
+        Raises:
+            ArgumentError: The pictures have neither 1 nor 3 channels.
 
         Raises:
             ArgumentError: For neither 1 nor 3 channels.
@@ -183,7 +195,7 @@ class Grey(Given):
         return luma.to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
 
     def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
-        """Grey pictures, or colour ones without their colour, in three channels."""
+        """Convert grey or colour pictures into luma in three channels."""
         if tuple(pictures.shape[1:3]) != (height, width):
             raise ArgumentError(
                 f"given pictures {_size(pictures)}: this model makes {height}x{width} pixels; resize them"
@@ -192,11 +204,11 @@ class Grey(Given):
 
 
 GIVEN = Registry[type[Given]]("given", Given, {"nothing": Nothing, "coarse": Coarse, "grey": Grey})
-"""By the name that files and recipes have for it."""
+"""Kinds of image condition, by the names that files and recipes have for them."""
 
 
 def reduced(images: Tensor, scale: int) -> Tensor:
-    """The mean of each square of scale x scale pixels, halves up: uint8 (B, H, W, C) → (B, H/scale, W/scale, C).
+    """Return the mean of each square of scale x scale pixels, halves up: uint8 (B, H, W, C) → (B, H/scale, W/scale, C).
 
     Raises:
         ArgumentError: The scale does not divide both sides.
@@ -209,13 +221,13 @@ def reduced(images: Tensor, scale: int) -> Tensor:
 
 
 def enlarged(images: Tensor, scale: int) -> Tensor:
-    """Linear interpolation, halves up: uint8 (B, h, w, C) → (B, h·scale, w·scale, C)."""
+    """Enlarge by linear interpolation, halves up: uint8 (B, h, w, C) → (B, h·scale, w·scale, C)."""
     rows = _interpolated(images.int(), 1, scale)
     return _divided(_interpolated(rows, 2, scale), 4 * scale * scale)
 
 
 def _interpolated(values: Tensor, axis: int, scale: int) -> Tensor:
-    """2·scale times the values between the middles of squares, along one axis."""
+    """Return 2·scale times the values interpolated between the centres of squares, along one axis."""
     # Pixel i lies at (i + 1/2) / scale - 1/2 = (2i + 1 - scale) / (2 scale) in squares.
     length, place = values.shape[axis], torch.arange(values.shape[axis] * scale, device=values.device)
     twice = 2 * place + 1 - scale
@@ -227,7 +239,7 @@ def _interpolated(values: Tensor, axis: int, scale: int) -> Tensor:
 
 
 def _divided(total: Tensor, count: int) -> Tensor:
-    """total / count, rounded, halves up; uint8."""
+    """Return total / count, rounded, halves up; uint8."""
     return (2 * total + count).div(2 * count, rounding_mode="floor").to(torch.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Latents: pictures through a frozen autoencoder, scaled to mean 0 and standard deviation 1 by channel."""
+"""Codec of latents: a frozen autoencoder whose latents are scaled to mean 0 and standard deviation 1 per channel."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from brickwork.codec.base import Codec, CodecConfig, FirstStage, FirstStageConfi
 from brickwork.errors import ConfigError
 
 TILE = 512
-"""Pixels each way that are decoded at once, unless a config says otherwise."""
+"""Side in pixels of the tiles that are decoded one at a time, by default."""
 FAR = 8
-"""Halo in places where a pixel depends on every latent: what lies farther changes it little."""
+"""Halo in latent places where a pixel depends on every latent: farther ones change it little."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class LatentsConfig(CodecConfig):
-    """Known to users as ``Latents.Config``."""
+    """Config of a codec of latents, ``Latents.Config``."""
 
     autoencoder: FirstStageConfig
-    """The autoencoder."""
+    """Config of the autoencoder."""
     mean: tuple[float, ...]
-    """Of each channel of its latents, measured once; encoding takes it off, decoding puts it back."""
+    """Mean of each latent channel, measured once; encoding subtracts it, decoding adds it."""
     std: tuple[float, ...]
-    """Standard deviation of each channel, measured once."""
+    """Standard deviation of each latent channel, measured once."""
     weights: str
     """SHA-256 (hex) of the autoencoder's weights that mean and std were measured with."""
     posterior: Literal["mode", "sample"] = "mode"
-    """What encoding gives: the mean of the autoencoder's posterior, or in training a sample of it."""
+    """mode: the mean of the autoencoder's posterior; sample: in training a sample of it."""
     tile: int = 64
-    """Latent places, each way, that are decoded at once, halos included; memory grows with it, not with the picture."""
+    """Side in latent places of the tiles decoded at once, halos included; it bounds memory for pictures of any size."""
 
     def __post_init__(self) -> None:
         count = self.autoencoder.channels
@@ -53,19 +53,19 @@ class LatentsConfig(CodecConfig):
             raise ConfigError(f"tile {self.tile}: must be at least 1 latent place")
 
     def build(self) -> Latents:
-        """The codec with fresh weights."""
+        """Return the codec with fresh weights."""
         return Latents(self, self.autoencoder.build())
 
 
 @final
 class Latents(nn.Module, Codec):
-    """A frozen autoencoder with the statistics of its latents.
+    """Codec of a frozen autoencoder and the statistics of its latents.
 
     Rombach et al. 2022 (arXiv 2112.10752), section 3.1; scaling by measured statistics as Karras et al. 2024
     (arXiv 2312.02696), section 5, have it for each channel.
 
     Args:
-        config: The autoencoder's config, and statistics.
+        config: The autoencoder's config, and the statistics.
         autoencoder: The network; frozen in place.
     """
 
@@ -84,15 +84,15 @@ class Latents(nn.Module, Codec):
     def measure(
         cls, autoencoder: FirstStage, batches: Iterable[np.ndarray], posterior: Literal["mode", "sample"] = "mode"
     ) -> Latents:
-        """The codec of an autoencoder, with the statistics of its latents of these pictures.
+        """Return an autoencoder's codec, with the statistics of its latents measured on these pictures.
 
         Args:
-            autoencoder: Trained.
-            batches: Pictures, uint8 (B, H, W, C), some at a time.
-            posterior: What encoding will give.
+            autoencoder: A trained autoencoder.
+            batches: Pictures, uint8 (B, H, W, C).
+            posterior: Encode into the posterior's mean, or in training into samples.
 
         Raises:
-            ConfigError: There are no pictures, or a channel of their latents is constant or no number.
+            ConfigError: There are no pictures, or a channel of their latents is constant or not finite.
         """
         autoencoder = autoencoder.eval()
         device = next(autoencoder.parameters()).device
@@ -121,34 +121,34 @@ class Latents(nn.Module, Codec):
 
     @property
     def config(self) -> LatentsConfig:
-        """What it was built from."""
+        """The config that it was built from."""
         return self._config
 
     @property
     def channels(self) -> int:
-        """Of the latents."""
+        """Channels of the latents."""
         return self._config.autoencoder.channels
 
     @property
     def picture_channels(self) -> int:
-        """Of the pictures."""
+        """Channels of the pictures."""
         return self._config.autoencoder.picture_channels
 
     @property
     def factor(self) -> int:
-        """Pixels per latent place."""
+        """Pixels per latent place, each way."""
         return self._config.autoencoder.factor
 
     @property
     def digest(self) -> str:
-        """Of weights, statistics and what encoding gives; how large tiles are changes no number beyond rounding."""
+        """SHA-256 (hex) of weights, statistics and posterior; not of the tile, which changes rounding alone."""
         return hashlib.sha256(repr(replace(self._config, tile=1)).encode()).hexdigest()
 
     def check_weights(self) -> None:
         """Refuse statistics that were measured with other weights.
 
         Raises:
-            ConfigError: With one line.
+            ConfigError: The weights' digest is not the one in the config.
         """
         found = weights_digest(self.autoencoder)
         if found != self._config.weights:
@@ -158,7 +158,7 @@ class Latents(nn.Module, Codec):
             )
 
     def posterior(self, images: Tensor) -> tuple[Latent, Latent | None]:
-        """Scaled mean and standard deviation of pictures' latents; None for no deviation.
+        """Return the scaled mean and standard deviation of pictures' latents; None for no deviation.
 
         Args:
             images: uint8 (B, H, W, C).
@@ -172,18 +172,18 @@ class Latents(nn.Module, Codec):
         return mean, std.float() / self.std
 
     def encode(self, images: Tensor) -> Tensor:
-        """The scaled mean of the posterior; training adds its deviation where the config says "sample"."""
+        """Encode pictures into the posterior's scaled mean; training adds the deviation if the config says "sample"."""
         return self.posterior(images)[0]
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Window by window, into the picture: memory beside the picture does not grow with it.
+        """Decode into pictures window by window, so that extra memory does not grow with the picture.
 
-        A window holds a tile and a halo of ``autoencoder.halo`` places around it, and gives the same pixels as the
-        whole at once, up to rounding; nearly the same where a pixel depends on every latent (None).
+        A window holds a tile and a halo of ``autoencoder.halo`` places around it. Its pixels are those of decoding the
+        whole at once, up to rounding; nearly so where a pixel depends on every latent (halo None).
         """
         B, _, h, w = x0.shape
         out = torch.empty(B, h * self.factor, w * self.factor, self.picture_channels, dtype=torch.uint8)
-        together = max(1, self._config.tile**2 // max(1, h * w))  # small pictures: as many as fill one window
+        together = max(1, self._config.tile**2 // max(1, h * w))  # pictures smaller than a window are decoded together
         for start in range(0, B, together):
             some = slice(start, start + together)
             for rows in self._windows(h):
@@ -199,7 +199,7 @@ class Latents(nn.Module, Codec):
         return slice(places.start * self.factor, places.stop * self.factor)
 
     def _decode(self, x0: Latent, rows: Window, columns: Window) -> Tensor:
-        """The own pixels of one window, uint8 (B, H, W, C)."""
+        """Decode one window and return the pixels of its own places, uint8 (B, H, W, C)."""
         with torch.no_grad():
             z = x0[:, :, rows.seen, columns.seen].float() * self.std + self.mean
             pixels = self.autoencoder.decode(z)
@@ -210,34 +210,34 @@ class Latents(nn.Module, Codec):
         return from_unit(pixels[:, :, own[0], own[1]]).cpu()
 
     def train(self, mode: bool = True) -> Latents:
-        """Never: the autoencoder is frozen."""
+        """Stay in evaluation mode: the autoencoder is frozen."""
         return super().train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Latents:
-        """Never."""
+        """Ignore the request: the autoencoder is frozen."""
         return self
 
 
 @final
 @dataclass(frozen=True)
 class Window:
-    """What is decoded at once along one side."""
+    """Range of latent places decoded at once, along one side."""
 
     seen: slice
     """Places that go through the decoder."""
     own: slice
-    """Places of them whose pixels are kept."""
+    """Those places among them whose pixels are kept."""
 
 
 def windows(size: int, tile: int, halo: int) -> list[Window]:
-    """Windows of equal length that together own each place once.
+    """Return windows of equal length that together own each place once.
 
-    Each sees ``halo`` places beyond its own, except beyond the picture. All are of ``tile`` places, halos included, or
-    of the whole side where that is not more; a tile too small for its halos gets as many places of its own as one halo.
+    Each sees ``halo`` places beyond its own, except beyond the picture. All have ``tile`` places, halos included, or
+    span the whole side where that is shorter; a tile too small for its halos owns as many places as one halo has.
 
     Args:
         size: Places along the side.
-        tile: Places of a window.
+        tile: Places of a window, halos included.
         halo: Places on each side that a decoded pixel depends on.
     """
     length = min(size, max(tile, 3 * halo, 1))
@@ -251,7 +251,7 @@ def windows(size: int, tile: int, halo: int) -> list[Window]:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """SHA-256 (hex) of a network's weights, by name, as little-endian float32."""
+    """Return the SHA-256 (hex) of a network's weights, by name, as little-endian float32."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}".encode())

@@ -1,8 +1,8 @@
-"""Autoencoders that others have published, through diffusers: from a local folder, from the Hub, or from our own files.
+"""Published autoencoders by way of diffusers: from a local folder, from the Hub, or from brickwork's own files.
 
-Weights are read from safetensors files alone, and nothing that comes with them is run. For a model of one's own the
-statistics of its latents are measured, channel by channel (``Latents.measure``); a published denoiser wants them scaled
-as its authors did, by the one factor that diffusers notes (``scaled_as_published``).
+Weights are read from safetensors files alone, and no code that comes with them is run. For a model of one's own the
+statistics of the latents are measured per channel (``Latents.measure``); a published denoiser needs its authors'
+scaling, the one factor in diffusers' config.json (``scaled_as_published``).
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ WIDTHS = {
     "AutoencoderDC": ("encoder_block_out_channels", "decoder_block_out_channels"),
     "AutoencoderTiny": ("encoder_block_out_channels", "decoder_block_out_channels"),
 }
-"""By design, the settings with the channels of each level of encoder and decoder; each level after the first halves."""
+"""Settings that list the channels of each level, encoder's and decoder's; each level after the first halves the places."""
 WEIGHTS = "diffusion_pytorch_model"
 LARGEST, MOST_LAYERS = 1 << 16, 256
-"""Of any number, and of a number of layers or blocks, in settings that come from a file."""
+"""Bounds of any number, and of a count of layers or blocks, in settings that come from a file."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class PublishedConfig(FirstStageConfig):
-    """Known to users as ``Published.Config``."""
+    """Config of a published autoencoder, ``Published.Config``."""
 
     design: Literal["AutoencoderKL", "VQModel", "AutoencoderDC", "AutoencoderTiny"]
-    """The class of diffusers."""
+    """Name of its class in diffusers."""
     settings: str
-    """Its arguments, as the JSON text of a config.json of diffusers; our files need nothing else beside weights."""
+    """Arguments of that class, as the JSON text of diffusers' config.json."""
 
     def __post_init__(self) -> None:
         if self.design not in WIDTHS:
@@ -63,10 +63,10 @@ class PublishedConfig(FirstStageConfig):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """``settings``, read; without what diffusers notes about the file.
+        """The settings as a table, without diffusers' notes about the file itself.
 
         Raises:
-            ConfigError: They are no JSON object.
+            ConfigError: The text is no JSON object.
         """
         try:
             settings = json.loads(self.settings)
@@ -78,22 +78,22 @@ class PublishedConfig(FirstStageConfig):
 
     @property
     def factor(self) -> int:
-        """Pixels per latent place: 2 for each level after the first."""
+        """Pixels per latent place, each way: twice as many with each level after the first."""
         return 2 ** (len(self.arguments[WIDTHS[self.design][0]]) - 1)
 
     @property
     def channels(self) -> int:
-        """Of the latents."""
+        """Channels of the latents."""
         settings = self.arguments
         return (self.design == "VQModel" and settings.get("vq_embed_dim")) or settings["latent_channels"]
 
     @property
     def picture_channels(self) -> int:
-        """Of the pictures."""
+        """Channels of the pictures."""
         return self.arguments["in_channels"]
 
     def build(self) -> Published:
-        """An autoencoder with fresh weights.
+        """Return an autoencoder with fresh weights.
 
         Raises:
             ConfigError: diffusers cannot build it.
@@ -104,20 +104,20 @@ class PublishedConfig(FirstStageConfig):
             known = inspect.signature(kind.__init__).parameters
             try:
                 net = kind(**{name: value for name, value in self.arguments.items() if name in known})
-            except Exception as error:  # whatever wrong settings make the library raise
+            except Exception as error:  # wrong settings make the library raise errors of many kinds
                 raise ConfigError(f"settings that make no {self.design} ({_first_line(error)})") from error
         return Published(self, net)
 
 
 @final
 class Published(FirstStage):
-    """A network of diffusers behind our door.
+    """Autoencoder of diffusers as a ``FirstStage``.
 
     Source: AutoencoderKL and VQModel, Rombach et al. 2022 (2112.10752); AutoencoderDC, Chen et al. 2024 (2410.10733);
     AutoencoderTiny, https://github.com/madebyollin/taesd, MIT.
 
     Args:
-        config: What it is.
+        config: Its class and settings.
         net: An instance of the design's class.
     """
 
@@ -131,15 +131,15 @@ class Published(FirstStage):
 
     @classmethod
     def open(cls, source: str | Path, subfolder: str | None = None) -> Published:
-        """A published autoencoder, float32, on the CPU.
+        """Open a published autoencoder, float32, on the CPU.
 
         Args:
             source: A folder as diffusers saves it (config.json and safetensors), or owner/name on the Hub.
-            subfolder: Where it lies in there, as "vae" of a pipeline.
+            subfolder: Its subfolder in there, such as "vae" in a pipeline.
 
         Raises:
-            CheckpointError: It is not there, of no known design, a pickle, or its weights are not whole.
-            ConfigError: It does not give back what it takes.
+            CheckpointError: It is missing, of an unknown class, a pickle, or its weights are incomplete.
+            ConfigError: Its pictures have other channels or pixels than those it takes.
             MissingExtraError: diffusers is not installed.
         """
         folder = Path(source).expanduser()
@@ -157,7 +157,7 @@ class Published(FirstStage):
                     low_cpu_mem_usage=False,
                     output_loading_info=True,
                 )
-            except Exception as error:  # whatever a broken file makes the library raise
+            except Exception as error:  # a broken file makes the library raise errors of many kinds
                 raise CheckpointError(
                     f"{folder} cannot be read ({_first_line(error)}): copy or fetch it again"
                 ) from error
@@ -174,28 +174,28 @@ class Published(FirstStage):
 
     @property
     def config(self) -> PublishedConfig:
-        """What it was built from."""
+        """The config that it was built from."""
         return self._config
 
     @property
     def halo(self) -> int | None:
-        """Of AutoencoderTiny, which is convolutions alone, what these reach; None with attention or group norms."""
+        """Latent places that AutoencoderTiny's convolutions reach; None for classes with attention or group norms."""
         return self._halo
 
     def posterior(self, pixels: Image) -> tuple[Latent, Latent | None]:
-        """Of AutoencoderKL mean and standard deviation; of VQModel the latent before it is quantised."""
+        """Return AutoencoderKL's mean and standard deviation; for others the latent (unquantised) and None."""
         out = self.net.encode(pixels)
         if self._config.design == "AutoencoderKL":
             return out.latent_dist.mean, out.latent_dist.std
         return out.latent if self._config.design == "AutoencoderDC" else out.latents, None
 
     def decode(self, z: Latent) -> Image:
-        """Latents → pictures in [-1, 1]; VQModel quantises, AutoencoderTiny bends latents beyond ±3."""
+        """Decode latents into pictures in [-1, 1]; VQModel quantises, AutoencoderTiny bends latents beyond ±3."""
         return self.net.decode(z).sample
 
 
 def scaled_as_published(autoencoder: Published, posterior: Literal["mode", "sample"] = "mode") -> Latents:
-    """The codec whose latents are (z - shift) * scale with the factors of its config.json, as published denoisers want.
+    """Return the codec with latents (z - shift) * scale, the factors of its config.json, as published denoisers expect.
 
     Raises:
         ConfigError: The config states no scaling_factor.
@@ -218,7 +218,10 @@ def scaled_as_published(autoencoder: Published, posterior: Literal["mode", "samp
 
 
 def _check_sizes(settings: dict[str, Any]) -> None:
-    """Refuse numbers that would take for ever to build, and levels or channels that are none.
+    """Refuse numbers too large to build, and counts of levels or channels below 1.
+
+    Raises:
+        ConfigError: A setting is out of bounds; the first such one is named.
 
     Raises:
         ConfigError: With the first one.
@@ -240,10 +243,10 @@ def _check_sizes(settings: dict[str, Any]) -> None:
 
 
 def _reach(settings: dict[str, Any]) -> int | None:
-    """Latent places on each side of a place that its pixels depend on, of AutoencoderTiny's decoder.
+    """Return how many latent places on each side AutoencoderTiny's decoded pixels depend on.
 
-    Followed back from the pixels of one place: a 3x3 convolution reaches one further, a nearest upsampling by s takes
-    place floor(p / s). None where the upsampling is of another kind.
+    Followed back from the pixels of one place: a 3x3 convolution reaches one place farther, a nearest upsampling by s
+    maps place p to floor(p / s). None where the upsampling is of another kind.
     """
     s, blocks = settings.get("upsampling_scaling_factor", 2), settings.get("num_decoder_blocks")
     if settings.get("upsample_fn", "nearest") != "nearest" or not isinstance(blocks, list):
@@ -251,15 +254,18 @@ def _reach(settings: dict[str, Any]) -> int | None:
     first = 0
     last = s ** (len(blocks) - 1) - 1
     for level, count in reversed(list(enumerate(blocks))):
-        first, last = first - 1, last + 1  # the convolution that ends a level
+        first, last = first - 1, last + 1  # the convolution at the end of a level
         if level < len(blocks) - 1:
             first, last = first // s, last // s
-        first, last = first - 3 * count, last + 3 * count  # three in a block
-    return max(1 - first, last + 1)  # and the one that begins
+        first, last = first - 3 * count, last + 3 * count  # three convolutions in a block
+    return max(1 - first, last + 1)  # and the first convolution
 
 
 def _design_in(folder: Path) -> str:
-    """The class of diffusers that a folder's config.json names.
+    """Return the class of diffusers that a folder's config.json names.
+
+    Raises:
+        CheckpointError: The file is missing, or names no autoencoder that brickwork opens.
 
     Raises:
         CheckpointError: There is none, or it is no autoencoder that we open.
@@ -281,10 +287,10 @@ def _design_in(folder: Path) -> str:
 
 
 def _variant_of(folder: Path) -> str | None:
-    """None for the weights themselves; where a folder has one other variant alone, as "fp16", that.
+    """Return the variant of weights to read: None for the plain file, else the folder's one other, such as "fp16".
 
     Raises:
-        CheckpointError: There are pickles alone, nothing, or several variants.
+        CheckpointError: The folder has pickles alone, no weights, or several variants.
     """
     files = sorted(path.name for path in folder.glob(f"{WEIGHTS}*.safetensors"))
     if f"{WEIGHTS}.safetensors" in files or (folder / f"{WEIGHTS}.safetensors.index.json").is_file():
@@ -301,10 +307,10 @@ def _variant_of(folder: Path) -> str | None:
 
 
 def _from_hub(source: str, subfolder: str | None) -> Path:
-    """The folder in the Hub's own cache, filled if it is not there.
+    """Return the folder in the Hub's own cache; download it if it is not there.
 
     Raises:
-        CheckpointError: There is no such folder or repository.
+        CheckpointError: No such folder or repository exists.
     """
     owner, _, name = source.partition("/")
     if not (owner and name) or "/" in name or owner.startswith((".", "~")):
@@ -323,10 +329,10 @@ def _from_hub(source: str, subfolder: str | None) -> Path:
 
 @contextmanager
 def _quiet() -> Iterator[Any]:
-    """diffusers, with its bars and remarks off meanwhile.
+    """Import diffusers and silence its log inside the context.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: diffusers is not installed.
     """
     try:
         import diffusers

@@ -1,4 +1,4 @@
-"""Every codec and autoencoder by the name that files and recipes have for it."""
+"""Registries of codecs and autoencoders, by the names that files and recipes have for them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from brickwork.codec.published import Published
 from brickwork.registry import Registry
 
 CODECS = Registry[type[CodecConfig]]("codec", CodecConfig, {"pixels": Pixels, "latents": Latents.Config})
-"""Configs of codecs."""
+"""Configs of codecs, by name."""
 
 FIRST_STAGES = Registry[type[FirstStageConfig]](
     "autoencoder", FirstStageConfig, {"conv": Autoencoder.Config, "published": Published.Config}
 )
-"""Configs of autoencoders, for ``Latents``."""
+"""Configs of autoencoders for ``Latents``, by name."""
