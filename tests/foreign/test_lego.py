@@ -307,8 +307,8 @@ def test_the_verb_says_what_is_wrong_in_one_line(tmp_path: Path, capsys: pytest.
         (path, path, "it is the file to import"),
         (tmp_path / "none.pkl", tmp_path / "b", "no file"),
         (tmp_path / "text.pkl", tmp_path / "b", "begins with b'hello'"),
-        (path, tmp_path / "text.pkl" / "b", "cannot write"),
-        (path, tmp_path, "cannot write"),
+        (path, tmp_path / "text.pkl" / "b", "cannot be written"),
+        (path, tmp_path, "cannot be written"),
     ]:
         assert main(["import", str(name), "--out", str(out)]) == 1
         lines = capsys.readouterr().err.splitlines()

@@ -235,7 +235,7 @@ def test_a_full_disk_leaves_the_previous_file(file: Path, monkeypatch: pytest.Mo
 
 def test_an_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="cannot be written"):
         write_tensors(tmp_path / "file" / "model.safetensors", {"a": torch.zeros(1)}, {})
 
 

@@ -25,7 +25,7 @@ MAX_PIXELS = 1 << 26
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """How pictures are drawn; shared by every verb that draws."""
+    """Solver, steps, guidance and device."""
 
     steps: int = 50
     """Steps of the solver."""
@@ -95,7 +95,7 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """What pictures are drawn on, where that is not the model's own square."""
+    """Size and canvas of the pictures, where that is not the model's own square."""
 
     height: int | None = None
     """Height of the pictures in pixels, any from 1; the model's when left out."""

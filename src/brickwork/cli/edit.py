@@ -23,7 +23,7 @@ STRENGTH = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What is drawn from a picture, and how much of it."""
+    """Strength, mask and texts of the edit."""
 
     strength: float | None = None
     """Share of the steps that are taken, 0 (the picture stays) to 1 (nothing of it stays); 0.4, or 1 with a mask."""
@@ -53,13 +53,13 @@ def edit(
     other changes it by --strength, and with --mask only where that is white.
 
     Args:
-        model: What draws.
+        model: Model that draws.
         picture: Image file; cropped to its centre and resized to the model's size.
-        wish: What.
+        wish: Strength, mask and texts of the edit.
         labels: Classes by number or name, one row each; no class when left out.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
-        out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
-        drawing: How.
+        out: PNG file or folder to write. Each PNG carries seed, model hash and settings.
+        drawing: Solver, steps, guidance, plan, precision and device.
     """
     from brickwork.sampling.gallery import check_png
 

@@ -23,12 +23,12 @@ def evaluate(
     """Measure quality against a reference: held-out loss by noise level, Fréchet distance, class agreement.
 
     Args:
-        model: Which.
+        model: Run folder, model file, or a shipped model by name.
         reference: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
         num_images: Pictures drawn for distance and agreement.
         first_seed: Of the first picture; the others follow. Another one gives a repetition with other pictures.
         out: Also write the report as JSON here.
-        drawing: How the pictures are drawn.
+        drawing: Solver, steps, guidance, plan, precision and device.
     """
     drawn_by = drawing.planned(drawing.open(model))
     options = {"num_images": num_images, "first_seed": first_seed, **drawing.options()}

@@ -23,10 +23,10 @@ def pack(
     """Make a package that runs without PyTorch; it is compared with the model, and kept only if it draws the same.
 
     Args:
-        model: Which.
+        model: Run folder, model file, or a shipped model by name.
         out: The folder; by default MODEL.TARGET here. An earlier package there is replaced.
         data: Images to calibrate with and to measure quality on; needed for int8 and int4.
-        packing: What goes in.
+        packing: Target, precision, sizes and sampling of the package.
     """
     from brickwork.package.pack import target_of
 

@@ -30,14 +30,14 @@ def draw(
     """Draw pictures: a sheet when --out ends in .png, else a folder with the sheet and every picture.
 
     Args:
-        model: What draws.
+        model: Model that draws.
         labels: Classes by number or name, one row each; the first ten when left out.
         prompt: Texts, one row each, for a model that reads captions; quote each one.
         negative: A text that guidance leads away from.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
-        out: Where to; PNG file or folder. Each PNG carries seed, model hash and settings.
-        surface: On what.
-        drawing: How.
+        out: PNG file or folder to write. Each PNG carries seed, model hash and settings.
+        surface: Size and canvas of the pictures, where that is not the model's own square.
+        drawing: Solver, steps, guidance, plan, precision and device.
     """
     from brickwork.sampling.canvas import DEFAULT_MODE
     from brickwork.sampling.gallery import check_png, save_gallery

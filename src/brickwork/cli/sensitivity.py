@@ -22,7 +22,7 @@ def sensitivity(
     """Measure the cost of fewer bits in each part of a network, for `brickwork pack --keep`.
 
     Args:
-        model: Which.
+        model: Run folder, model file, or a shipped model by name.
         data: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
         precision: int8, int8-static or int4.
         num_images: Held-out images for the loss, at most.

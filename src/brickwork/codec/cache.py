@@ -22,6 +22,7 @@ from brickwork.data.dataset import Dataset
 from brickwork.data.order import Flips
 from brickwork.data.source import Rows
 from brickwork.errors import ConfigError, OutputError
+from brickwork.files.whole import write_whole
 
 FACTS, LATENTS, DEVIATIONS = "cache.json", "latents.npy", "deviations.npy"
 FORMAT = 1
@@ -139,9 +140,7 @@ def _compute(
 
 
 def _note(folder: Path, facts: dict[str, Any], done: int) -> None:
-    part = folder / f".{FACTS}.part"
-    part.write_text(json.dumps({**facts, "done": done}))
-    part.replace(folder / FACTS)
+    write_whole(folder / FACTS, json.dumps({**facts, "done": done}).encode())
 
 
 def _check_scale(folder: Path, mean: np.ndarray) -> None:

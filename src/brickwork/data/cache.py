@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from platformdirs import user_cache_path
 
 from brickwork.data.source import Images, Source
 from brickwork.errors import OutputError
+from brickwork.files.whole import write_whole
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,12 @@ class Decoded:
 
 
 def cache_folder() -> Path:
-    """Where decoded sets are kept: brickwork/images in $XDG_CACHE_HOME, or in ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brickwork" / "images"
+    """Return the folder where decoded sets are kept: ``images`` in the system's folder for caches of brickwork.
+
+    On Linux that is ``$XDG_CACHE_HOME/brickwork`` or ``~/.cache/brickwork``, on macOS ``~/Library/Caches/brickwork``,
+    on Windows ``brickwork\\Cache`` in the local application data.
+    """
+    return user_cache_path("brickwork", appauthor=False) / "images"
 
 
 def cache_key(source: Source, facts: tuple[object, ...]) -> str:
@@ -75,8 +80,5 @@ def part_file(folder: Path, key: str) -> Iterator[Path]:
 def remember(folder: Path, key: str, part: Path, decoded: Decoded) -> Decoded:
     """Put a finished file in its place; the facts come last, so that what has facts is whole."""
     part.replace(folder / f"{key}.npy")
-    facts = folder / f"{key}.json"
-    text = json.dumps({"kept": decoded.kept, "skipped": decoded.skipped})
-    part.write_text(text)
-    part.replace(facts)
+    write_whole(folder / f"{key}.json", json.dumps({"kept": decoded.kept, "skipped": decoded.skipped}).encode())
     return decoded

@@ -16,6 +16,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from brickwork.errors import PackageError
+from brickwork.files.digest import file_digest
+from brickwork.files.whole import write_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -297,9 +299,9 @@ def _refuse_constant(word: str) -> Any:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` and ``SHA256SUMS``, which ``sha256sum --check`` reads."""
     data = to_json(manifest).encode()
-    (folder / MANIFEST).write_bytes(data)
+    write_whole(folder / MANIFEST, data)
     sums = {**{name: file.sha256 for name, file in manifest.files.items()}, MANIFEST: hashlib.sha256(data).hexdigest()}
-    (folder / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())))
+    write_whole(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode())
 
 
 def read_manifest(folder: Path, expect: str = "") -> Manifest:
@@ -345,7 +347,7 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
         PackageError: It is missing, of another size, outside the folder, or damaged.
     """
     path = located(folder, manifest, name)
-    _compare(path, manifest.files[name].sha256, _digest(path))
+    _compare(path, manifest.files[name].sha256, file_digest(path))
     return path
 
 
@@ -395,13 +397,7 @@ def verify(folder: Path, expect: str = "") -> Manifest:
 def described(folder: Path, name: str, pieces: tuple[Piece, ...] = ()) -> File:
     """The entry of a file that lies in a folder."""
     path = folder / name
-    return File(length=path.stat().st_size, sha256=_digest(path), pieces=pieces)
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 (hex) of a file, read a part at a time."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return File(length=path.stat().st_size, sha256=file_digest(path), pieces=pieces)
 
 
 def _small(folder: Path, name: str) -> bytes:

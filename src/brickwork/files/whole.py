@@ -1,31 +1,69 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all: every file of ours that must not be found half written goes through here."""
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from brickwork.errors import OutputError
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, never a part: temporary file, fsync, rename.
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a name to write to in the ``with`` block; after it the file has its own name, whole.
+
+    A reader finds the old file or the new one, never a part, whatever happens meanwhile: the temporary file beside it
+    is flushed to the disk and renamed, then the folder is flushed. Other errors than those of the disk pass through.
+
+    Args:
+        path: The file; its folder is made where it is missing.
 
     Raises:
-        OutputError: With one line; nothing is left behind.
+        OutputError: The place cannot be written or the disk is full. The previous file is whole, nothing else is left.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(part, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield part
+            os.chmod(part, 0o644)
+            _flush(part)
             os.replace(part, path)
         except BaseException:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             raise
+        if os.name == "posix":  # Windows opens no folder, and keeps renamed names by itself
+            _flush(path.parent)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); free some space or choose another place"
+        ) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file's bytes so that a reader finds the old file or the new one, never a part.
+
+    Raises:
+        OutputError: The place cannot be written or the disk is full. The previous file is whole, nothing else is left.
+    """
+    with whole_file(path) as part:
+        part.write_bytes(data)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files that a killed writer of ``path`` left beside it."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have the system write a file, or a folder's names, to the disk."""
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -26,6 +26,7 @@ from brickwork.backbone.lego import Lego
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.files.manifest import Port
+from brickwork.files.whole import write_whole
 from brickwork.model.model import Model
 from brickwork.package.graph import Source
 from brickwork.package.layouts.cut import NEXT, ROWS, BlockDoor, weight_of
@@ -179,8 +180,12 @@ class Workload:
         }
 
     def save(self, path: Path) -> None:
-        """Write as JSON."""
-        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        """Write the sheet as JSON.
+
+        Raises:
+            OutputError: The place cannot be written.
+        """
+        write_whole(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     def __str__(self) -> str:
         """Tables for people."""

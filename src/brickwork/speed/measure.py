@@ -21,8 +21,9 @@ from typing import Any, final
 
 import numpy as np
 
-from brickwork.errors import ArgumentError, OutputError
+from brickwork.errors import ArgumentError
 from brickwork.files.manifest import Sampling
+from brickwork.files.whole import write_whole
 from brickwork.speed.child import Child
 from brickwork.speed.energy import Energy
 from brickwork.speed.subjects import Subject
@@ -139,11 +140,7 @@ class Speed:
         Raises:
             OutputError: The place cannot be written.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+        write_whole(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
 
     def __str__(self) -> str:
         """A table for people."""

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from brickwork.data.cache import cache_folder
 from brickwork.errors import ArgumentError, ConfigError, OutputError
+from brickwork.files.whole import write_whole
 from brickwork.text.base import TextEncoder
 
 FACTS, EMBEDDINGS = "cache.json", "embeddings.npy"
@@ -148,6 +149,4 @@ def _check(captions: list[str], numbers: np.ndarray, dtype: str) -> None:
 
 
 def _note(folder: Path, facts: dict[str, Any], done: int) -> None:
-    part = folder / f".{FACTS}.part"
-    part.write_text(json.dumps({**facts, "done": done}))
-    part.replace(folder / FACTS)
+    write_whole(folder / FACTS, json.dumps({**facts, "done": done}).encode())

@@ -25,8 +25,7 @@ from tqdm import tqdm
 import brickwork
 from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, TrainingError
-from brickwork.files.tensors import remove_leftovers
-from brickwork.files.whole import write_whole
+from brickwork.files.whole import remove_leftovers, write_whole
 from brickwork.training.run.journal import Journal
 from brickwork.training.run.recipe import RunRecipe
 from brickwork.training.run.statefile import Counters, StateKind, read_header, read_state

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
+
+import tomli_w
 
 from brickwork.errors import ConfigError
 from brickwork.files.schema import checked_fields
@@ -118,40 +119,33 @@ def toml_of(recipe: RunRecipe, registries: Registries = {}, keys: Mapping[str, s
         keys: For such a field the key of its name, where that is not ``name``.
     """
     sections = sections_of(type(recipe), registries)
-    lines = _lines_of(recipe, skip=set(sections))
+    table = _values_of(recipe, skip=set(sections))
     for section in sections:
         config = getattr(recipe, section)
-        lines += ["", f"[{section}]"]
+        table[section] = {}
         if section in registries:
             name = registries[section].name_of(config)
-            lines.append(f"{keys.get(section, 'name')} = {json.dumps(name)}")
+            table[section][keys.get(section, "name")] = name
             if package := registries[section].package_of(name):
-                lines.append(f"package = {json.dumps(package)}")
-        lines += _lines_of(config)
-    return "\n".join(lines) + "\n"
+                table[section]["package"] = package
+        table[section] |= _values_of(config)
+    return tomli_w.dumps(table)
 
 
-def _lines_of(config: Any, skip: set[str] = frozenset()) -> list[str]:  # pyright: ignore[reportArgumentType]
-    """Write ``key = value`` of every field; None is not written, since it is always the default."""
+def _values_of(config: Any, skip: set[str] = frozenset()) -> dict[str, Any]:  # pyright: ignore[reportArgumentType]
+    """Return every field as TOML can say it; None is left out, since it is always the default."""
     items = [(item, getattr(config, item.name)) for item in fields(config) if item.name not in skip]
     for item, value in items:
         assert value is not None or _default(item) is None, f"{item.name} is None, which TOML cannot say"
-    return [f"{item.name} = {_text(value)}" for item, value in items if value is not None]
+    return {item.name: _plain(value) for item, value in items if value is not None}
 
 
 def _default(item: Field[Any]) -> Any:
     return item.default if item.default is not MISSING else None
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _plain(value: Any) -> Any:
+    """Return a field's value with tuples as lists and configs as tables."""
     if isinstance(value, tuple):
-        if any(map(is_dataclass, value)):
-            return "[\n" + "".join(f"    {_text(v)},\n" for v in value) + "]"
-        return f"[{', '.join(_text(v) for v in value)}]"
-    if is_dataclass(value):
-        return f"{{{', '.join(_lines_of(value))}}}"
-    return repr(value)
+        return [_plain(item) for item in value]
+    return _values_of(value) if is_dataclass(value) else value
