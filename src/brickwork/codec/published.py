@@ -28,7 +28,7 @@ WIDTHS = {
     "AutoencoderDC": ("encoder_block_out_channels", "decoder_block_out_channels"),
     "AutoencoderTiny": ("encoder_block_out_channels", "decoder_block_out_channels"),
 }
-"""Settings that list the channels of each level, encoder's and decoder's; each level after the first halves the places."""
+"""Settings that list the channels of each level, encoder's and decoder's; each after the first halves the size."""
 WEIGHTS = "diffusion_pytorch_model"
 LARGEST, MOST_LAYERS = 1 << 16, 256
 """Bounds of any number, and of a count of layers or blocks, in settings that come from a file."""
