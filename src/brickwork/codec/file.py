@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ MODEL_FILE = "model.safetensors"
 FORMAT = 1
 
 
-def save_codec(codec: Latents, path: str | Path, facts: dict[str, Any] | None = None) -> None:
+def save_codec(codec: Latents, path: str | Path, facts: Mapping[str, object] | None = None) -> None:
     """Write an autoencoder as one file, atomically.
 
     Args:

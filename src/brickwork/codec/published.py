@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
+from torch import nn
 
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.codec.latents import Latents, weights_digest
@@ -123,10 +124,10 @@ class Published(FirstStage):
 
     Config = PublishedConfig
 
-    def __init__(self, config: PublishedConfig, net: Any) -> None:
+    def __init__(self, config: PublishedConfig, net: nn.Module) -> None:
         super().__init__()
         self._config = config
-        self.net = net
+        self.net: Any = net
         self._halo = _reach(config.arguments) if config.design == "AutoencoderTiny" else None
 
     @classmethod

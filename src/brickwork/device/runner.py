@@ -6,7 +6,7 @@ needed, after its files were checked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -242,7 +242,7 @@ class Runner:
         return None if text is None or text.tokenizer is None else from_entry(TOKENIZERS, text.tokenizer, "tokenizer")
 
     @property
-    def embed_text(self) -> Any:
+    def embed_text(self) -> Callable[[Sequence[str]], np.ndarray] | None:
         """A function of captions → float32 (N, M, E); None where the package has no text encoder."""
         tokenizer = self.tokenizer
         if tokenizer is None:

@@ -17,7 +17,7 @@ from brickwork.files.whole import write_whole
 KEY = "brickwork"  # of the PNG's text chunk
 
 
-def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
+def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | None = None) -> None:
     """Write one picture as PNG, with facts as JSON in its text chunk "brickwork"; whole or not at all.
 
     Args:

@@ -63,7 +63,7 @@ class Model(nn.Module):
         prediction: Prediction,
         codec: Codec,
         classes: tuple[str, ...] = (),
-        facts: dict[str, Any] | None = None,
+        facts: dict[str, object] | None = None,
         guest: Model | None = None,
         *,
         text: TextEncoder | TextConfig = NoText(),
@@ -90,7 +90,7 @@ class Model(nn.Module):
         # A frozen encoder, once it is needed; in a list, as it is no part of the model.
         self._opened = [] if encoder is None or text_config.trained else [encoder]
         self.classes = classes or tuple(str(k) for k in range(config.num_classes))
-        self.facts = facts or {}
+        self.facts: dict[str, Any] = facts or {}
         self.precision: Precision = "fp32"
         self.digest = ""
         check_hosting(config, guest is not None)

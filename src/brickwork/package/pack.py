@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from math import inf
@@ -29,6 +30,7 @@ from brickwork.package.check.parity import NUM_STEPS, SEEDS, at_size, compare, d
 from brickwork.package.graph import Source
 from brickwork.package.packing import Packing
 from brickwork.package.precision import FLOORS_DB, PRECISIONS, Precision
+from brickwork.quality.reference import Reference
 from brickwork.sampling.options import choose
 from brickwork.sampling.plan import parse_plan
 from brickwork.sampling.solvers import SOLVERS
@@ -59,7 +61,14 @@ def target_of(name: str) -> ModuleType:
     return import_module(TARGETS[name])
 
 
-def pack(model: Model, out: str | Path, packing: Packing = Packing(), *, data: Any = None, say: Any = print) -> Runner:
+def pack(
+    model: Model,
+    out: str | Path,
+    packing: Packing = Packing(),
+    *,
+    data: str | Path | Reference | None = None,
+    say: Callable[[str], object] = print,
+) -> Runner:
     """Write a package, open it, compare it with the model, and keep it if it is near enough.
 
     Args:
@@ -120,7 +129,7 @@ def pack(model: Model, out: str | Path, packing: Packing = Packing(), *, data: A
 
 
 def write(
-    model: Model, folder: Path, packing: Packing, target: ModuleType, precision: Precision, say: Any
+    model: Model, folder: Path, packing: Packing, target: ModuleType, precision: Precision, say: Callable[[str], object]
 ) -> list[Graph]:
     """All graphs of a package."""
     if packing.layout != "whole":
@@ -200,7 +209,7 @@ def manifest_of(
     )
 
 
-def check_parity(model: Model, runner: Runner, packing: Packing, say: Any) -> dict[str, Any]:
+def check_parity(model: Model, runner: Runner, packing: Packing, say: Callable[[str], object]) -> dict[str, Any]:
     """Compare every plan and size with the model, for the manifest.
 
     Raises:
@@ -256,7 +265,9 @@ def _told(model: Model, height: int, width: int) -> dict[str, Any]:
     return told
 
 
-def calibrated(model: Model, packing: Packing, data: Any, say: Any) -> Precision:
+def calibrated(
+    model: Model, packing: Packing, data: str | Path | Reference | None, say: Callable[[str], object]
+) -> Precision:
     """The precision, with inputs to calibrate with where it needs them."""
     if packing.precision in FLOORS_DB:
         return Precision(name=packing.precision, keep=packing.keep)

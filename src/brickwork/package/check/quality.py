@@ -7,6 +7,7 @@ images, of as many pictures drawn from the same seeds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -94,7 +95,7 @@ def real_images(model: Any, data: str | Path | Reference | None, what: str) -> R
 def calibration(
     model: Model,
     data: str | Path | Reference | None,
-    say: Any,
+    say: Callable[[str], object],
     *,
     num_samples: int = NUM_SAMPLES,
     num_levels: int = NUM_LEVELS,
@@ -147,7 +148,7 @@ def check_quality(
     runner: Runner,
     packing: Packing,
     data: str | Path | Reference | None,
-    say: Any,
+    say: Callable[[str], object],
 ) -> dict[str, Any]:
     """Measure a package against its model, for the manifest.
 
