@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from brickwork.backbone.base import Frame
+from brickwork.backbone.bricks import estimate_of, output_of
 from brickwork.backbone.lego import Lego
 from brickwork.codec.base import Pixels
 from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.diffusion.prediction import EdmF, Eps
 from brickwork.diffusion.process import Edm, Vp
 from brickwork.errors import ArgumentError, ConfigError
@@ -142,7 +143,7 @@ def test_chosen_windows_get_gradients_and_the_rest_the_same_numbers() -> None:
     lego = network().train()
     x, number, condition = inputs()
     chosen = [torch.tensor([0, 17, 40]), torch.tensor([2, 3, 11]), torch.tensor([1])]
-    full, some = lego.outputs(x, number, condition), lego.outputs(x, number, condition, None, chosen)
+    full, some = lego.outputs(x, number, condition), lego.outputs(x, number, condition, chosen=chosen)
     assert torch.allclose(full[0], some[0], atol=1e-5)
     assert torch.allclose(full[1], some[1], atol=1e-5)
     assert torch.allclose(full[2][1], some[2][1], atol=1e-5)
@@ -166,24 +167,27 @@ def test_detached_bricks_get_no_gradient_from_later_ones() -> None:
 def test_the_denoised_image_as_what_a_brick_is_told() -> None:
     lego = network(previous="denoised")
     x, number, condition = inputs()
-    with pytest.raises(ArgumentError, match="needs the frame"):
+    with pytest.raises(ArgumentError, match="give the preconditioning"):
         lego(x, number, condition)
     one = torch.ones(3)
-    frame = Frame(skip=torch.tensor([0.5, 0.2, 1.0]), gain=torch.tensor([1.0, 2.0, 3.0]), level=one, scale=one)
+    skip, out = torch.tensor([0.5, 0.2, 1.0]), torch.tensor([1.0, 2.0, 3.0])
+    c = Preconditioning(sigma=one, skip=skip, out=out, in_=one, noise=number)
     told = []
     lego.bricks[1].register_forward_pre_hook(lambda _, given: told.append(given[0][:, :3]))
-    first = lego.outputs(x, number, condition, frame)[0]
-    assert torch.equal(told[0], frame.skip[:, None, None, None] * x + frame.gain[:, None, None, None] * first)
+    first = lego.outputs(x, number, condition, preconditioning=c)[0]
+    assert torch.equal(told[0], skip[:, None, None, None] * x + out[:, None, None, None] * first)
 
 
 @pytest.mark.parametrize(("process", "target"), [(Edm(), EdmF()), (Vp(), Eps())])
-def test_a_frame_is_what_the_waist_says(process: Any, target: Any) -> None:
+def test_an_output_is_the_image_that_the_waist_says(process: Any, target: Any) -> None:
     model = Model(network(previous="denoised"), process, target, Pixels())
     sigma = torch.tensor([0.1, 1.0, 7.0], dtype=torch.float64)
-    t = process.t_of(sigma)
+    at, c = process.at(process.t_of(sigma)).expand(4), model.preconditioning(sigma)
     x, output = torch.randn(3, 3, 16, 16).double(), torch.randn(3, 3, 16, 16).double()
-    own, c = process.input_scale(t)[:, None, None, None] * x, process.at(t).expand(4)
-    assert torch.allclose(model.frame(t).x0(output, own), target.x0(output, c.alpha * x, c))
+    own = c.expand(4).in_ * x
+    image = estimate_of(output, own, c)
+    assert torch.allclose(image, target.x0(output, at.alpha * x, at))
+    assert torch.allclose(output_of(image, own, c), output)
     assert model(x.float(), sigma.float(), Condition()).isfinite().all()
 
 

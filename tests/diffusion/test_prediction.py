@@ -23,10 +23,10 @@ def test_image_and_noise_come_back(name: str, process_name: str) -> None:
     c = process.at(t).expand()
     x = c.alpha * x0 + c.sigma * eps
     output = target.of(x0, eps, c)
-    # The network's part is scaled by gain: where that is large (the noise, at high levels) so is the rounding.
+    # The network's part is scaled by c_out: where that is large (the noise, at high levels) so is the rounding.
     np.testing.assert_allclose(target.x0(output, x, c), x0, atol=1e-12)
     np.testing.assert_allclose(target.eps(output, x, c), eps, atol=1e-12)
-    np.testing.assert_allclose(target.skip(c) * x + target.gain(c) * output, x0, atol=1e-12)
+    np.testing.assert_allclose(target.c_skip(c) * x / c.alpha + target.c_out(c) * output, x0, atol=1e-12)
 
 
 @pytest.mark.parametrize("process_name", PROCESS_NAMES)
@@ -55,7 +55,7 @@ def test_torch_agrees(name: str) -> None:
     np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-13, atol=1e-13)
 
 
-def test_gain_and_skip_by_hand() -> None:
+def test_c_out_and_c_skip_by_hand() -> None:
     c = Vp().at(0.4)
     alpha, sigma = float(c.alpha), float(c.sigma)
     hand = {
@@ -67,24 +67,24 @@ def test_gain_and_skip_by_hand() -> None:
             -c.d_sigma / (sigma * c.d_alpha - c.d_sigma * alpha),
         ),
     }
-    for name, (gain, skip) in hand.items():
+    for name, (c_out, own_skip) in hand.items():
         target = PREDICTIONS[name]()
-        assert float(target.gain(c)) == pytest.approx(float(gain), rel=1e-14)
-        assert float(target.skip(c)) == pytest.approx(float(skip), rel=1e-14)
+        assert float(target.c_out(c)) == pytest.approx(float(c_out), rel=1e-14)
+        assert float(target.c_skip(c)) == pytest.approx(float(own_skip * c.alpha), rel=1e-14)
 
 
 def test_edm_is_the_table() -> None:
     # Karras et al., Table 1: c_skip and c_out at the waist, where alpha = 1
     s, data = np.array([0.002, 0.5, 80.0]), 0.5
     c, target = Edm().at(s), PREDICTIONS["edm"]()
-    np.testing.assert_allclose(target.skip(c), data**2 / (s**2 + data**2), rtol=1e-14)
-    np.testing.assert_allclose(target.gain(c), s * data / np.sqrt(s**2 + data**2), rtol=1e-14)
+    np.testing.assert_allclose(target.c_skip(c), data**2 / (s**2 + data**2), rtol=1e-14)
+    np.testing.assert_allclose(target.c_out(c), s * data / np.sqrt(s**2 + data**2), rtol=1e-14)
     # and of another process: its own x is alpha times the waist's
     process = Vp()
     t = process.t_of(s)
     own = process.at(t)
-    np.testing.assert_allclose(target.skip(own) * own.alpha, target.skip(c), rtol=1e-12)
-    np.testing.assert_allclose(target.gain(own), target.gain(c), rtol=1e-12)
+    np.testing.assert_allclose(target.c_skip(own), target.c_skip(c), rtol=1e-12)
+    np.testing.assert_allclose(target.c_out(own), target.c_out(c), rtol=1e-12)
 
 
 def test_edm_has_unit_size() -> None:

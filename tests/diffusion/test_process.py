@@ -68,7 +68,7 @@ def test_torch_numpy_and_floats_agree(process: NoiseProcess, dtype: type) -> Non
     c, d = process.at(t), process.at(tensor)
     pairs = [
         *((getattr(c, name), getattr(d, name)) for name in ("alpha", "sigma", "d_alpha", "d_sigma")),
-        *((f(t), f(tensor)) for f in (process.level, process.t_of, process.number, process.input_scale)),
+        *((f(t), f(tensor)) for f in (process.level, process.t_of, process.c_noise, process.c_in)),
     ]
     for ours, theirs in pairs:
         assert isinstance(theirs, torch.Tensor)
@@ -86,7 +86,7 @@ def test_exports(process: NoiseProcess) -> None:
         def forward(self, level: torch.Tensor) -> tuple[torch.Tensor, ...]:
             t = process.t_of(level)
             c = process.at(t).expand(4)
-            return t, process.number(t), process.input_scale(t), c.alpha, c.d_sigma
+            return t, process.c_noise(t), process.c_in(t), c.alpha, c.d_sigma
 
     level = torch.tensor([0.005, 0.3, 2.0, 14.0])
     for strict in (False, True):
@@ -97,11 +97,11 @@ def test_exports(process: NoiseProcess) -> None:
 
 
 def test_numbers_by_hand() -> None:
-    assert Vp().number(0.5) == 999 * 0.5
-    assert Edm().number(np.array([1.0, np.e**4])) == pytest.approx([0.0, 1.0])
-    assert DiscreteVp().number(np.array([0.2, 1.0, 17.5, 1000.0])) == pytest.approx([1, 1, 17.5, 1000])
-    assert Edm(sigma_data=3.0).input_scale(4.0) == pytest.approx(0.2)
-    assert LinearFlow().input_scale(0.25) == 0.75
+    assert Vp().c_noise(0.5) == 999 * 0.5
+    assert Edm().c_noise(np.array([1.0, np.e**4])) == pytest.approx([0.0, 1.0])
+    assert DiscreteVp().c_noise(np.array([0.2, 1.0, 17.5, 1000.0])) == pytest.approx([1, 1, 17.5, 1000])
+    assert Edm(sigma_data=3.0).c_in(4.0) == pytest.approx(0.2)
+    assert LinearFlow().c_in(0.25) == 0.75
 
 
 def test_coefficients_by_hand() -> None:
@@ -128,7 +128,7 @@ def test_discrete_vp_with_even_betas_counted_from_0() -> None:
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     index = np.arange(1, 1001.0)
     np.testing.assert_allclose(process.at(index).alpha ** 2, alpha_bar, rtol=1e-12)
-    np.testing.assert_allclose(process.number(index), index - 1)
+    np.testing.assert_allclose(process.c_noise(index), index - 1)
 
 
 def test_coefficients_meet_images() -> None:

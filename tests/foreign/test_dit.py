@@ -102,7 +102,7 @@ def test_the_schedule_is_ddpms_counted_from_0(tmp_path: Path) -> None:
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     levels = np.sqrt(1 / alpha_bar - 1)
     t = process.t_of(levels)
-    np.testing.assert_allclose(process.number(t), np.arange(1000), atol=1e-6)
+    np.testing.assert_allclose(process.c_noise(t), np.arange(1000), atol=1e-6)
     np.testing.assert_allclose(process.at(t).alpha, np.sqrt(alpha_bar), rtol=1e-9)
 
 

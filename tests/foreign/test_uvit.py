@@ -61,7 +61,7 @@ def test_a_released_file_becomes_the_same_network(tmp_path: Path, name: str, wra
     assert (network.backbone(x, t, condition) - theirs).abs().max() < 1e-5 * theirs.abs().max()
     in_steps = name in ("huge", "text")
     assert (network.process, network.prediction) == (DiscreteVp() if in_steps else Vp(), Eps())
-    assert (network.process.number(0.5) == 999 / 2) != in_steps
+    assert (network.process.c_noise(0.5) == 999 / 2) != in_steps
     assert ("Stable Diffusion's 1000 steps" in network.facts["assumed"]) == in_steps
     assert ("times 0.18215" in network.facts["assumed"]) == (config.channels == 4)
     assert ("empty caption" in network.facts["assumed"]) == (name == "text")

@@ -141,8 +141,8 @@ def test_the_first_part_is_the_guest_bit_for_bit() -> None:
     assert model.num_parts == 3
     assert torch.equal(model.first(1)(x, sigma, condition), guest(x, sigma, condition))
     assert model.first(3) is model
-    scale = model.process.input_scale(sigma)[:, None, None, None]
-    given = scale * x, model.process.number(sigma), condition, model.frame(sigma)  # EDM's time is the level
+    c = model.preconditioning(sigma)
+    given = c.expand().in_ * x, c.noise, condition, c
     outputs = model.outputs(*given)
     assert len(outputs) == 2  # the guest is not compared with anything
     part = model.first(2)
@@ -303,10 +303,10 @@ def test_the_network_alone_says_what_it_needs() -> None:
     model, (x, _, condition) = host(stoic()), inputs()
     with pytest.raises(ArgumentError, match="call the model"):
         model.backbone(x, torch.zeros(3), condition)
-    with pytest.raises(ArgumentError, match="frame"):
+    with pytest.raises(ArgumentError, match="preconditioning"):
         model.outputs(x, torch.zeros(3), condition)
     with pytest.raises(ArgumentError, match="guest = true"):
-        host(None, guest=False).backbone.outputs(x, torch.zeros(3), condition, told=x)
+        host(None, guest=False).backbone.outputs(x, torch.zeros(3), condition, before=x)
 
 
 # ---- its cost -------------------------------------------------------------------------------------------------------

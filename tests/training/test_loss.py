@@ -43,8 +43,8 @@ class Constant(Backbone):
     def config(self) -> BackboneConfig:
         return ConstantConfig(size=2, channels=1)
 
-    def forward(self, x: Tensor, number: Tensor, condition: Condition) -> Tensor:
-        self.seen = x, number
+    def forward(self, x: Tensor, c_noise: Tensor, condition: Condition) -> Tensor:
+        self.seen = x, c_noise
         return self.value + x * 0
 
 
@@ -89,7 +89,7 @@ def test_edm_weight_of_edm_target_is_one() -> None:
     np.testing.assert_allclose(rows[4], np.log(t) / 4, rtol=1e-12)
 
 
-def test_the_network_sees_the_process_own_input_and_number() -> None:
+def test_the_network_sees_c_in_x_and_c_noise() -> None:
     model = Model(Constant(0.0), Vp(), Eps(), Pixels(num_channels=1))
     x0 = torch.full((1, 1, 2, 2), 0.5)
     denoising_loss(model, x0, -torch.ones_like(x0), np.array([0.5]), Condition(), Plain())
@@ -114,7 +114,7 @@ def test_weights_in_either_space_agree(process: NoiseProcess, target: Prediction
     error = target.x0(output, c.alpha * x0 + c.sigma * eps, c) - x0
     level = process.level(t)
     stated = {
-        Plain: target.gain(c) ** -2.0,
+        Plain: target.c_out(c) ** -2.0,
         MinSnr: np.minimum(level**-2.0, 5),
         EdmWeight: (level**2 + 0.25) / (level * 0.5) ** 2,
     }[type(weighting)]

@@ -1,10 +1,10 @@
-"""What every backbone is: (x, number, condition) → something of x's shape; and its frozen config."""
+"""Backbones: networks (x, c_noise, condition) → an output of x's shape, and their frozen configs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -124,35 +124,6 @@ class BackboneConfig(ABC):
         """A network with fresh weights."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """What a backbone's input x and output mean: x0 = skip·x + gain·output; one of each number per image.
-
-    At the waist x is scale times smaller, where the noise level is ``level``.
-    """
-
-    skip: Sigma
-    gain: Sigma
-    level: Sigma
-    scale: Sigma
-
-    def to(self, device: torch.device) -> Frame:
-        """The same in float32 on a device."""
-        return Frame(**{item.name: getattr(self, item.name).to(device, torch.float32) for item in fields(self)})
-
-    def x0(self, output: Image, x: Image) -> Image:
-        """The clean image that an output stands for, given the backbone's own input x."""
-        return self.skip[:, None, None, None] * x + self.gain[:, None, None, None] * output
-
-    def output(self, x0: Image, x: Image) -> Image:
-        """The output that stands for a clean image, given the backbone's own input x."""
-        return (x0 - self.skip[:, None, None, None] * x) / self.gain[:, None, None, None]
-
-    def waist(self, x: Image) -> Image:
-        """The backbone's own input x as it is at the waist, x0 + level·noise."""
-        return x / self.scale[:, None, None, None]
-
-
 class Backbone(nn.Module, ABC):
     """A network whose output has the shape of its input."""
 
@@ -190,48 +161,17 @@ class Backbone(nn.Module, ABC):
         """``keep`` for some, not all, parts; config is theirs."""
         raise NotImplementedError  # no config of one part gets here
 
-    @property
-    def wants_frame(self) -> bool:
-        """Whether ``outputs`` must be told what outputs mean as images."""
-        return False
-
-    def outputs(
-        self,
-        x: Image,
-        number: Sigma,
-        condition: Condition,
-        frame: Frame | None = None,
-        chosen: Sequence[Tensor] = (),
-        told: Image | None = None,
-    ) -> list[Image]:
-        """The outputs of all parts that have one of their own, the whole network's last; see ``forward``.
-
-        Args:
-            x: Noisy image in the process's own space and scale.
-            number: The time as the process tells it to the network.
-            condition: Labels and text.
-            frame: What outputs mean as images; needed where ``wants_frame``.
-            chosen: For each part, which windows of the batch are worth gradients; nothing for all.
-            told: What a guest before the first part puts out, as an output of this network; where
-                ``config.takes_guest``.
-        """
-        return [self(x, number, condition)]
-
     def compilable(self) -> Sequence[nn.Module]:
         """The modules that are worth compiling, each by itself."""
         return [self]
 
-    def train_only(self, part: int) -> None:
-        """Let gradients reach one part alone, and with the first one what all parts share; -1 for everything."""
-        self.requires_grad_(True)
-
     @abstractmethod
-    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
-        """One evaluation.
+    def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
+        """Return the raw output F(x, c_noise, condition), of x's shape.
 
         Args:
-            x: Noisy image in the process's own space and scale.
-            number: The time as the process tells it to the network, one per image; float32.
+            x: The network's own input, c_in times the waist's x.
+            c_noise: The number that tells the noise level, (B,), float32; see ``Preconditioning``.
             condition: ``labels`` (B,) ints, -1 for no class, or None for no class at all; ``text`` (B, M, E), zeros for
                 no text, or None; ``given`` (B, G, H, W), G the config's ``given_channels``, or None for zeros.
         """

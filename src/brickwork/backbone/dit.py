@@ -68,24 +68,24 @@ class Dit(Backbone):
         """What the network was built from."""
         return self._config
 
-    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+    def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
         """One evaluation; see Backbone.
 
         Raises:
             ArgumentError: An image that the patch does not divide, or of other channels; text of another shape.
         """
         c, grid = self._config, self.patchify.grid(x)
-        vector = F.silu(self.vector(number, condition))
+        vector = F.silu(self.vector(c_noise, condition))
         h = self.position(self.patchify(beside(x, condition, c)), grid)
         h = run_blocks(self.blocks, h, (vector, grid), checkpointing=c.checkpointing)
         return unshuffle(self.head(h, vector), grid, c.patch)[:, : c.channels]
 
-    def vector(self, number: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
+    def vector(self, c_noise: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
         """What modulates every block, before its SiLU: time plus class plus text."""
-        vector = self.time(number)
+        vector = self.time(c_noise)
         if self.classes is not None:
-            vector = vector + self.classes(labels_of(condition, number))[:, 0]
-        return vector if self.text is None else vector + self.text(condition.text, number)
+            vector = vector + self.classes(labels_of(condition, c_noise))[:, 0]
+        return vector if self.text is None else vector + self.text(condition.text, c_noise)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Dit:
         """Some blocks, and all else."""

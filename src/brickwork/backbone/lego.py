@@ -25,9 +25,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Frame, beside
+from brickwork.backbone.base import BackboneConfig, beside
+from brickwork.backbone.bricks import Bricks, estimate_of, needed
 from brickwork.backbone.stem import FinalLayer, TextVector, labels_of, on_pixels
 from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.nn.layers import Grid, ModulatedBlock, TimeVector, window_positions
 from brickwork.nn.shapes import Image, Label, Sigma
@@ -288,7 +290,7 @@ class Brick(nn.Module):
 
 
 @final
-class Lego(Backbone):
+class Lego(Bricks):
     """The network of a config. Zheng et al. 2024, arXiv 2310.06389.
 
     Details that the paper leaves to its code follow the released one: order of channels and embeddings, raw outputs as
@@ -314,60 +316,53 @@ class Lego(Backbone):
         """What the network was built from."""
         return self._config
 
-    @property
-    def wants_frame(self) -> bool:
-        """Whether bricks are told the clean image that an output stands for, or the first one of a guest's."""
-        return self._config.previous == "denoised" or self._config.guest
-
-    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
-        """The last brick's output; see Backbone."""
-        return self.outputs(x, number, condition)[-1]
-
     def outputs(
         self,
         x: Image,
-        number: Sigma,
+        c_noise: Sigma,
         condition: Condition,
-        frame: Frame | None = None,
+        *,
+        preconditioning: Preconditioning | None = None,
         chosen: Sequence[Tensor] = (),
-        told: Image | None = None,
+        before: Image | None = None,
     ) -> list[Image]:
-        """F_1 ... F_K, the output of every brick.
+        """Return F_1 ... F_K, the output of every brick; see Bricks.
 
         Args:
-            x: Noisy image, scaled by the process; sides are multiples of ``config.multiple``.
-            number: ln(sigma) / 4 of EDM, or what the process gives.
+            x: The network's own input; its sides are multiples of ``config.multiple``.
+            c_noise: ln(sigma) / 4 of EDM, or what the process gives.
             condition: Labels, text, whose mean is told, and what is given, which every brick sees.
-            frame: What outputs mean as images; needed where ``previous`` is "denoised".
-            chosen: For each brick the windows that get gradients, see ``Brick.forward_some``; nothing for all. The
+            preconditioning: Needed where ``previous`` is "denoised".
+            chosen: For each brick the windows that get gradients, see ``Brick.forward_some``; empty for all. The
                 last brick runs no others.
-            told: F_0, the guest's output in these terms; needed where ``config.guest``.
+            before: F_0, what a guest puts out; needed where ``config.guest``.
 
         Raises:
             ArgumentError: An image of other channels, or of a size that windows and patches do not divide; a guest's
                 output that is missing or that no brick is told.
         """
         self._check(x)
-        self._check_told(told)
-        vector = self.vector(number, condition)
+        self._check_before(before)
+        vector = self.vector(c_noise, condition)
         canvas = torch.cat([beside(x, condition, self._config), coordinate_channels(x)], dim=1)
         outputs: list[Image] = []
         for k, brick in enumerate(self.bricks):
             assert isinstance(brick, Brick)
-            before = outputs[-1] if outputs else told
-            seen = canvas if before is None else torch.cat([self._told(before, x, frame), canvas], dim=1)
+            before = outputs[-1] if outputs else before
+            told = [] if before is None else [self._told(before, x, preconditioning)]
+            seen = torch.cat([*told, canvas], dim=1) if told else canvas
             if chosen:
                 outputs.append(brick.forward_some(seen, vector, chosen[k], rest=k + 1 < len(self.bricks)))
             else:
                 outputs.append(brick(seen, vector))
         return outputs
 
-    def vector(self, number: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
+    def vector(self, c_noise: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
         """What modulates every brick: time plus class plus text."""
-        vector = self.time(number)
+        vector = self.time(c_noise)
         if self.label is not None:
-            vector = vector + self.label(labels_of(condition, number).long())
-        return vector if self.text is None else vector + self.text(condition.text, number)
+            vector = vector + self.label(labels_of(condition, c_noise).long())
+        return vector if self.text is None else vector + self.text(condition.text, c_noise)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Lego:
         """The first bricks, and what tells them time and class."""
@@ -393,21 +388,17 @@ class Lego(Backbone):
             if told is not None:
                 told.requires_grad_(part <= 0)
 
-    def _told(self, output: Image, x: Image, frame: Frame | None) -> Image:
-        """What a brick is told of the one before: F, or skip·x + gain·F."""
+    def _told(self, output: Image, x: Image, c: Preconditioning | None) -> Image:
+        """Return what a brick is told of the one before: its raw output F, or the image that F stands for."""
         output = output.detach() if self._config.detach else output
         if self._config.previous == "output":
             return output.to(x.dtype)
-        if frame is None:
-            raise ArgumentError(
-                "previous 'denoised' needs the frame of the noise process: call the model, not the backbone"
-            )
-        return frame.x0(output.to(x.dtype), x)
+        return estimate_of(output.to(x.dtype), x, needed(c, "previous 'denoised' tells bricks an image"))
 
-    def _check_told(self, told: Image | None) -> None:
-        if self._config.guest and told is None:
+    def _check_before(self, before: Image | None) -> None:
+        if self._config.guest and before is None:
             raise ArgumentError("the first brick is told a guest's output: call the model, which has the guest")
-        if told is not None and not self._config.guest:
+        if before is not None and not self._config.guest:
             raise ArgumentError("a guest's output, which the first brick is not told: set guest = true in its config")
 
     def _check(self, x: Image) -> None:

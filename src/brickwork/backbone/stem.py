@@ -130,9 +130,9 @@ class ClassRows(nn.Module):
         return self.table(rows_of_null(labels, self.num_classes)).unflatten(-1, (self.num_rows, -1))
 
 
-def labels_of(condition: Condition, number: Sigma) -> Label:
+def labels_of(condition: Condition, c_noise: Sigma) -> Label:
     """The labels of a batch; without any, "no class" for each of the numbers."""
-    return number.new_full((len(number),), -1).long() if condition.labels is None else condition.labels
+    return c_noise.new_full((len(c_noise),), -1).long() if condition.labels is None else condition.labels
 
 
 @final
@@ -162,13 +162,13 @@ class TextVector(nn.Module):
         self.shape = (length, text_width)
         self.linear = nn.Linear(text_width, width)
 
-    def forward(self, text: Text | None, number: Sigma) -> Float[Tensor, "B D"]:
+    def forward(self, text: Text | None, c_noise: Sigma) -> Float[Tensor, "B D"]:
         """(B, M, E) → (B, L); None is zeros for each of the numbers.
 
         Raises:
             ArgumentError: Another M or E than the model's.
         """
-        text = require_text(text, self.shape, number)
+        text = require_text(text, self.shape, c_noise)
         count = (text != 0).any(dim=-1).sum(dim=-1, keepdim=True).clamp(min=1)
         return self.linear(text.sum(dim=1) / count)
 

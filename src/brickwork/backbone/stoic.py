@@ -249,7 +249,7 @@ class Stoic(Backbone):
         """What the network was built from."""
         return self._config
 
-    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+    def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
         """One evaluation; see Backbone.
 
         Raises:
@@ -264,9 +264,9 @@ class Stoic(Backbone):
         if self.position is not None:
             h = self.position(h, grid)
         if self.config.time == "add":
-            h = h + sinusoid(number, self.config.width)[:, None].to(h.dtype)
-        h = prepend(h, self._extra_rows(x, number, condition))
-        c, modulator = self.config, self.time(number) if self.time is not None else None
+            h = h + sinusoid(c_noise, self.config.width)[:, None].to(h.dtype)
+        h = prepend(h, self._extra_rows(x, c_noise, condition))
+        c, modulator = self.config, self.time(c_noise) if self.time is not None else None
         blocks = [self.blocks[0]] * c.depth if c.share_weights else self.blocks
         arguments = (grid, self._rotation(grid, h), modulator)
         h = run_blocks(blocks, h, arguments, long_skip=c.long_skip, merges=self.merges, checkpointing=c.checkpointing)
@@ -287,12 +287,12 @@ class Stoic(Backbone):
             raise ArgumentError(f"image of {H}x{W} pixels: stride {S} must divide both; pad or resize it")
         return H // S, W // S
 
-    def _extra_rows(self, x: Image, number: Sigma, condition: Condition) -> list[Tensor]:
+    def _extra_rows(self, x: Image, c_noise: Sigma, condition: Condition) -> list[Tensor]:
         rows: list[Tensor] = []
         if self.config.time == "token":
-            rows.append(sinusoid(number, self.config.width)[:, None])
+            rows.append(sinusoid(c_noise, self.config.width)[:, None])
         if self.classes is not None:
-            rows.append(self.classes(labels_of(condition, number)))
+            rows.append(self.classes(labels_of(condition, c_noise)))
         if self.text is not None:
             rows.append(self.text(condition.text, x))
         return rows

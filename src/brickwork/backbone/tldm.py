@@ -136,7 +136,7 @@ class Tldm(Backbone):
         """What the network was built from."""
         return self._config
 
-    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+    def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
         """One evaluation; see Backbone.
 
         Raises:
@@ -145,33 +145,33 @@ class Tldm(Backbone):
         c, grid = self._config, self.patchify.grid(x)
         h = self.patchify(beside(x, condition, c))
         if c.conditioning == "adaln_zero":
-            vector = F.silu(self._vector(number, condition))
+            vector = F.silu(self._vector(c_noise, condition))
             h = self._run(self.position(h, grid), vector, grid)
             rows = self.head(h, vector)
         elif c.conditioning == "cross_attention":
-            h = self._placed(h, self._rows(number, condition, x), grid)
+            h = self._placed(h, self._rows(c_noise, condition, x), grid)
             assert self.norm_context is not None
             h = self._run(h[:, c.num_extra :], self.norm_context(h[:, : c.num_extra]))
             rows = self.head(h, grid)
         else:
-            rows = self.head(self._run(self._placed(h, self._rows(number, condition, x), grid), grid), grid)
+            rows = self.head(self._run(self._placed(h, self._rows(c_noise, condition, x), grid), grid), grid)
         image = unshuffle(rows, grid, c.patch)
         return image if self.final_conv is None else self.final_conv(image)
 
-    def _rows(self, number: Sigma, condition: Condition, x: Image) -> list[Tensor]:
+    def _rows(self, c_noise: Sigma, condition: Condition, x: Image) -> list[Tensor]:
         """Rows of the condition: (B, K, L), (B, 1, L), (B, M, L)."""
-        rows = [] if self.classes is None else [self.classes(labels_of(condition, number))]
-        rows.append(self.time(number)[:, None])
+        rows = [] if self.classes is None else [self.classes(labels_of(condition, c_noise))]
+        rows.append(self.time(c_noise)[:, None])
         if self.text is not None:
             rows.append(self.text(condition.text, x))
         return rows
 
-    def _vector(self, number: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
+    def _vector(self, c_noise: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
         """The condition as one vector: time plus class plus text."""
-        vector = self.time(number)
+        vector = self.time(c_noise)
         if self.classes is not None:
-            vector = vector + self.classes(labels_of(condition, number))[:, 0]
-        return vector if self.text is None else vector + self.text(condition.text, number)
+            vector = vector + self.classes(labels_of(condition, c_noise))[:, 0]
+        return vector if self.text is None else vector + self.text(condition.text, c_noise)
 
     def _placed(self, h: Tokens, extra: list[Tensor], grid: Grid) -> Float[Tensor, "B T D"]:
         """Rows of the condition, then the image's, with their positions."""

@@ -120,7 +120,7 @@ class Unet(Backbone):
         """What the network was built from."""
         return self._config
 
-    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+    def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
         """One evaluation; see Backbone.
 
         Raises:
@@ -130,17 +130,17 @@ class Unet(Backbone):
         c, (H, W) = self._config, x.shape[2:]
         if H % c.multiple or W % c.multiple:
             raise ArgumentError(f"image of {H}x{W} pixels: {c.multiple} must divide both; pad or resize it")
-        rows = [] if self.classes is None else [self.classes(labels_of(condition, number))]
+        rows = [] if self.classes is None else [self.classes(labels_of(condition, c_noise))]
         if isinstance(self.text, TextRows):
             rows.append(self.text(condition.text, x))
         elif isinstance(self.text, TextVector):
-            rows.append(self.text(condition.text, number)[:, None])
+            rows.append(self.text(condition.text, c_noise)[:, None])
         told: dict[str, Tensor] = {}
         if c.design == "ldm":
             told["encoder_hidden_states"] = torch.cat(rows, dim=1)
         elif rows:
             told["class_labels"] = torch.cat(rows, dim=1).sum(dim=1)
-        return self.network(beside(x, condition, c), number, **told, return_dict=False)[0]
+        return self.network(beside(x, condition, c), c_noise, **told, return_dict=False)[0]
 
     def compilable(self) -> Sequence[nn.Module]:
         """The whole network."""

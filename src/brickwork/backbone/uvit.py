@@ -94,7 +94,7 @@ class Uvit(Backbone):
         """What the network was built from."""
         return self._config
 
-    def forward(self, x: Image, number: Sigma, condition: Condition) -> Image:
+    def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
         """One evaluation; see Backbone.
 
         Raises:
@@ -102,15 +102,15 @@ class Uvit(Backbone):
         """
         c, grid = self._config, self.patchify.grid(x)
         h = self.patchify(beside(x, condition, c))
-        h = self.position(prepend(h, self._rows(number, condition, x)), grid)
+        h = self.position(prepend(h, self._rows(c_noise, condition, x)), grid)
         h = run_blocks(self.blocks, h, (grid,), long_skip="concat", merges=self.merges, checkpointing=c.checkpointing)
         image = unshuffle(self.head(h, grid), grid, c.patch)
         return image if self.final_conv is None else self.final_conv(image)
 
-    def _rows(self, number: Sigma, condition: Condition, x: Image) -> list[Tensor]:
+    def _rows(self, c_noise: Sigma, condition: Condition, x: Image) -> list[Tensor]:
         """Rows of the condition: (B, 1, L) twice, (B, M, L)."""
-        rows = [] if self.classes is None else [self.classes(labels_of(condition, number))]
-        rows.append(sinusoid(number, self._config.width)[:, None])
+        rows = [] if self.classes is None else [self.classes(labels_of(condition, c_noise))]
+        rows.append(sinusoid(c_noise, self._config.width)[:, None])
         if self.text is not None:
             rows.append(self.text(condition.text, x))
         return rows

@@ -1,8 +1,8 @@
-"""What a network predicts, and how to come back to the image.
+"""Predictions: the quantity that a network learns to output, and the way back from it to the image.
 
-A target is a fixed mix of image and noise, a * x0 + b * eps. The noisy x_own = alpha * x0 + sigma * eps is another. Two
-equations in two unknowns: whatever the network predicts, x0 and eps follow by Cramer's rule. The determinant
-a * sigma - b * alpha is a sum of terms of one sign for every target here, so nothing cancels.
+A prediction is a fixed mix of image and noise, a * x0 + b * eps. The noisy x_own = alpha * x0 + sigma * eps is another.
+Two equations in two unknowns: whatever the network predicts, x0 and eps follow by Cramer's rule. The determinant
+a * sigma - b * alpha is a sum of terms of one sign for every prediction here, so nothing cancels.
 
 All methods broadcast plainly; coefficients of shape (B,) meet images (B, C, H, W) after ``coefficients.expand()``.
 """
@@ -23,29 +23,30 @@ class Prediction(ABC):
 
     @abstractmethod
     def mix(self, c: Coefficients) -> tuple[Array, Array]:
-        """(a, b) of the target a * x0 + b * eps."""
+        """Return (a, b) of the prediction a * x0 + b * eps."""
 
     def of(self, x0: Array, eps: Array, c: Coefficients) -> Array:
-        """What the network should output for this image and noise."""
+        """Return what the network should output for this image and noise."""
         a, b = self.mix(c)
         return a * x0 + b * eps
 
-    def gain(self, c: Coefficients) -> Array:
-        """Factor of the output in x0 = skip * x_own + gain * output."""
+    def c_skip(self, c: Coefficients) -> Array:
+        """Return the factor of the waist's x in x0 = c_skip x + c_out output; x = x_own / alpha. EDM, Eq. 7."""
+        a, b = self.mix(c)
+        return -b * c.alpha / (a * c.sigma - b * c.alpha)
+
+    def c_out(self, c: Coefficients) -> Array:
+        """Return the factor of the output in x0 = c_skip x + c_out output. EDM, Eq. 7."""
         a, b = self.mix(c)
         return c.sigma / (a * c.sigma - b * c.alpha)
 
-    def skip(self, c: Coefficients) -> Array:
-        """Factor of the noisy x_own in x0 = skip * x_own + gain * output."""
-        a, b = self.mix(c)
-        return -b / (a * c.sigma - b * c.alpha)
-
     def x0(self, output: Array, x_own: Array, c: Coefficients) -> Array:
-        """The image that the output stands for."""
-        return self.skip(c) * x_own + self.gain(c) * output
+        """Return the image that the output stands for."""
+        a, b = self.mix(c)
+        return (c.sigma * output - b * x_own) / (a * c.sigma - b * c.alpha)
 
     def eps(self, output: Array, x_own: Array, c: Coefficients) -> Array:
-        """The unit noise that the output stands for."""
+        """Return the unit noise that the output stands for."""
         a, b = self.mix(c)
         return (a * x_own - c.alpha * output) / (a * c.sigma - b * c.alpha)
 
@@ -110,7 +111,7 @@ class EdmF(Prediction):
 
 
 def convert(output: Array, x_own: Array, c: Coefficients, source: Prediction, to: Prediction) -> Array:
-    """An output for one target as the output for another, at the same x_own and time."""
+    """Return an output of one prediction as that of another, at the same x_own and time."""
     return to.of(source.x0(output, x_own, c), source.eps(output, x_own, c), c)
 
 

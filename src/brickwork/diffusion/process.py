@@ -1,4 +1,4 @@
-"""Noise processes: how signal and noise mix at time t, and the number that tells a network about it.
+"""Noise processes: how signal and noise mix at time t, and how a network sees both (EDM's c_in and c_noise).
 
 In a process's *own space* x_own = alpha(t) * x0 + sigma(t) * eps. At the *waist* every process looks alike:
 x = x0 + level * eps with level = sigma / alpha, so x = x_own / alpha. t falls to 0, where alpha = 1 and sigma = 0.
@@ -93,12 +93,12 @@ class NoiseProcess(ABC):
     def t_of(self, level: Array) -> Array:
         """The time of a level, the inverse of ``level``; free of cancellation, so that float32 suffices."""
 
-    def number(self, t: Array) -> Array:
-        """What the network is told of the time."""
+    def c_noise(self, t: Array) -> Array:
+        """Return the number that tells a network the time t, (B,); 999 t, unless the process says otherwise."""
         return 999 * t
 
-    def input_scale(self, t: Array) -> Array:
-        """Factor that turns the waist's x into the network's input; alpha, unless the process says otherwise."""
+    def c_in(self, t: Array) -> Array:
+        """Return the factor of the waist's x in a network's input, (B,); alpha, unless the process says otherwise."""
         return self.at(t).alpha
 
     @property
@@ -245,8 +245,8 @@ class DiscreteVp(NoiseProcess):
         above = index + xp.log(xp.clip(level, first, None) / start) / slope
         return xp.where(level < first, level / first, above)
 
-    def number(self, t: Array) -> Array:
-        """The index, counted from ``first_number``; not rounded."""
+    def c_noise(self, t: Array) -> Array:
+        """Return the index, counted from ``first_number``; not rounded."""
         index = namespace(t).clip(t, 1.0, None)
         return index if self.first_number == 1 else index + (self.first_number - 1)
 
@@ -341,12 +341,12 @@ class Edm(NoiseProcess):
         """The level itself."""
         return level
 
-    def number(self, t: Array) -> Array:
-        """ln(sigma) / 4."""
+    def c_noise(self, t: Array) -> Array:
+        """Return ln(sigma) / 4."""
         return 0.25 * namespace(t).log(t)
 
-    def input_scale(self, t: Array) -> Array:
-        """1 / sqrt(sigma² + sigma_data²)."""
+    def c_in(self, t: Array) -> Array:
+        """Return 1 / sqrt(sigma² + sigma_data²)."""
         return 1 / namespace(t).sqrt(t * t + self.sigma_data**2)
 
 

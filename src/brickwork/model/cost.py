@@ -25,9 +25,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Frame, check_parts
+from brickwork.backbone.base import Backbone, BackboneConfig, check_parts
+from brickwork.backbone.bricks import Bricks
 from brickwork.backbone.unet import HeadProducts
 from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.nn.layers import Attention, CrossAttention
 from brickwork.sampling.plan import Plan
 
@@ -156,10 +158,10 @@ def cost(config: BackboneConfig, *, size: int | None = None, guests: Sequence[Ba
         inputs = _inputs(config)
     counted = _Watch(backbone)
     with torch.no_grad(), counted, _current_module(backbone, counted.path):
-        backbone.outputs(*inputs)
+        _run(backbone, *inputs)
     kept = _Watch(backbone)
     with torch.enable_grad(), kept:
-        output = backbone.outputs(*inputs)[-1]
+        output = _run(backbone, *inputs)
     training_bytes = kept.live_bytes  # while ``output`` still holds the graph
     del output
 
@@ -310,12 +312,20 @@ def _part(path: str) -> str:
     return ".".join(words[:2]) if words[:1] == ["blocks"] else (words[0] if words else "other")
 
 
-def _inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition, Frame, tuple[Tensor, ...], Tensor | None]:
-    """What ``Backbone.outputs`` takes, for one image."""
+def _run(backbone: Backbone, x: Tensor, c_noise: Tensor, condition: Condition) -> Tensor:
+    """Evaluate the network once; bricks are told some estimate where they need one."""
+    if not isinstance(backbone, Bricks):
+        return backbone(x, c_noise, condition)
+    one = torch.ones(1, device=x.device)
+    c = Preconditioning(sigma=one, skip=one, out=one, in_=one, noise=c_noise)
+    before = torch.zeros_like(x) if backbone.config.takes_guest else None
+    return backbone.outputs(x, c_noise, condition, preconditioning=c, before=before)[-1]
+
+
+def _inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition]:
+    """Return x, c_noise and condition of one image."""
     labels = torch.zeros(1, dtype=torch.long) if config.num_classes else None
     text = torch.zeros(1, config.text_length, config.text_width) if config.text_length else None
     x = torch.zeros(1, config.channels, config.size, config.size)
     given = torch.zeros(1, config.given_channels, *x.shape[2:]) if config.given_channels else None
-    frame = Frame(**dict.fromkeys(("skip", "gain", "level", "scale"), torch.ones(1)))
-    told = torch.zeros_like(x) if config.takes_guest else None
-    return x, torch.zeros(1), Condition(labels=labels, text=text, given=given), frame, (), told
+    return x, torch.zeros(1), Condition(labels=labels, text=text, given=given)

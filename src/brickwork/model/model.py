@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brickwork.backbone.base import Backbone, BackboneConfig, Frame, check_kept, check_parts
+from brickwork.backbone.base import Backbone, BackboneConfig, check_kept, check_parts
+from brickwork.backbone.bricks import Bricks, needed, output_of
 from brickwork.codec.base import Codec
 from brickwork.codec.given import Given, Nothing
 from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.preconditioning import Preconditioning, precondition
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
-from brickwork.errors import ArgumentError, ConfigError
+from brickwork.errors import ConfigError
 from brickwork.nn.shapes import Image, Sigma
 from brickwork.sampling.options import class_number
 from brickwork.text.base import NoText, TextConfig, TextEncoder
@@ -35,7 +37,7 @@ class Model(nn.Module):
 
     Args:
         backbone: The network.
-        process: How noise is added; owns time, levels and the number that the network sees.
+        process: How noise is added; owns time, noise levels, c_in and c_noise.
         prediction: What the network's output estimates.
         codec: What model space means as pictures.
         classes: Class names, as many as ``backbone.config.num_classes``; empty for names "0", "1", ...
@@ -217,26 +219,33 @@ class Model(nn.Module):
     def outputs(
         self,
         x: Image,
-        number: Sigma,
+        c_noise: Sigma,
         condition: Condition,
-        frame: Frame | None = None,
+        preconditioning: Preconditioning | None = None,
         chosen: Sequence[Tensor] = (),
     ) -> list[Image]:
-        """The network's raw outputs, fp32: one, or one for each part that makes an image; the last is the model's.
+        """Return the network's raw outputs, fp32: one, or one for each brick; the last is the model's.
 
         A guest's is not among them.
 
         Args:
-            x: The network's own input: the waist's x times ``process.input_scale(t)``, equally alpha x0 + sigma eps.
-            number: ``process.number(t)``.
+            x: The network's own input, c_in times the waist's x, equally alpha x0 + sigma eps scaled by the process.
+            c_noise: The number that tells the network its noise level, (B,), float32.
             condition: Labels, text and what is given; text as token numbers where gradients shall reach the encoder.
-            frame: ``self.frame(t)``, where ``backbone.wants_frame``.
-            chosen: See ``Backbone.outputs``.
+            preconditioning: The coefficients of this batch, which bricks may need; see ``Bricks.outputs``.
+            chosen: See ``Bricks.outputs``.
         """
-        told = None if self.guest is None else self._told(self.guest, x, condition, frame)
+        backbone, told = self.backbone, None
+        if self.guest is not None:
+            told = self._told(self.guest, x, condition, preconditioning)
         with self._autocast(x.device.type):
             condition = self._embedded(condition)
-            return [output.float() for output in self.backbone.outputs(x, number, condition, frame, chosen, told)]
+            if not isinstance(backbone, Bricks):
+                return [backbone(x, c_noise, condition).float()]
+            outputs = backbone.outputs(
+                x, c_noise, condition, preconditioning=preconditioning, chosen=chosen, before=told
+            )
+            return [output.float() for output in outputs]
 
     def _autocast(self, device: str) -> AbstractContextManager[object]:
         """bf16 where it is asked for; nothing where that changes nothing, so that a graph keeps its modules' names."""
@@ -275,36 +284,33 @@ class Model(nn.Module):
         with torch.no_grad():
             return encoder(tokens).float().cpu().numpy()
 
-    def _told(self, guest: Model, x: Image, condition: Condition, frame: Frame | None) -> Image:
-        """A guest's estimate as an output of this model; it is asked at the waist, by its own process."""
-        if frame is None:
-            raise ArgumentError("a guest is asked at its own noise level: give the frame of the times, model.frame(t)")
+    def _told(self, guest: Model, x: Image, condition: Condition, c: Preconditioning | None) -> Image:
+        """Return a guest's estimate as an output of this model; it is asked at the waist, by its own process."""
+        c = needed(c, "a guest is asked at its own noise level")
         guest.precision = self.precision
         with torch.no_grad():
-            x0 = guest(frame.waist(x), frame.level, condition if guest.num_classes else Condition())
-            return frame.output(x0, x)
+            waist = x / c.expand(x.ndim).in_.to(x)
+            x0 = guest(waist, c.sigma.to(x), condition if guest.num_classes else Condition())
+            return output_of(x0, x, c)
 
-    def frame(self, t: Sigma) -> Frame:
-        """What inputs and outputs at times t mean: x0 = skip·(the network's own input) + gain·output; of t's dtype."""
-        c, scale = self.process.at(t), self.process.input_scale(t)
-        skip = self.prediction.skip(c) * c.alpha / scale
-        level, gain = self.process.level(t), self.prediction.gain(c)
-        return Frame(skip=skip + 0 * t, gain=gain + 0 * t, level=level + 0 * t, scale=scale + 0 * t)
+    def preconditioning(self, sigma: Sigma) -> Preconditioning:
+        """Return c_skip, c_out, c_in and c_noise at noise levels sigma (B,); see ``precondition``."""
+        return precondition(self.process, self.prediction, sigma)
 
     def forward(self, x: Image, sigma: Sigma, condition: Condition) -> Image:
-        """D(x, sigma, condition), the estimate of x0.
+        """Return D(x, sigma) = c_skip x + c_out F(c_in x, c_noise), the estimate of x0. EDM (2206.00364), Eq. 7.
 
         Args:
             x: x0 + sigma * noise, shape (B, C, H, W), float32.
             sigma: Noise level at the waist, shape (B,).
             condition: Labels and text, or nothing.
         """
-        t = self.process.t_of(sigma)
-        c = self.process.at(t).expand(x.ndim)
-        scale = self.process.input_scale(t)[:, None, None, None]
-        frame = self.frame(t) if self.backbone.wants_frame else None
-        output = self.outputs(scale * x, self.process.number(t).float(), condition, frame)[-1]
-        return self.prediction.x0(output, c.alpha * x, c)
+        c = self.preconditioning(sigma).expand(x.ndim)
+        return c.skip * x + c.out * self.network(c.in_ * x, c, condition)
+
+    def network(self, x: Image, c: Preconditioning, condition: Condition) -> Image:
+        """Return the network's raw output F(x, c_noise), given its own input."""
+        return self.outputs(x, c.noise.float(), condition, c)[-1]
 
     def asarray(self, values: np.ndarray) -> Tensor:
         """A numpy array as a tensor on this model's device; floats become float32."""

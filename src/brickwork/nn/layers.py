@@ -28,10 +28,10 @@ def frequencies(count: int, period: float = PERIOD) -> Float[Tensor, " count"]:
     return torch.exp(torch.arange(count, dtype=torch.float32) * (-math.log(period) / count))
 
 
-def sinusoid(number: Float[Tensor, "*S"], width: int, period: float = PERIOD) -> Float[Tensor, "*S {width}"]:
-    """Return cosines, then sines, of number·frequency; in float32 or better, as bf16 cannot hold 999."""
-    number = number.to(torch.promote_types(number.dtype, torch.float32))
-    angle = number[..., None] * frequencies(width // 2, period).to(number.device)
+def sinusoid(c_noise: Float[Tensor, "*S"], width: int, period: float = PERIOD) -> Float[Tensor, "*S {width}"]:
+    """Return cosines, then sines, of c_noise·frequency; in float32 or better, as bf16 cannot hold 999."""
+    c_noise = c_noise.to(torch.promote_types(c_noise.dtype, torch.float32))
+    angle = c_noise[..., None] * frequencies(width // 2, period).to(c_noise.device)
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
@@ -338,9 +338,9 @@ class TimeVector(nn.Module):
         self.first = Linear(self.num_waves, width)
         self.second = Linear(width, width)
 
-    def forward(self, number: Sigma) -> Float[Tensor, "B D"]:
+    def forward(self, c_noise: Sigma) -> Float[Tensor, "B D"]:
         """Embed c_noise: (B,) → (B, L)."""
-        return self.second(F.silu(self.first(sinusoid(number, self.num_waves))))
+        return self.second(F.silu(self.first(sinusoid(c_noise, self.num_waves))))
 
 
 def initialize(module: nn.Module) -> None:

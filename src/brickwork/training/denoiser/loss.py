@@ -1,8 +1,8 @@
 """The denoising loss: one number per image, for every process, target and weighting.
 
 The network is compared with its target in the target's own space. Weightings are stated as weights on the squared
-error of x0; since x0 = skip * x + gain * output, that error is gain times the output's, and the weight in the target's
-space is weight * gain^2. This avoids forming x0, whose error at low noise is a small difference of near-equal numbers.
+error of x0; since x0 = c_skip x + c_out F, that error is c_out times the output's, and the weight in the target's space
+is weight * c_out^2. This avoids forming x0, whose error at low noise is a small difference of near-equal numbers.
 All coefficients are computed in float64 on the host and rounded once; the network's input is mixed directly from x0 and
 noise in the network's own scale, so nothing grows at the noisy end, where the waist's x is hundreds of times larger.
 """
@@ -20,7 +20,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from brickwork.backbone.bricks import Bricks
 from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.preconditioning import precondition_at
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ConfigError
@@ -34,12 +36,12 @@ class Weighting(ABC):
     """How much an error counts at each noise level."""
 
     @abstractmethod
-    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
         """Weight on the squared error of the network's output.
 
         Args:
             level: sigma at the waist, (B,); the signal-to-noise ratio is 1 / level^2.
-            gain: d x0 / d output of the target, (B,).
+            c_out: d x0 / d output of the network, (B,).
         """
 
 
@@ -48,7 +50,7 @@ class Weighting(ABC):
 class Plain(Weighting):
     """The mean squared error of what the network puts out, whatever its target is. DDPM's simple loss for eps."""
 
-    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
         """1."""
         return np.ones_like(level)
 
@@ -64,9 +66,9 @@ class MinSnr(Weighting):
     def __post_init__(self) -> None:
         _positive("weighting.gamma", self.gamma)
 
-    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
-        """min(1 / level^2, gamma) * gain^2."""
-        return np.minimum(level**-2.0, self.gamma) * gain**2
+    def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
+        """min(1 / level^2, gamma) * c_out^2."""
+        return np.minimum(level**-2.0, self.gamma) * c_out**2
 
 
 @final
@@ -80,29 +82,29 @@ class EdmWeight(Weighting):
     def __post_init__(self) -> None:
         _positive("weighting.sigma_data", self.sigma_data)
 
-    def of(self, level: np.ndarray, gain: np.ndarray) -> np.ndarray:
-        """(level^2 + sigma_data^2) / (level sigma_data)^2 * gain^2."""
-        return (level**-2.0 + self.sigma_data**-2.0) * gain**2
+    def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
+        """(level^2 + sigma_data^2) / (level sigma_data)^2 * c_out^2."""
+        return (level**-2.0 + self.sigma_data**-2.0) * c_out**2
 
 
 WEIGHTINGS = Registry[type[Weighting]]("weighting", Weighting, {"plain": Plain, "min-snr": MinSnr, "edm": EdmWeight})
 
 
 def loss_coefficients(
-    process: NoiseProcess, target: Prediction, weighting: Weighting, t: np.ndarray
+    process: NoiseProcess, prediction: Prediction, weighting: Weighting, t: np.ndarray
 ) -> Float[np.ndarray, "6 B"]:
-    """All numbers the loss needs, per image, in float64.
+    """Return all numbers that the loss needs, per image, in float64.
 
     Returns:
-        Rows: x0 and noise in the network's input; x0 and noise in its target (a target is linear in both); the number
-        the network sees as time; the weight.
+        Rows: x0 and noise in the network's input c_in x; x0 and noise in what it should put out (a prediction is linear
+        in both); c_noise; the weight.
     """
     t = np.asarray(t, dtype=np.float64)
-    c = process.at(t)
-    level = c.sigma / c.alpha
-    scale = process.input_scale(t)
-    target_x0, target_noise = target.mix(c)
-    rows = (scale, scale * level, target_x0, target_noise, process.number(t), weighting.of(level, target.gain(c)))
+    at = process.at(t)
+    c = precondition_at(process, prediction, t)
+    level = at.sigma / at.alpha
+    target_x0, target_noise = prediction.mix(at)
+    rows = (c.in_, c.in_ * level, target_x0, target_noise, c.noise, weighting.of(level, c.out))
     return np.stack([np.broadcast_to(row, t.shape) for row in rows])
 
 
@@ -131,9 +133,11 @@ def denoising_loss(
     rows = torch.from_numpy(loss_coefficients(model.process, model.prediction, weighting, t).astype(np.float32))
     rows = rows.to(x0.device, non_blocking=True)
     input_x0, input_noise, target_x0, target_noise = rows[:4, :, None, None, None]
-    frame = model.frame(torch.from_numpy(t)).to(x0.device) if model.backbone.wants_frame else None
+    c = None
+    if isinstance(model.backbone, Bricks):  # in float64 on the host; bricks round what they use of it
+        c = precondition_at(model.process, model.prediction, torch.from_numpy(t))
     chosen = [torch.from_numpy(some.reshape(-1).nonzero()[0]).to(x0.device) for some in windows]
-    outputs = model.outputs(input_x0 * x0 + input_noise * noise, rows[4], condition, frame, chosen)
+    outputs = model.outputs(input_x0 * x0 + input_noise * noise, rows[4], condition, c, chosen)
     wanted = target_x0 * x0 + target_noise * noise
     loss = torch.zeros_like(rows[5])
     for k, share in enumerate(shares or [1.0], len(outputs) - len(shares or [1.0])):

@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from brickwork.backbone.bricks import Bricks
 from brickwork.model.model import Model, Precision
 from brickwork.nn.attention import kernel_choices, set_kernel_choices
 from brickwork.training.denoiser.parts import kept_parts, stage_of
@@ -92,6 +93,7 @@ class TrainState:
         now, parts, num_parts = self.counters, self.recipe.parts, self.model.backbone.num_parts
         stage, _ = stage_of(parts, num_parts, self.spent)
         if stage >= 0:
+            assert isinstance(self.model.backbone, Bricks)  # the recipe's check of its parts says so
             self.model.backbone.train_only(stage)
             if self.model.text is not None:
                 self.model.text.requires_grad_(stage == 0)
