@@ -1,1 +1,1 @@
-"""Captions as tokens that a denoiser can follow."""
+"""Text encoders: convert captions into embedded tokens that a denoiser is conditioned on."""

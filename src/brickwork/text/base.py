@@ -1,4 +1,4 @@
-"""What a text encoder is: captions → token numbers → embedded tokens of fixed length."""
+"""Base classes of text encoders: captions → token numbers → embedded tokens of fixed length."""
 
 from __future__ import annotations
 
@@ -19,75 +19,77 @@ TokenIds = Int[Tensor, "B M"]
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig(ABC):
-    """What a text encoder is built from: numbers and strings and nothing else, so that it goes into a file header."""
+    """Config of a text encoder: numbers and strings alone, so that it fits into a file's header."""
 
     @property
     @abstractmethod
     def num_tokens(self) -> int:
-        """M, tokens of one text; longer texts are cut."""
+        """M, the tokens of one text; longer texts are cut."""
 
     @property
     @abstractmethod
     def token_width(self) -> int:
-        """E, numbers of one embedded token."""
+        """E, the width of an embedded token."""
 
     @property
     def trained(self) -> bool:
-        """Whether the encoder learns with the denoiser and is part of a model's file, or is frozen and elsewhere."""
+        """True if the encoder learns with the denoiser and is saved with it; False if it is frozen and kept apart."""
         return True
 
     @abstractmethod
     def fitted(self, captions: Sequence[str]) -> TextConfig:
-        """The config for training on these captions, as with their words for a vocabulary; itself if it needs none."""
+        """Return the config for training on these captions, such as one whose vocabulary is their words."""
 
     @abstractmethod
     def build(self) -> TextEncoder:
-        """An encoder: with fresh weights if it is trained with the denoiser, else with its published ones."""
+        """Return an encoder: with fresh weights if it is trained with the denoiser, else with its published ones."""
 
 
 class TextEncoder(nn.Module, ABC):
-    """Captions to embedded tokens."""
+    """Text encoder: captions into embedded tokens."""
 
     @property
     @abstractmethod
     def config(self) -> TextConfig:
-        """What it was built from."""
+        """The config that it was built from."""
 
     @abstractmethod
     def tokenize(self, captions: Sequence[str]) -> np.ndarray:
-        """Token numbers, int64 (N, M); 0 is no token, and an empty caption is zeros alone."""
+        """Convert captions into token numbers, int64 (N, M); 0 is padding, and an empty caption is zeros alone."""
 
     @abstractmethod
     def forward(self, tokens: TokenIds) -> Text:
-        """(B, M) → (B, M, E) float32; zeros where there is no token."""
+        """Embed token numbers: (B, M) → (B, M, E) float32; zeros at padding."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class NoText(TextConfig):
-    """No encoder: a model without text, or one that is told embedded tokens alone."""
+    """Config without an encoder: a model without text, or one that takes embedded tokens from outside."""
 
     @property
     def num_tokens(self) -> int:
-        """0."""
+        """Tokens of one text: 0."""
         return 0
 
     @property
     def token_width(self) -> int:
-        """0."""
+        """Width of a token: 0."""
         return 0
 
     @property
     def trained(self) -> bool:
-        """There is nothing to train."""
+        """False, as there is nothing to train."""
         return False
 
     def fitted(self, captions: Sequence[str]) -> NoText:
-        """Itself."""
+        """Return the config itself."""
         return self
 
     def build(self) -> TextEncoder:
-        """There is none.
+        """Refuse to build an encoder.
+
+        Raises:
 
         Raises:
             ConfigError: Always.

@@ -1,7 +1,7 @@
-"""Embedded captions of a data set, computed once into a memory-mapped file; a stopped computation is taken up again.
+"""Embedded captions of a data set, computed once into a memory-mapped file; an interrupted computation continues.
 
 embeddings.npy    float16 or float32 (N, M, E), in the order of the captions
-cache.json        of which captions and which encoder they are, and how many different captions are done
+cache.json        digests of captions and encoder, and how many different captions are done
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from brickwork.text.base import TextEncoder
 FACTS, EMBEDDINGS = "cache.json", "embeddings.npy"
 FORMAT = 1
 AT_ONCE = 64
-"""Captions embedded between two notes of how many are done."""
+"""Captions embedded before the count of finished ones is written again."""
 
 
 def embedded(
@@ -36,19 +36,19 @@ def embedded(
     dtype: Literal["float16", "float32"] = "float16",
     progress: bool = False,
 ) -> np.ndarray:
-    """Embedded tokens of captions, (N, M, E), mapped from a file; what is missing there is computed.
+    """Return embedded tokens of captions, (N, M, E), mapped from a file; missing ones are computed.
 
     Args:
-        encoder: What embeds them, on the device to compute on.
+        encoder: The text encoder, on the device to compute on.
         captions: N texts; equal ones are embedded once.
-        folder: Where the file is, or shall be; the user's cache unless told otherwise.
-        dtype: Of the file. float16 keeps three digits, of numbers below 65,504.
+        folder: The folder to read or fill; by default in the user's cache.
+        dtype: Dtype of the file. float16 keeps three digits of numbers below 65,504.
         progress: Show a bar.
 
     Raises:
         ConfigError: The folder holds embeddings of other captions or by another encoder.
         ArgumentError: An embedding has numbers that are not finite, or too large for the dtype.
-        OutputError: The folder cannot be written or the disk is full; what is done stays done.
+        OutputError: The folder cannot be written or the disk is full; finished embeddings stay.
     """
     facts = {
         "format": FORMAT,
@@ -70,13 +70,13 @@ def embedded(
 
 
 def texts_folder(facts: dict[str, Any]) -> Path:
-    """Where embeddings are kept unless told otherwise: brickwork/texts in $XDG_CACHE_HOME, or in ~/.cache."""
+    """Return the default folder of embeddings: brickwork/texts in $XDG_CACHE_HOME, or in ~/.cache."""
     name = f"{facts['captions'][:16]}-{facts['encoder'][:16]}-{facts['dtype']}"
     return cache_folder().parent / "texts" / name
 
 
 def encoder_digest(encoder: TextEncoder) -> str:
-    """SHA-256 (hex) of what an encoder computes: its config, but not where it lies, and its weights.
+    """Return the SHA-256 (hex) of an encoder's weights and config, without the place that it is read from.
 
     A published encoder's config has its weights' digest already.
     """
@@ -90,12 +90,12 @@ def encoder_digest(encoder: TextEncoder) -> str:
 
 
 def captions_digest(captions: Sequence[str]) -> str:
-    """SHA-256 (hex) of captions in their order."""
+    """Return the SHA-256 (hex) of captions in their order."""
     return hashlib.sha256(json.dumps(list(captions)).encode()).hexdigest()
 
 
 def _begin(folder: Path, facts: dict[str, Any]) -> int:
-    """How many different captions are done; makes the files where there are none."""
+    """Return how many different captions are done; create the files where there are none."""
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / FACTS).exists():
         try:

@@ -1,7 +1,7 @@
-"""CLIP's and T5's text encoders as they were published: frozen, through transformers, from a folder or the Hub.
+"""Published text encoders of CLIP and T5: frozen, read by transformers from a folder or the Hub.
 
-Weights are read from safetensors files alone, and nothing that comes with them is run. A token's number here is the
-published one plus 1, since 0 is no token; texts end as the tokenizer ends them, and padding comes out as zeros.
+Weights are read from safetensors files alone, and no code that comes with them is run. A token's number here is the
+published one plus 1, since 0 is padding; texts end as the tokenizer ends them, and padding is embedded as zeros.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from brickwork.text.source import (
 )
 
 USUAL_LENGTH = 77
-"""Tokens of a text where the encoder itself sets no limit; CLIP's limit."""
+"""Tokens of a text where the encoder itself sets no limit; the same as CLIP's limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedConfig(TextConfig):
-    """Which published encoder, and how many of its tokens."""
+    """Config of a published text encoder: its source, and how many of its tokens are used."""
 
     source: str = ""
     """A folder as transformers saves it, alone or as text_encoder and tokenizer; or owner/name on the Hub."""
     length: int = 0
-    """M, tokens of one text, 0 for as many as the encoder takes or 77; longer texts are cut."""
+    """M, the tokens of one text; longer texts are cut. 0 is the encoder's own limit, or 77 if it has none."""
     width: int = 0
-    """E, numbers of one embedded token; 0 until ``fitted``, which asks the encoder."""
+    """E, the width of an embedded token; 0 until ``fitted`` reads it from the encoder."""
     digest: str = ""
-    """SHA-256 (hex) of weights and vocabulary; empty until ``fitted``. Another encoder is refused from then on."""
+    """SHA-256 (hex) of weights and vocabulary; empty until ``fitted``. From then on another encoder is refused."""
 
     KIND: ClassVar[str]
     TYPES: ClassVar[tuple[str, ...]]
@@ -57,32 +57,32 @@ class PublishedConfig(TextConfig):
 
     @property
     def num_tokens(self) -> int:
-        """M."""
+        """M, the tokens of one text."""
         return self.length
 
     @property
     def token_width(self) -> int:
-        """E."""
+        """E, the width of an embedded token."""
         return self.width
 
     @property
     def trained(self) -> bool:
-        """It is frozen, and its weights lie elsewhere."""
+        """False: the encoder is frozen, and its weights are kept elsewhere."""
         return False
 
     def fitted(self, captions: Sequence[str]) -> Self:
-        """The config with length, width and digest of the encoder; captions change nothing.
+        """Return the config with length, width and digest of the encoder; captions change nothing.
 
         Raises:
-            MissingExtraError: Without transformers.
-            CheckpointError: No such encoder there, another kind, another than the digest says, or pickled weights.
-            ConfigError: More tokens than the encoder takes, or another width.
+            MissingExtraError: transformers is not installed.
+            CheckpointError: The encoder is missing, of another kind, has another digest, or its weights are pickled.
+            ConfigError: The config asks for more tokens than the encoder takes, or for another width.
         """
         with quiet(self.KIND) as transformers:
             return self._opened(transformers, find_encoder(self.source, self.KIND, self.digest))[0]
 
     def _opened(self, transformers: Any, folders: tuple[Path, Path]) -> tuple[Self, Any]:
-        """The fitted config, and the tokenizer."""
+        """Return the fitted config and the tokenizer."""
         config = config_of(transformers, folders[0])
         if config.model_type not in self.TYPES:
             raise CheckpointError(f"{self.source} is a {config.model_type}, not {self.KIND}: name its own text encoder")
@@ -108,22 +108,22 @@ class PublishedConfig(TextConfig):
 
     @abstractmethod
     def _sizes(self, config: Any) -> tuple[int, int, int]:
-        """Most tokens, 0 for no limit; width; different tokens: as transformers' config has them."""
+        """Return most tokens (0: no limit), width and vocabulary size by transformers' config."""
 
     @abstractmethod
     def build(self) -> PublishedEncoder:
-        """The encoder with its published weights.
+        """Return the encoder with its published weights.
 
         Raises:
-            BrickworkError: As ``fitted``.
+            BrickworkError: ``fitted`` would raise it.
         """
 
 
 class PublishedEncoder(TextEncoder):
-    """A frozen encoder; its output is that of its last layer, after the norm.
+    """Frozen published encoder; its output is its last layer's, after the norm.
 
     Args:
-        config: Which one. The encoder's own config is the fitted one.
+        config: Its config; the encoder's ``config`` is the fitted one.
     """
 
     NET: ClassVar[str]
@@ -138,11 +138,11 @@ class PublishedEncoder(TextEncoder):
 
     @property
     def config(self) -> PublishedConfig:
-        """What it was built from, with length, width and digest."""
+        """The config that it was built from, with length, width and digest."""
         return self._config
 
     def tokenize(self, captions: Sequence[str]) -> np.ndarray:
-        """Published token numbers plus 1, int64 (N, M); 0 is no token, and a blank caption is zeros alone."""
+        """Convert captions into published token numbers plus 1, int64 (N, M); 0 is padding, also of blank captions."""
         tokens = np.zeros((len(captions), self.config.length), np.int64)
         there = [row for row, caption in enumerate(captions) if caption.strip()]
         if there:
@@ -153,10 +153,10 @@ class PublishedEncoder(TextEncoder):
         return tokens
 
     def forward(self, tokens: TokenIds) -> Text:
-        """(B, M) → (B, M, E) float32; zeros where there is no token."""
+        """Embed token numbers: (B, M) → (B, M, E) float32; zeros at padding."""
         present = tokens > 0
         seen = present.clone()
-        seen[:, 0] = True  # a text of padding alone looks at itself, and not at nothing, which is no number
+        seen[:, 0] = True  # a text of padding alone attends to itself, as attention to nothing is NaN
         numbers = torch.where(present, tokens - 1, self.tokenizer.pad_token_id)
         hidden = self.net(input_ids=numbers, attention_mask=seen.long()).last_hidden_state
         return torch.where(present[..., None], hidden.float(), 0.0)
@@ -164,13 +164,13 @@ class PublishedEncoder(TextEncoder):
 
 @final
 class Clip(PublishedEncoder):
-    """CLIP's text encoder (Radford et al. 2021, arXiv 2103.00020): of ViT-L/14 77 tokens of 768 numbers."""
+    """CLIP's text encoder (Radford et al. 2021, arXiv 2103.00020): ViT-L/14's has 77 tokens of width 768."""
 
     NET = "CLIPTextModel"
 
     @dataclass(frozen=True, kw_only=True)
     class Config(PublishedConfig):
-        """Which CLIP, and how many of its tokens."""
+        """Config of CLIP's text encoder: its source, and how many of its tokens are used."""
 
         source: str = "openai/clip-vit-large-patch14"
 
@@ -182,7 +182,7 @@ class Clip(PublishedEncoder):
             return text.max_position_embeddings, text.hidden_size, text.vocab_size
 
         def build(self) -> Clip:
-            """The encoder with its published weights."""
+            """Return the encoder with its published weights."""
             return Clip(self)
 
 
@@ -194,7 +194,7 @@ class T5(PublishedEncoder):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(PublishedConfig):
-        """Which T5, and how many of its tokens."""
+        """Config of T5's encoder: its source, and how many of its tokens are used."""
 
         source: str = "google/flan-t5-base"
 
@@ -205,5 +205,5 @@ class T5(PublishedEncoder):
             return 0, config.d_model, config.vocab_size
 
         def build(self) -> T5:
-            """The encoder with its published weights."""
+            """Return the encoder with its published weights."""
             return T5(self)

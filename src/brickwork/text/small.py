@@ -1,4 +1,4 @@
-"""Small text encoders that learn with the denoiser and need no download: of words, and of bytes.
+"""Small text encoders of words or of bytes, which learn with the denoiser and need no download.
 
 Letters: B batch, M tokens, E width of a token, h heads, d width of one head.
 """
@@ -28,14 +28,14 @@ Mask = Bool[Tensor, "B M"]
 
 @dataclass(frozen=True, kw_only=True)
 class SmallConfig(TextConfig):
-    """What the small encoders have in common: a transformer over the tokens of one text."""
+    """Config that the small encoders share: a transformer over the tokens of one text."""
 
     length: int = 16
-    """M, tokens of one text; longer texts are cut."""
+    """M, the tokens of one text; longer texts are cut."""
     width: int = 128
-    """E, numbers of one embedded token."""
+    """E, the width of an embedded token."""
     depth: int = 2
-    """Transformer blocks; 0 leaves tokens that know their place and nothing of each other."""
+    """Transformer blocks; with 0 a token depends on its word and place alone."""
     heads: int = 4
     """Attention heads; they divide the width."""
 
@@ -50,22 +50,22 @@ class SmallConfig(TextConfig):
 
     @property
     def num_tokens(self) -> int:
-        """M."""
+        """M, the tokens of one text."""
         return self.length
 
     @property
     def token_width(self) -> int:
-        """E."""
+        """E, the width of an embedded token."""
         return self.width
 
     @property
     @abstractmethod
     def num_symbols(self) -> int:
-        """Different tokens, the 0 for no token among them."""
+        """Size of the token table, padding (token 0) included."""
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block in which no token looks at padding. Vaswani et al. 2017, Eq. 1.
+    """Pre-norm transformer block in which no token attends to padding. Vaswani et al. 2017, Eq. 1.
 
     Args:
         width: E.
@@ -82,7 +82,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width, 4)
 
     def forward(self, x: Text, bias: Float[Tensor, "B 1 1 M"]) -> Text:
-        """Shape kept; ``bias`` is added to the scores and shuts padding out."""
+        """Apply the block, shape kept; ``bias`` is added to the scores and masks padding."""
         B, M, E = x.shape
         rows = self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in rows)
@@ -92,10 +92,10 @@ class Block(nn.Module):
 
 
 class SmallEncoder(TextEncoder):
-    """Token table, learned positions, blocks and a norm: a token's numbers have unit variance from the first step on.
+    """Token table, learned positions, blocks and a norm: embedded tokens have unit variance from the first step on.
 
     Args:
-        config: What it is built from.
+        config: Its config.
     """
 
     def __init__(self, config: SmallConfig) -> None:
@@ -106,30 +106,30 @@ class SmallEncoder(TextEncoder):
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         initialize(self)
-        # Tokens of unit length outweigh positions and fresh blocks, so that different texts are far apart at once.
+        # Tokens of unit length outweigh positions and fresh blocks, so that different texts differ from the start.
         nn.init.normal_(self.table.weight, std=config.width**-0.5)
         nn.init.zeros_(self.table.weight[0])
         nn.init.normal_(self.position, std=0.02)
 
     @property
     def config(self) -> SmallConfig:
-        """What it was built from."""
+        """The config that it was built from."""
         return self._config
 
     @property
     @abstractmethod
     def tokenizer(self) -> Tokenizer:
-        """What makes token numbers of texts."""
+        """Tokenizer of texts into token numbers."""
 
     def tokenize(self, captions: Sequence[str]) -> np.ndarray:
-        """Token numbers, int64 (N, M); 0 is no token, and stands behind all others."""
+        """Convert captions into token numbers, int64 (N, M), padded at the end with 0."""
         return self.tokenizer.tokenize(captions)
 
     def forward(self, tokens: TokenIds) -> Text:
-        """(B, M) → (B, M, E) float32; zeros where there is no token."""
+        """Embed token numbers: (B, M) → (B, M, E) float32; zeros at padding."""
         present: Mask = tokens > 0
         x = self.table(tokens) + self.position
-        # Half the lowest number: a score added to it stays finite, and a text of padding alone gives no NaN.
+        # Half the lowest number: its sum with a score stays finite, and a text of padding alone gives no NaN.
         bias = torch.where(present, 0.0, torch.finfo(x.dtype).min / 2)[:, None, None, :].to(x.dtype)
         for block in self.blocks:
             x = block(x, bias)
@@ -138,25 +138,25 @@ class SmallEncoder(TextEncoder):
 
 @final
 class Words(SmallEncoder):
-    """A token for every word of a vocabulary.
+    """Encoder with a token for every word of a vocabulary.
 
-    Where training left words out of the vocabulary, one token stands for all of those. Where it left none out, that
-    token would be one that training never saw, so a word that is not in the vocabulary is passed over instead.
+    If fitting left rare words out of the vocabulary, one token stands for all of them. If it left none out, training
+    would never see that token, so unknown words are skipped instead.
 
     Args:
-        config: Which words, and the network's size.
+        config: The vocabulary, and the network's size.
     """
 
     @dataclass(frozen=True, kw_only=True)
     class Config(SmallConfig):
-        """Which words, and the network's size."""
+        """Config of the word encoder: the vocabulary, and the network's size."""
 
         words: tuple[str, ...] = ()
         """The vocabulary; word i is token i + 2. Empty until ``fitted``."""
         min_count: int = 1
-        """How often a word must occur in the captions to get into the vocabulary."""
+        """Fewest occurrences in the captions that put a word into the vocabulary."""
         max_words: int = 20_000
-        """Most words of the vocabulary; the most frequent stay."""
+        """Largest size of the vocabulary; the most frequent words stay."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -171,16 +171,16 @@ class Words(SmallEncoder):
 
         @property
         def num_symbols(self) -> int:
-            """No token, the unknown word, and every word."""
+            """Size of the token table: padding, the unknown word, and every word."""
             return len(self.words) + 2
 
         @property
         def has_unknown(self) -> bool:
-            """Whether training meets words that are not in the vocabulary."""
+            """True if training meets words that are not in the vocabulary."""
             return self.min_count > 1 or len(self.words) >= self.max_words
 
         def fitted(self, captions: Sequence[str]) -> Words.Config:
-            """The config with the captions' words, most frequent first, then by alphabet; itself if it has words.
+            """Return the config with the captions' words, most frequent first, then by alphabet; itself if it has any.
 
             Raises:
                 ConfigError: No word occurs often enough.
@@ -196,7 +196,10 @@ class Words(SmallEncoder):
             return replace(self, words=tuple(often[: self.max_words]))
 
         def build(self) -> Words:
-            """An encoder with fresh weights.
+            """Return an encoder with fresh weights.
+
+            Raises:
+                ConfigError: The vocabulary is empty.
 
             Raises:
                 ConfigError: There are no words yet.
@@ -211,13 +214,13 @@ class Words(SmallEncoder):
 
     @property
     def tokenizer(self) -> WordTokenizer:
-        """A number for each word, but for those passed over."""
+        """Tokenizer with a number for each word, which skips or replaces unknown ones."""
         return self._tokenizer
 
 
 @final
 class Bytes(SmallEncoder):
-    """A token for every byte of the lower-cased text in UTF-8: every text in every script, and no vocabulary.
+    """Encoder with a token for every byte of the lower-cased UTF-8 text: any script, no vocabulary.
 
     Args:
         config: The network's size.
@@ -225,21 +228,21 @@ class Bytes(SmallEncoder):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(SmallConfig):
-        """The network's size."""
+        """Config of the byte encoder: the network's size."""
 
         length: int = 64
 
         @property
         def num_symbols(self) -> int:
-            """No token, and 256 bytes."""
+            """Size of the token table: padding, and 256 bytes."""
             return 257
 
         def fitted(self, captions: Sequence[str]) -> Bytes.Config:
-            """Itself: bytes need no captions."""
+            """Return the config itself: bytes need no captions."""
             return self
 
         def build(self) -> Bytes:
-            """An encoder with fresh weights."""
+            """Return an encoder with fresh weights."""
             return Bytes(self)
 
     def __init__(self, config: Bytes.Config) -> None:
@@ -247,5 +250,5 @@ class Bytes(SmallEncoder):
 
     @property
     def tokenizer(self) -> ByteTokenizer:
-        """Each byte, plus 1."""
+        """Tokenizer whose token is a byte plus 1."""
         return ByteTokenizer(length=self.config.length)

@@ -1,4 +1,4 @@
-"""Where a published text encoder lies, and how it is read: safetensors alone, and nothing that comes with it is run."""
+"""Files of published text encoders: find and read them; safetensors alone, and no code that comes with them is run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ DOWNLOADED = ("*.json", "*.txt", "*.model", "model*.safetensors", "text_encoder/
 
 @contextmanager
 def quiet(kind: str) -> Iterator[Any]:
-    """Transformers, with its bars and remarks off meanwhile.
+    """Import transformers and silence its bars and log inside the context.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
 
     Raises:
         MissingExtraError: It is not installed.
@@ -44,15 +47,15 @@ def quiet(kind: str) -> Iterator[Any]:
 
 
 def find_encoder(source: str, kind: str, digest: str) -> tuple[Path, Path]:
-    """The folders of the weights and of the tokenizer; a Hub name is fetched once.
+    """Return the folders of the weights and of the tokenizer; a Hub name is downloaded once.
 
     Args:
         source: A folder, or owner/name.
-        kind: What it should be, for messages.
-        digest: Which one it should be, for messages; "" if that is open.
+        kind: The expected kind, for messages.
+        digest: The expected digest, for messages; "" for any.
 
     Raises:
-        CheckpointError: There is none.
+        CheckpointError: There is no such encoder.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -65,7 +68,7 @@ def find_encoder(source: str, kind: str, digest: str) -> tuple[Path, Path]:
 
 
 def missing(source: str, kind: str, digest: str, why: str) -> CheckpointError:
-    """What to do about an encoder that is not there."""
+    """Return the error for a missing encoder, which says what to do."""
     own = f" (digest {digest[:12]})" if digest else ""
     return CheckpointError(
         f"missing text encoder: {source}, {kind}{own}, cannot be opened ({why}); put its config.json, "
@@ -74,7 +77,7 @@ def missing(source: str, kind: str, digest: str, why: str) -> CheckpointError:
 
 
 def from_hub(source: str, kind: str, digest: str) -> Path:
-    """The folder in the Hub's own cache, filled if it is not there."""
+    """Return the folder in the Hub's own cache; download it if it is not there."""
     owner, slash, name = source.partition("/")
     if not (slash and owner and name) or "/" in name or owner.startswith((".", "~")):
         raise missing(source, kind, digest, "no such folder")
@@ -95,7 +98,10 @@ def from_hub(source: str, kind: str, digest: str) -> Path:
 
 
 def weight_files(source: str, folder: Path) -> list[Path]:
-    """The safetensors files of an encoder.
+    """List the safetensors files of an encoder.
+
+    Raises:
+        CheckpointError: There are none, or pickles in their place.
 
     Raises:
         CheckpointError: There are none, or pickles in their place.
@@ -120,7 +126,7 @@ def weight_files(source: str, folder: Path) -> list[Path]:
 
 
 def digest_of(files: Sequence[Path], vocabulary: dict[str, int]) -> str:
-    """SHA-256 (hex) of weights and vocabulary."""
+    """Return the SHA-256 (hex) of weights and vocabulary."""
     digest = hashlib.sha256(json.dumps(sorted(vocabulary.items(), key=lambda item: (item[1], item[0]))).encode())
     for file in files:
         stat = file.stat()
@@ -130,38 +136,45 @@ def digest_of(files: Sequence[Path], vocabulary: dict[str, int]) -> str:
 
 @cache
 def content_digest(file: Path, size: int, changed: int) -> str:
-    """SHA-256 (hex) of a file that has this size and was changed then; worked out once."""
+    """Return the SHA-256 (hex) of a file; cached until its size or its time of change differs."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, short."""
+    """Return the first line of a library's error."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def config_of(transformers: Any, folder: Path) -> Any:
-    """The config in a folder.
+    """Read the config in a folder.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
 
     Raises:
         CheckpointError: There is none that can be read.
     """
     try:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a broken file makes the library raise
+    except Exception as error:  # a broken file makes the library raise errors of many kinds
         raise CheckpointError(
             f"{folder} holds no config.json that can be read ({first_line(error)}): copy or fetch it again"
         ) from error
 
 
 def tokenizer_of(transformers: Any, folder: Path) -> Any:
-    """The tokenizer in a folder.
+    """Read the tokenizer in a folder.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be read.
+        MissingExtraError: It needs a package that is not installed.
 
     Raises:
         CheckpointError: There is none that can be read.
         MissingExtraError: It needs a package.
     """
-    # Without any of its files transformers makes up an empty vocabulary.
+    # If all of these files are missing, transformers makes up an empty vocabulary.
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise CheckpointError(f"{folder} holds no tokenizer ({', '.join(VOCABULARIES)}): copy or fetch it")
     try:
@@ -169,14 +182,14 @@ def tokenizer_of(transformers: Any, folder: Path) -> Any:
     except ImportError as error:
         package = "sentencepiece" if "sentencepiece" in str(error).lower() else "tokenizers"
         raise MissingExtraError("text", package, f"the tokenizer in {folder}") from error
-    except Exception as error:  # whatever a broken file makes the library raise
+    except Exception as error:  # a broken file makes the library raise errors of many kinds
         raise CheckpointError(
             f"{folder} holds no tokenizer that can be read ({first_line(error)}): copy or fetch it"
         ) from error
 
 
 def net_of(source: str, kind: Any, folder: Path) -> Any:
-    """The network with all its weights, float32.
+    """Read the network with all its weights, float32.
 
     Raises:
         CheckpointError: Weights are missing or broken.
@@ -185,7 +198,7 @@ def net_of(source: str, kind: Any, folder: Path) -> Any:
         net, told = kind.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
-    except Exception as error:  # whatever a broken file makes the library raise
+    except Exception as error:  # a broken file makes the library raise errors of many kinds
         raise CheckpointError(f"{source} cannot be read ({first_line(error)}): copy or fetch it again") from error
     if lacking := sorted(told["missing_keys"]) + sorted(map(str, told.get("mismatched_keys", ()))):
         raise CheckpointError(

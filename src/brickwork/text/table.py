@@ -1,4 +1,4 @@
-"""Every text encoder by the name that files and recipes have for it."""
+"""Registry of text encoders, by the names that files and recipes have for them."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ TEXTS = Registry[type[TextConfig]](
     TextConfig,
     {"none": NoText, "words": Words.Config, "bytes": Bytes.Config, "clip": Clip.Config, "t5": T5.Config},
 )
-"""Configs of text encoders."""
+"""Configs of text encoders, by name."""
