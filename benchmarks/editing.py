@@ -103,7 +103,9 @@ def changed(
     """A row of figures for each strength, and the pictures."""
     rows, drawn = [], []
     for strength in STRENGTHS:
-        result = edit(model, images, seeds=range(len(images)), strength=strength, labels=labels, steps=steps, grid=grid)
+        result = edit(
+            model, images, seeds=range(len(images)), strength=strength, labels=labels, steps=steps, schedule=grid
+        )
         drawn.append(result)
         level = float(remaining(grid.sigmas(model.process, steps), strength)[0])
         rows.append(

@@ -28,7 +28,8 @@ from brickwork.quality.heldout import held_out_loss
 from brickwork.quality.reference import Reference
 from brickwork.sampling.levels import evaluated_levels
 from brickwork.sampling.loop import sample
-from brickwork.sampling.plan import Plan, Planned
+from brickwork.sampling.plan import Plan
+from brickwork.sampling.planned import Planned
 from brickwork.training.run.curve import Line, panel
 
 COLOURS = {"pg": (20, 90, 180), "pr": (200, 90, 20)}

@@ -177,8 +177,9 @@ def opened(how: dict[str, Any], packages: Path) -> Any:
 
 
 def arguments(how: dict[str, Any]) -> dict[str, Any]:
-    """Solver, grid and interval as values."""
-    named = {key: getattr(bw, how[key][0])(**how[key][1]) for key in ("solver", "grid") if key in how}
+    """Solver, schedule (which 0.1 called grid) and interval as values."""
+    how = {"schedule" if key == "grid" else key: value for key, value in how.items()}
+    named = {key: getattr(bw, how[key][0])(**how[key][1]) for key in ("solver", "schedule") if key in how}
     if "guidance_interval" in how:
         named["guidance_interval"] = tuple(how["guidance_interval"])
     return {**how, **named}
@@ -272,7 +273,9 @@ def test_a_png_says_how_it_was_drawn() -> None:
         asked = {"seeds": [facts["seed"]], "labels": facts["label"], "steps": facts["steps"]}
         with steady():
             found = bw.sample(model, **asked, guidance=facts["guidance"], solver=bw.Heun(churn=3.0))
+            again = bw.sample(model, seeds=[facts["seed"]], labels=facts["label"], how=bw.Sampler.from_entry(facts))
         assert_same_pictures(found[0, ..., 0], pixels_of(path))
+        assert_same_pictures(again[0, ..., 0], pixels_of(path))
 
 
 def test_the_command_writes_the_same_pngs(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ from .diffusion.process import LinearFlow as LinearFlow
 from .diffusion.process import NoiseProcess as NoiseProcess
 from .diffusion.process import Vp as Vp
 from .diffusion.schedule import Karras as Karras
+from .diffusion.schedule import Levels as Levels
 from .diffusion.schedule import LinearTime as LinearTime
 from .diffusion.schedule import LogSnr as LogSnr
 from .diffusion.schedule import Schedule as Schedule
@@ -71,7 +72,9 @@ from .sampling.edit import edit as edit
 from .sampling.guidance import Guided as Guided
 from .sampling.loop import sample as sample
 from .sampling.plan import Plan as Plan
-from .sampling.plan import Planned as Planned
+from .sampling.plan import PlanRule as PlanRule
+from .sampling.planned import Planned as Planned
+from .sampling.sampler import Sampler as Sampler
 from .sampling.solvers import Ddim as Ddim
 from .sampling.solvers import DpmSolverPP as DpmSolverPP
 from .sampling.solvers import EulerMaruyama as EulerMaruyama

@@ -26,7 +26,8 @@ from brickwork.model.cost import cost, plan_macs
 from brickwork.model.header import HEADER
 from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
-from brickwork.sampling.plan import Plan, Planned
+from brickwork.sampling.plan import Plan
+from brickwork.sampling.planned import Planned
 from brickwork.training.denoiser.loss import EdmWeight, denoising_loss
 
 BRICKS = (

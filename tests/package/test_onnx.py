@@ -20,7 +20,7 @@ from brickwork.diffusion.process import PROCESSES
 from brickwork.model.model import Model
 from brickwork.package.check.parity import psnr
 from brickwork.sampling.loop import sample
-from brickwork.sampling.plan import Planned
+from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import Ddim, EulerMaruyama, Heun
 
 LEGO_OPS = {

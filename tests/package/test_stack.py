@@ -35,7 +35,7 @@ from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.package.workload import workload
 from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.plan import Planned
+from brickwork.sampling.planned import Planned
 
 STACKED: dict[str, BackboneConfig] = {
     "stoic": CONFIGS["stoic"],

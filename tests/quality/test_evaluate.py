@@ -17,7 +17,8 @@ from brickwork.quality.distance import Statistics, frechet
 from brickwork.quality.evaluate import compare_classes, data_of, evaluate, proportional, trained_on
 from brickwork.quality.features import shipped_net
 from brickwork.quality.reference import Reference
-from brickwork.sampling.plan import Plan, Planned
+from brickwork.sampling.plan import Plan
+from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import Ddim
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import to_toml

@@ -21,7 +21,8 @@ from brickwork.model.model import Model
 from brickwork.sampling.canvas import MODES, Canvas, Mode, Whole, Windows, weights
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.plan import Plan, Planned
+from brickwork.sampling.plan import Plan
+from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import Ddim, Heun
 
 SIDE = 8

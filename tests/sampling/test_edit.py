@@ -16,10 +16,11 @@ from brickwork.diffusion.process import Edm, NoiseProcess, Vp
 from brickwork.diffusion.schedule import Karras, LogSnr
 from brickwork.errors import ArgumentError
 from brickwork.sampling.canvas import Canvas
-from brickwork.sampling.edit import Options, edit, remaining
+from brickwork.sampling.edit import edit, remaining
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.loop import integrate, sample
-from brickwork.sampling.plan import Plan, Planned
+from brickwork.sampling.plan import Plan
+from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import SOLVERS, Ddim, Solver
 
 SCALE = 40.0
@@ -132,7 +133,7 @@ def test_x_starts_as_the_picture_and_the_seed_s_noise() -> None:
     """Of white noise, D = 0.25 x / (0.25 + s²): the ODE multiplies x by sqrt(0.25 / (0.25 + s²)) exactly."""
     model, steps = Pair(shape=(1, 8, 8)), 400
     pictures = pictures_like(model, 1)
-    result = edit(model, pictures, seeds=[5], strength=0.3, steps=steps, labels=0, grid=LogSnr())
+    result = edit(model, pictures, seeds=[5], strength=0.3, steps=steps, labels=0, schedule=LogSnr())
     start = remaining(LogSnr().sigmas(model.process, steps), 0.3)[0]
     x = model.encode(pictures) + start * normals([5], 0, model.shape)
     wanted = model.decode(x * np.sqrt(0.25 / (0.25 + start**2)))
@@ -316,9 +317,10 @@ def test_repeated_steps_forget_the_other_path() -> None:
 
 
 def test_options_are_those_of_sample() -> None:
-    ours = set(Options.__annotations__) | {"model", "seeds", "steps", "batch_size"}
-    assert ours == set(inspect.signature(sample).parameters)
-    assert inspect.signature(edit).parameters["steps"].default == inspect.signature(sample).parameters["steps"].default
+    ours, theirs = inspect.signature(edit).parameters, inspect.signature(sample).parameters
+    assert set(ours) == set(theirs) | {"pictures", "strength", "mask", "resample"}
+    for name in set(theirs) - {"model", "seeds"}:
+        assert ours[name] == theirs[name]
 
 
 # ---- refusals ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from brickwork.diffusion.gaussian import normal, normals
 from brickwork.diffusion.process import Edm, NoiseProcess, Vp
 from brickwork.diffusion.schedule import LinearTime, LogSnr
 from brickwork.errors import ArgumentError
-from brickwork.sampling.loop import as_labels, as_text, noise_source, sample, sample_x0
+from brickwork.sampling.conditions import as_labels, as_text
+from brickwork.sampling.loop import noise_source, sample, sample_x0
 from brickwork.sampling.solvers import SOLVERS, Ddim, EulerMaruyama, Heun
 
 
@@ -126,12 +127,12 @@ def test_noise_comes_from_later_draws() -> None:
 
 def test_steps_grid_and_calls() -> None:
     model = Toy(process=Vp())
-    sample_x0(model, seeds=[0], steps=4, solver=Ddim(), grid=LinearTime())
+    sample_x0(model, seeds=[0], steps=4, solver=Ddim(), schedule=LinearTime())
     assert [s for _, s in model.asked] == pytest.approx(list(LinearTime().sigmas(Vp(), 4)[:-1]), rel=1e-6)
     model = Toy(process=Vp())
-    sample_x0(model, seeds=range(5), steps=4, solver=Heun(), grid=LogSnr(), batch_size=2)
+    sample_x0(model, seeds=range(5), steps=4, solver=Heun(), schedule=LogSnr(), batch_size=2)
     assert [size for size, _ in model.asked] == [2] * 7 + [2] * 7 + [1] * 7
-    sample_x0(Toy(process=Vp()), seeds=[0], steps=4, solver=EulerMaruyama(), grid=LinearTime())
+    sample_x0(Toy(process=Vp()), seeds=[0], steps=4, solver=EulerMaruyama(), schedule=LinearTime())
 
 
 def test_guidance_only_doubles_inside_its_interval() -> None:
@@ -216,8 +217,9 @@ def test_one_label_or_text_serves_all() -> None:
     ],
 )
 def test_refusals_say_value_rule_and_way_out(options: dict[str, Any], says: str) -> None:
+    asked: dict[str, Any] = {"model": Toy(), "seeds": [0, 1], "steps": 2, **options}
     with pytest.raises(ArgumentError, match=says) as caught:
-        sample(**{"model": Toy(), "seeds": [0, 1], "steps": 2, **options})
+        sample(**asked)
     assert "\n" not in str(caught.value)
 
 

@@ -20,7 +20,8 @@ from brickwork.sampling.canvas import Canvas
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.levels import evaluated_levels
 from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.plan import SCALE, Plan, Planned, parse_plan
+from brickwork.sampling.plan import SCALE, Plan, parse_plan
+from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import Ddim, DpmSolverPP, EulerMaruyama, Heun, Solver
 
 LEVELS = {.1: 45.8, .2: 24.4, .3: 12.6, .4: 5.84, .5: 2.47, .6: .965, .7: .311, .8: .085, .9: .016}  # fmt: skip
@@ -249,7 +250,9 @@ def test_heun_decides_each_half_of_a_step_on_its_own_level() -> None:
 def test_evaluated_levels_by_hand() -> None:
     churned = evaluated_levels(Edm(), steps=2, solver=Heun(churn=0.2))
     assert churned == [(pytest.approx(s), 1) for s in (80 * 1.1, 0.002, 0.002 * 1.1)]
-    guided = evaluated_levels(Edm(), steps=3, grid=SCHEDULES["linear"](), guidance=3.0, guidance_interval=(20.0, 60.0))
+    guided = evaluated_levels(
+        Edm(), steps=3, schedule=SCHEDULES["linear"](), guidance=3.0, guidance_interval=(20.0, 60.0)
+    )
     assert guided == [(80.0, 1), (pytest.approx(160 / 3), 2), (pytest.approx(80 / 3), 2)]
     assert [c.rows for c in evaluated_levels(Edm(), steps=3, guidance=1.5)] == [2, 2, 2]
     with pytest.raises(ArgumentError, match="at least 1"):

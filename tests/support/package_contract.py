@@ -19,7 +19,7 @@ from brickwork.package.check.parity import psnr
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.plan import Planned
+from brickwork.sampling.planned import Planned
 
 GUIDED: dict[str, Any] = {"labels": [0, 4, 2], "guidance": 2.0}
 

@@ -30,6 +30,7 @@ from brickwork.files.tokenizers import TOKENIZERS, ByteTokenizer, WordTokenizer
 from brickwork.sampling.loop import sample_x0
 from brickwork.sampling.options import choose
 from brickwork.sampling.plan import parse_plan
+from brickwork.sampling.sampler import Sampler
 from brickwork.sampling.solvers import SOLVERS
 
 NODE = shutil.which("node")
@@ -158,7 +159,12 @@ class Toy:
 def test_solvers_draw_the_same(ask: Ask, solver: str, name: str) -> None:
     found = ask("sample", ENTRIES[name], solver, "karras", 9, "5", 35, 1, [0, None])
     wanted = sample_x0(
-        Toy(name), seeds=[5], labels=1, steps=9, solver=choose("solver", solver, SOLVERS), grid=SCHEDULES["karras"]()
+        Toy(name),
+        seeds=[5],
+        labels=1,
+        steps=9,
+        solver=choose("solver", solver, SOLVERS),
+        schedule=SCHEDULES["karras"](),
     )
     assert np.abs(np.array(found) - wanted.ravel()).max() <= 1e-6 * np.abs(wanted).max()
 
@@ -166,11 +172,11 @@ def test_solvers_draw_the_same(ask: Ask, solver: str, name: str) -> None:
 @pytest.mark.parametrize("interval", [(0.0, None), (0.2, 3.0), (5.0, None)])
 def test_guidance(ask: Ask, interval: tuple[float, float | None]) -> None:
     found = ask("sample", ENTRIES["edm"], "dpm2m", "log-snr", 12, "9", 35, 2.3, interval)
-    how = {"solver": SOLVERS["dpm2m"](), "grid": SCHEDULES["log-snr"](), "steps": 12, "guidance": 2.3}
     high = np.inf if interval[1] is None else interval[1]
-    wanted = sample_x0(Toy("edm"), seeds=[9], labels=2, guidance_interval=(interval[0], high), **how)
+    how = Sampler(solver="dpm2m", schedule="log-snr", steps=12, guidance=2.3, guidance_interval=(interval[0], high))
+    wanted = sample_x0(Toy("edm"), seeds=[9], labels=2, how=how)
     assert np.abs(np.array(found) - wanted.ravel()).max() <= 1e-6 * np.abs(wanted).max()
-    plain = sample_x0(Toy("edm"), seeds=[9], labels=2, **{**how, "guidance": 1.0})
+    plain = sample_x0(Toy("edm"), seeds=[9], labels=2, how=how.but(guidance=1.0))
     assert np.abs(wanted - plain).max() > 1e-4, "guidance must matter here"
 
 

@@ -19,7 +19,6 @@ from brickwork.files.manifest import manifest_digest
 from brickwork.files.picture import read_facts
 from brickwork.package.check.parity import psnr
 from brickwork.sampling.loop import sample, sample_x0
-from brickwork.sampling.plan import Planned
 
 pytestmark = pytest.mark.web
 
@@ -332,10 +331,11 @@ def test_latents_with_a_plan(context: Any, latents: tuple[Any, Path]) -> None:
         found = latest(page)
         assert found["plan"] == "2@1.5,1"
         runner = open_package(folder)
-        how = {**runner.how(), "seeds": [6], "labels": 2, "guidance": 3.0}
-        wanted = runner.pixels(sample_x0(Planned.of(runner, "2@1.5,1"), **how))
+        how = runner.sampler.but(guidance=3.0)
+        assert str(how.plan) == "2@1.5,1"
+        wanted = runner.pixels(sample_x0(runner, seeds=[6], labels=2, how=how))
         assert psnr(found["pixels"], wanted.ravel()) > 60  # its decoder is random, and its pixels reach far
-        eager = sample(Planned.of(model, "2@1.5,1"), **how)[0]
+        eager = sample(model, seeds=[6], labels=2, how=how)[0]
         assert np.abs(shown(page)[..., :3].astype(int) - eager).max() <= 1
 
 
@@ -350,9 +350,9 @@ def test_words_at_another_size_with_fresh_noise(context: Any, worded: tuple[Any,
         found = latest(page)
         assert found["size"] == [12, 12]
         runner = open_package(folder).at(12, 12)
-        wanted = sample_x0(runner, seeds=[3], text="a red square circle", **runner.how())
+        wanted = sample_x0(runner, seeds=[3], text="a red square circle", how=runner.sampler)
         assert psnr(found["pixels"], wanted.ravel()) > 80
-        other = sample_x0(runner, seeds=[3], text="blue", **runner.how())
+        other = sample_x0(runner, seeds=[3], text="blue", how=runner.sampler)
         assert psnr(found["pixels"], other.ravel()) < 60  # words matter
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from brickwork.diffusion.denoiser import Denoiser
     from brickwork.model.model import Model
     from brickwork.sampling.canvas import Canvas
-    from brickwork.sampling.plan import Planned
+    from brickwork.sampling.sampler import Sampler
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
@@ -24,21 +24,38 @@ MAX_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """Solver, steps, guidance and device."""
+class Sampling:
+    """Solver, steps and guidance, in words; ``sampler`` reads them."""
 
     steps: int = 50
-    """Steps of the solver."""
+    """Steps of the solver; levels of one's own make it one less than there are of them."""
     solver: str = "dpm2m"
     """Solver, with its options behind a colon: ddim, ddim:eta=1, heun:churn=10, dpm3m, euler-maruyama."""
-    grid: str = "karras"
-    """Noise levels: karras, log-snr, linear."""
+    schedule: Annotated[str, arg(aliases=["--grid"])] = "karras"
+    """Noise levels: karras, karras:rho=5, log-snr, linear, or one's own as in levels:80,10,1,0."""
     guidance: float = 1.0
     """Classifier-free guidance; 1 is off."""
     guidance_interval: tuple[float, float] = (0.0, float("inf"))
     """Guide only where the noise level lies in this interval."""
     plan: str | None = None
     """Parts of the model that run by noise level: pg:0.3, pr:0.4, or 3@5.84,2@0.31,1; all when left out."""
+
+    def sampler(self) -> Sampler:
+        """Read the words.
+
+        Raises:
+            BrickworkError: A word or a number that says nothing of its kind.
+        """
+        from brickwork.sampling.sampler import Sampler
+
+        words = {item.name: getattr(self, item.name) for item in fields(Sampling)}
+        return Sampler(**words | {"steps": None if self.steps == Sampling.steps else self.steps})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing(Sampling):
+    """Solver, steps, guidance and device."""
+
     batch_size: int = 64
     """Images drawn at once; never changes a picture."""
     precision: str = "fp32"
@@ -46,34 +63,18 @@ class Drawing:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
 
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments of ``brickwork.sample``."""
-        from brickwork.diffusion.schedule import SCHEDULES
-        from brickwork.sampling.solvers import SOLVERS
+    def sampler_of(self, model: Model) -> Sampler:
+        """Read the words for a model.
 
-        return {
-            "steps": self.steps,
-            "solver": choose("solver", self.solver, SOLVERS),
-            "grid": choose("grid", self.grid, SCHEDULES),
-            "guidance": self.guidance,
-            "guidance_interval": self.guidance_interval,
-            "batch_size": self.batch_size,
-        }
+        Raises:
+            BrickworkError: As ``sampler``, or the model has no such plan.
+        """
+        return self.sampler().but(batch_size=self.batch_size).for_parts(model.num_parts)
 
     def facts(self, name: str, model: Model) -> dict[str, Any]:
-        """What a PNG says of how it was drawn, so that it can be drawn again."""
-        return {
-            "model": str(name),
-            "sha256": model.digest,
-            "version": brickwork.__version__,
-            "steps": self.steps,
-            "solver": self.solver,
-            "grid": self.grid,
-            "guidance": self.guidance,
-            "guidance_interval": [str(x) for x in self.guidance_interval],
-            "plan": None if self.plan is None else str(self.planned(model).plan),  # pyright: ignore[reportAttributeAccessIssue]
-            "precision": self.precision,
-        }
+        """Say for a PNG how it was drawn, so that it can be drawn again."""
+        facts = {"model": str(name), "sha256": model.digest, "version": brickwork.__version__}
+        return facts | self.sampler_of(model).to_facts() | {"precision": self.precision}
 
     def open(self, name: str) -> Model:
         """Load a model at the precision and on the device asked."""
@@ -85,12 +86,6 @@ class Drawing:
         model = load(name, choose_device(self.device))
         model.precision = self.precision
         return model
-
-    def planned(self, model: Model) -> Model | Planned:
-        """What draws: the model under the plan asked, or the model."""
-        from brickwork.sampling.plan import Planned
-
-        return model if self.plan is None else Planned.of(model, self.plan)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,19 +99,19 @@ def _after_picture(
         mask = _read_mask(wish.mask, size, side)
         shown["mask"] = np.where(mask[..., None], np.uint8(255), np.uint8(0)).repeat(picture.shape[2], axis=2)
     strength = wish.strength if wish.strength is not None else 1.0 if wish.mask is not None else STRENGTH
-    options = drawing.options()
+    how = drawing.sampler_of(model)
     drawn = edit(
-        drawing.planned(model),
+        model,
         picture,
         strength=strength,
         mask=mask,
         resample=wish.resample,
+        how=how,
         progress=True,
         **asked,
-        **options,
     )
-    levels = remaining(options["grid"].sigmas(model.process, drawing.steps), strength)
-    print(f"strength {strength}: the last {len(levels) - 1} of {drawing.steps} steps, from noise level {levels[0]:.4g}")
+    levels = remaining(how.sigmas(model.process), strength)
+    print(f"strength {strength}: the last {len(levels) - 1} of {how.steps} steps, from noise level {levels[0]:.4g}")
     facts = {"strength": strength, "mask": wish.mask.name if wish.mask else None}
     facts |= {"resample": wish.resample or (RESAMPLE if wish.mask else 1)}
     return shown, drawn, facts
@@ -135,7 +135,7 @@ def _after_given(
     side = model.shape[1] * model.codec.factor
     picture, _ = _read(path, model.given.sides(side), model.codec.picture_channels)
     shown = model.given.prepare(torch.from_numpy(picture[None]), side, side).numpy()[0]
-    drawn = sample(drawing.planned(model), given=model.give(picture[None]), progress=True, **asked, **drawing.options())
+    drawn = sample(model, given=model.give(picture[None]), how=drawing.sampler_of(model), progress=True, **asked)
     return {kind: shown}, drawn, {"given": kind}
 
 

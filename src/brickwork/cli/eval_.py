@@ -30,9 +30,9 @@ def evaluate(
         out: Also write the report as JSON here.
         drawing: Solver, steps, guidance, plan, precision and device.
     """
-    drawn_by = drawing.planned(drawing.open(model))
-    options = {"num_images": num_images, "first_seed": first_seed, **drawing.options()}
-    report = bw.evaluate(drawn_by, reference, progress=True, **options)
+    drawn_by = drawing.open(model)
+    how = drawing.sampler_of(drawn_by)
+    report = bw.evaluate(drawn_by, reference, num_images=num_images, first_seed=first_seed, how=how, progress=True)
     print(report)
     if out is not None:
         report.save(out)

@@ -17,7 +17,7 @@ ROWS: dict[str, Iterable[str]] = {
     "models": SHIPPED,
     "presets": PRESETS,
     "solvers": SOLVERS,
-    "grids": SCHEDULES,
+    "schedules": SCHEDULES,
     "processes": PROCESSES,
     "predictions": PREDICTIONS,
     "texts": TEXTS,

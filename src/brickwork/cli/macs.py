@@ -6,29 +6,20 @@ import json
 from collections import Counter
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from brickwork.cli.arguments import ModelName
+from brickwork.cli.arguments import ModelName, Sampling
 from brickwork.diffusion.process import PROCESSES
-from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.files.schema import from_entry
 from brickwork.model.header import find_model
 from brickwork.sampling.levels import evaluated_levels
-from brickwork.sampling.options import choose
-from brickwork.sampling.plan import parse_plan
-from brickwork.sampling.solvers import SOLVERS
 
 
 def print_macs(
     model: Positional[ModelName],
     *,
     size: int | None = None,
-    steps: int = 50,
-    solver: str = "dpm2m",
-    grid: str = "karras",
-    guidance: float = 1.0,
-    guidance_interval: tuple[float, float] = (0.0, float("inf")),
-    plan: str | None = None,
+    sampling: OmitArgPrefixes[Sampling] = Sampling(),
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
     """Count parameters, MACs and activation bytes of a preset or a model. 1 MAC = 2 FLOP.
@@ -36,12 +27,7 @@ def print_macs(
     Args:
         model: Preset, run folder or model file.
         size: Pixels on a side; that of the preset or model when left out.
-        steps: Steps of the solver, for the cost of a whole image.
-        solver: The solver, for the cost of a whole image.
-        grid: Noise levels, which say what a plan costs.
-        guidance: Other than 1 doubles the evaluations.
-        guidance_interval: Only these noise levels are doubled.
-        plan: Parts that run by noise level, as in pg:0.3, and what that saves of a whole image.
+        sampling: For the cost of a whole image; guidance doubles the evaluations, a plan makes them cheaper.
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
@@ -55,21 +41,16 @@ def print_macs(
         header = read_header(model)
         config, *guests = configs_of(header)
         process = from_entry(PROCESSES, header["process"], "process")
-    calls = evaluated_levels(
-        process,
-        steps=steps,
-        solver=choose("solver", solver, SOLVERS),
-        grid=choose("grid", grid, SCHEDULES),
-        guidance=guidance,
-        guidance_interval=guidance_interval,
-    )
-    planned = None if plan is None else parse_plan(plan, config.num_parts + bool(guests))
+    how = sampling.sampler()
+    calls = evaluated_levels(process, how)
+    planned = None if how.plan is None else how.plan.of_parts(config.num_parts + bool(guests))
     result = cost(config, size=size, guests=guests)
     macs = result.macs * sum(call.rows for call in calls)
-    image: dict[str, Any] = {"steps": steps, "solver": solver, "guidance": guidance}
+    image: dict[str, Any] = {"steps": how.steps, "solver": sampling.solver, "guidance": how.guidance}
     image |= {"evaluations": len(calls), "macs": macs}
     lines = [
-        f"one image: {len(calls)} evaluations ({steps} steps of {solver}{', guided' if guidance != 1 else ''}), "
+        f"one image: {len(calls)} evaluations ({how.steps} steps of {sampling.solver}"
+        f"{', guided' if how.guidance != 1 else ''}), "
         f"{macs / 1e9:.4g} GMAC"
     ]
     if planned is not None:

@@ -45,18 +45,17 @@ def draw(
 
     check_png(out)
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
-    drawn_by = drawing.planned(denoiser)
-    canvas = surface.around(drawn_by)
+    how, canvas = drawing.sampler_of(denoiser), surface.around(denoiser)
     regions = surface.classes(denoiser, canvas) if canvas else []
     rows = _rows(denoiser, labels, prompt, regions, surface)
     images = sample(
-        canvas or drawn_by,
+        canvas or denoiser,
         seeds=columns * max(len(rows), len(prompt), 1),
         labels=regions or [k for k in rows for _ in columns] or None,
         text=[text for text in prompt for _ in columns] if len(prompt) > 1 else prompt[0] if prompt else None,
         negative=negative,
+        how=how,
         progress=True,
-        **drawing.options(),
     )
     facts = drawing.facts(model, denoiser)
     if prompt:
@@ -67,8 +66,8 @@ def draw(
     names = [denoiser.classes[k] for k in rows] or [fill(text, 24) for text in prompt] or None
     if regions:
         names = ["\n".join(" ".join(denoiser.classes[k] for k in row) for row in regions)]
-    how = {"names": names, "rows": rows, "seeds": columns, "num_prompts": len(prompt), "facts": facts}
-    print(f"{len(images)} pictures in {save_gallery(out, images, **how)}")
+    path = save_gallery(out, images, names=names, rows=rows, seeds=columns, num_prompts=len(prompt), facts=facts)
+    print(f"{len(images)} pictures in {path}")
 
 
 def _rows(

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from brickwork.errors import ArgumentError, BrickworkError
 from brickwork.files.picture import save_png
 from brickwork.sampling.gallery import check_png, save_gallery
 from brickwork.sampling.loop import sample
-from brickwork.sampling.options import choose, parse_seeds
-from brickwork.sampling.plan import Planned
+from brickwork.sampling.options import parse_seeds
+from brickwork.sampling.sampler import Changes, Sampler
 from brickwork.sampling.solvers import SOLVERS
 
 
@@ -50,7 +50,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     p.add_argument("--size", help="pixels, as 64 or 32x64: one of those packed")
     p.add_argument("--steps", type=int, help="steps of the solver")
     p.add_argument("--solver", help=f"{', '.join(SOLVERS)}; options behind a colon")
-    p.add_argument("--grid", help=f"noise levels: {', '.join(SCHEDULES)}")
+    p.add_argument("--schedule", "--grid", help=f"noise levels: {', '.join(SCHEDULES)}")
     p.add_argument("--guidance", type=float, help="classifier-free guidance; 1 is off")
     p.add_argument("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only there")
     p.add_argument("--plan", help="parts by noise level, as in 3@5.84,2; a number runs so many throughout")
@@ -72,8 +72,7 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
     package = open_package(asked.package, expect=asked.expect, threads=asked.threads)
     if asked.size is not None:
         package = package.at(*_places(asked.size, package.manifest.factor))
-    plan = asked.plan if asked.plan is not None else package.manifest.sampling.plan
-    how = package.how() | _how(asked)
+    how = package.sampler.but(**_changes(asked))
     if asked.labels and len(asked.prompt) > 1:
         raise ArgumentError(
             f"{len(asked.labels)} labels and {len(asked.prompt)} prompts: give one prompt, or no labels"
@@ -85,18 +84,17 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
     count = max(len(rows), len(asked.prompt), 1)
     start = perf_counter()
     images = sample(
-        planned(package, plan),
+        package,
         seeds=seeds * count,
         labels=[k for k in rows for _ in seeds] or None,
         text=[words for words in text for _ in seeds] if isinstance(text, list) else text,
         negative=asked.negative,
         given=None if asked.given is None else _array(asked.given),
-        batch_size=asked.batch_size,
+        how=how,
         progress=find_spec("tqdm") is not None and sys.stderr.isatty(),
-        **how,
     )
     seconds = perf_counter() - start
-    facts = _facts(asked, package, plan, how)
+    facts = _facts(asked, package, how)
     if len(images) == 1 and asked.out.suffix.lower() == ".png":
         save_png(images[0], asked.out, {**facts, "labels": rows, "seeds": seeds})
         path = asked.out
@@ -106,17 +104,6 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
         path = save_gallery(asked.out, images, **told)
     noun = "picture" if len(images) == 1 else "pictures"
     print(f"{len(images)} {noun} in {path}, {seconds / len(images):.3g} s each")
-
-
-def planned(package: Runner, plan: str | None) -> Runner | Planned:
-    """A package under a plan; a plan of one number is that many parts throughout.
-
-    Raises:
-        ArgumentError: No plan, or parts that were not packed.
-    """
-    if plan is None:
-        return package
-    return package.first(int(plan)) if plan.isdecimal() else Planned.of(package, plan)
 
 
 def _places(size: str, factor: int) -> tuple[int, int]:
@@ -129,12 +116,10 @@ def _places(size: str, factor: int) -> tuple[int, int]:
     return height // factor, width // factor
 
 
-def _how(asked: argparse.Namespace) -> dict[str, Any]:
-    how: dict[str, Any] = {name: getattr(asked, name) for name in ("steps", "guidance")}
-    how["solver"] = None if asked.solver is None else choose("solver", asked.solver, SOLVERS)
-    how["grid"] = None if asked.grid is None else choose("grid", asked.grid, SCHEDULES)
-    how["guidance_interval"] = asked.guidance_interval and tuple(asked.guidance_interval)
-    return {name: value for name, value in how.items() if value is not None}
+def _changes(asked: argparse.Namespace) -> Changes:
+    """Collect what is asked to be otherwise than the package says."""
+    said = {name: getattr(asked, name) for name in Changes.__annotations__}
+    return cast(Changes, {name: value for name, value in said.items() if value is not None})
 
 
 def _text(package: Runner, asked: argparse.Namespace) -> list[str] | str | np.ndarray | None:
@@ -159,14 +144,12 @@ def _array(path: Path) -> np.ndarray:
         raise ArgumentError(f"{path}: not an array of numpy ({error}); give a .npy file") from None
 
 
-def _facts(asked: argparse.Namespace, package: Runner, plan: str | None, how: dict[str, Any]) -> dict[str, Any]:
+def _facts(asked: argparse.Namespace, package: Runner, how: Sampler) -> dict[str, Any]:
     """What the PNG says of how it was drawn."""
     said = package.manifest
     facts = {"package": str(asked.package), "manifest_sha256": package.digest, "version": brickwork.__version__}
     facts |= {"target": said.target, "precision": said.precision, "model_sha256": said.model.get("sha256", "")}
-    facts |= {"solver": asked.solver or said.sampling.solver, "grid": asked.grid or said.sampling.grid, "plan": plan}
-    facts |= {"steps": how["steps"], "guidance": how["guidance"]}
-    facts |= {"guidance_interval": [str(level) for level in how["guidance_interval"]]}
+    facts |= how.to_facts()
     return {**facts, "prompt": asked.prompt, "negative": asked.negative} if asked.prompt else facts
 
 

@@ -7,8 +7,7 @@ needed, after its files were checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from math import inf
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -18,13 +17,12 @@ from brickwork.device.program import Program, open_program, runtime_of
 from brickwork.device.stack import Blocks, CheckedOnce, Stack, open_stack
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
-from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
 from brickwork.files.manifest import Graph, Manifest, checked, located, manifest_digest, read_manifest
 from brickwork.files.schema import from_entry
 from brickwork.files.tokenizers import TOKENIZERS, Tokenizer
-from brickwork.sampling.options import choose, class_number
-from brickwork.sampling.solvers import SOLVERS
+from brickwork.sampling.options import class_number
+from brickwork.sampling.sampler import Sampler
 
 
 @final
@@ -262,17 +260,10 @@ class Runner:
         """
         return class_number(name, self.classes)
 
-    def how(self) -> dict[str, Any]:
-        """Keyword arguments of ``brickwork.sample``: what the manifest says of drawing, but for its plan."""
-        said = self.manifest.sampling
-        low, high = said.guidance_interval
-        return {
-            "steps": said.steps,
-            "solver": choose("solver", said.solver, SOLVERS),
-            "grid": choose("grid", said.grid, SCHEDULES),
-            "guidance": said.guidance,
-            "guidance_interval": (low, inf if high is None else high),
-        }
+    @property
+    def sampler(self) -> Sampler:
+        """How pictures are drawn, as the manifest says; give it to ``brickwork.sample`` as ``how``."""
+        return Sampler.from_entry(asdict(self.manifest.sampling))
 
 
 @final

@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from math import inf
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TextIO, final
@@ -31,15 +30,14 @@ from brickwork.device.program import runtime_of
 from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.denoiser import core_of
 from brickwork.diffusion.gaussian import as_seeds, normals
-from brickwork.diffusion.schedule import SCHEDULES, Schedule
 from brickwork.errors import BrickworkError
-from brickwork.files.manifest import Sampling, read_manifest
+from brickwork.files.manifest import read_manifest
+from brickwork.sampling.conditions import as_condition, on_device
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.levels import Evaluation, evaluated_levels
-from brickwork.sampling.loop import as_condition, bind_condition, on_device, sample
-from brickwork.sampling.options import choose
-from brickwork.sampling.plan import Planned
-from brickwork.sampling.solvers import SOLVERS, Solver
+from brickwork.sampling.loop import bind_condition, sample
+from brickwork.sampling.planned import Planned, planned
+from brickwork.sampling.sampler import Sampler
 
 STATUS = Path("/proc/self/status")
 
@@ -100,43 +98,31 @@ class Run:
 
     Args:
         denoise: An opened model or package.
-        said: How pictures are drawn.
+        how: How pictures are drawn.
         batch: Pictures drawn at once.
 
     Raises:
         BrickworkError: What is said does not fit the denoiser.
     """
 
-    def __init__(self, denoise: Any, said: Sampling, batch: int) -> None:
-        self.solver: Solver = choose("solver", said.solver, SOLVERS)
-        self.grid: Schedule = choose("grid", said.grid, SCHEDULES)
-        self.steps, self.batch, self.guidance = said.steps, batch, said.guidance
-        low, high = said.guidance_interval
-        self.interval = (low, inf if high is None else high)
-        self.planned = denoise if said.plan is None else Planned.of(denoise, said.plan)
-        guided = self.planned if said.guidance == 1 else Guided(self.planned, said.guidance, self.interval)
+    def __init__(self, denoise: Any, how: Sampler, batch: int) -> None:
+        self.how, self.batch, self.planned = how, batch, planned(denoise, how.plan)
+        guided = self.planned if how.guidance == 1 else Guided(self.planned, how.guidance, how.guidance_interval)
         self.timed: Any = Timed(guided)
         channels = getattr(core_of(denoise), "given_channels", 0)
         self.told: dict[str, Any] = {
             "labels": [seed % denoise.num_classes for seed in range(batch)] if denoise.num_classes else None,
             "given": np.zeros((channels, *denoise.shape[1:]), np.float32) if channels else None,
         }
-        self.condition = as_condition(denoise, batch, text=None, negative=None, guidance=said.guidance, **self.told)
+        self.condition = as_condition(denoise, batch, text=None, negative=None, guidance=how.guidance, **self.told)
 
     def evaluations(self) -> list[Evaluation]:
         """The calls of a run."""
-        return evaluated_levels(
-            self.timed.process,
-            steps=self.steps,
-            solver=self.solver,
-            grid=self.grid,
-            guidance=self.guidance,
-            guidance_interval=self.interval,
-        )
+        return evaluated_levels(self.timed.process, self.how)
 
     def call(self) -> float:
         """Seconds of the first call of a run."""
-        level = float(self.grid.sigmas(self.timed.process, self.steps)[0])
+        level = float(self.how.sigmas(self.timed.process)[0])
         x = self.timed.asarray(level * normals(as_seeds(range(self.batch)), 0, self.timed.shape))
         bind_condition(self.timed, on_device(self.condition, x))(x, level)
         return self.timed.seconds.pop()
@@ -145,8 +131,8 @@ class Run:
         """Draw, from seeds to 8 bits: seconds of the whole, of each call, and of all processors together."""
         self.timed.seconds.clear()
         begun, start = process_time(), perf_counter()
-        how = {"steps": self.steps, "solver": self.solver, "grid": self.grid, "batch_size": self.batch}
-        sample(self.timed, seeds=range(self.batch), **self.told, **how)
+        how = self.how.but(guidance=1.0, plan=None, batch_size=self.batch)  # what is timed is guided and planned
+        sample(self.timed, seeds=range(self.batch), how=how, **self.told)
         seconds = perf_counter() - start
         return {"image_s": seconds, "calls_s": [*self.timed.seconds], "processor_s": process_time() - begun}
 
@@ -176,12 +162,11 @@ def serve(prepare: Callable[[], tuple[Opening, Ready, dict[str, str]]], asked: I
 def _opened(
     prepare: Callable[[], tuple[Opening, Ready, dict[str, str]]], words: dict[str, Any]
 ) -> tuple[Run, dict[str, Any]]:
-    said = Sampling(**{**words["sampling"], "guidance_interval": tuple(words["sampling"]["guidance_interval"])})
     empty, start = memory_now(), perf_counter()
     opening, ready, versions = prepare()
     imported = perf_counter()
     denoise = opening(words["threads"])
-    run = Run(denoise, said, words["batch"])
+    run = Run(denoise, Sampler.from_entry(words["sampling"]), words["batch"])
     ready(run.planned, [Evaluation(sigma, rows * run.batch) for sigma, rows in run.evaluations()])
     loaded = perf_counter()
     first = run.call()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from typing import final
 
@@ -16,6 +18,11 @@ from brickwork.registry import Registry
 
 class Schedule(ABC):
     """A rule that spaces noise levels."""
+
+    @property
+    def num_steps(self) -> int | None:
+        """The only number of steps that the rule has levels for; None where any number will do."""
+        return None
 
     @abstractmethod
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
@@ -76,6 +83,61 @@ class LinearTime(Schedule):
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
         """level(t_max (1 - i / steps))."""
         return np.asarray(process.level(process.t_max * (1 - np.arange(steps) / steps)), dtype=np.float64)
+
+
+@final
+@dataclass(frozen=True)
+class Levels(Schedule):
+    """Noise levels of one's own, one more than there are steps.
+
+    Attributes:
+        values: Falling waist levels; the last is 0. The first is where sampling starts, at most the sigma_max of the
+            process.
+
+    Raises:
+        ArgumentError: Fewer than two levels, a level that is no finite number, levels that do not fall, or a last one
+            above 0.
+    """
+
+    values: tuple[float, ...]
+
+    def __init__(self, values: Sequence[float] | np.ndarray) -> None:
+        """Check the levels, and keep them as float64."""
+        try:
+            levels = tuple(map(float, values))
+        except (TypeError, ValueError):
+            raise ArgumentError(f"levels {values!r}: give numbers that fall to 0, as in 80, 10, 1, 0") from None
+        if len(levels) < 2:
+            raise ArgumentError(f"levels {list(levels)}: one step has two levels; give at least one above 0, then 0")
+        for before, after in pairwise(levels):
+            if not inf > before > after:  # nan is not
+                raise ArgumentError(f"level {after:g} after {before:g}: levels are finite and fall; turn them round")
+        if levels[-1] != 0:
+            raise ArgumentError(f"the last level is {levels[-1]:g}: a run ends without noise; let the last be 0")
+        object.__setattr__(self, "values", levels)
+
+    @property
+    def num_steps(self) -> int:
+        """One less than there are levels."""
+        return len(self.values) - 1
+
+    def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
+        """Return all levels but the last."""
+        return np.array(self.values[:-1])
+
+    def sigmas(self, process: NoiseProcess, steps: int) -> np.ndarray:
+        """Return the levels as they were given, (steps + 1,) float64.
+
+        Raises:
+            ArgumentError: For another number of steps, or a first level above the sigma_max of the process.
+        """
+        if steps != self.num_steps:
+            raise ArgumentError(f"steps {steps!r} with {len(self.values)} levels of one's own: leave the steps out")
+        if self.values[0] > process.sigma_max * (1 + 1e-6):
+            raise ArgumentError(
+                f"first level {self.values[0]:g}: this model's noise ends at {process.sigma_max:g}; start at most there"
+            )
+        return np.array(self.values)
 
 
 SCHEDULES = Registry[type[Schedule]]("schedule", Schedule, {"karras": Karras, "log-snr": LogSnr, "linear": LinearTime})

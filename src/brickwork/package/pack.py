@@ -247,7 +247,7 @@ def how_of(model: Model, packing: Packing) -> dict[str, Any]:
         "seeds": SEEDS,
         "steps": min(packing.steps, NUM_STEPS),
         "solver": deterministic(choose("solver", packing.solver, SOLVERS)),
-        "grid": choose("grid", packing.grid, SCHEDULES),
+        "schedule": choose("grid", packing.grid, SCHEDULES),
         "guidance": packing.guidance if packing.guidance != 1 or not told else 2.0,
         "guidance_interval": packing.guidance_interval,
     }

@@ -12,14 +12,13 @@ import time
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, Unpack, cast, final
 
 import numpy as np
 
 from brickwork.data.dataset import DataConfig, Dataset
-from brickwork.diffusion.schedule import Karras, Schedule
+from brickwork.diffusion.denoiser import Denoiser
 from brickwork.errors import ArgumentError, BrickworkError
 from brickwork.files.schema import checked_fields
 from brickwork.files.whole import write_whole
@@ -29,8 +28,8 @@ from brickwork.quality.features import features
 from brickwork.quality.heldout import LevelLoss, Measurable, chosen, held_out_loss, told_text
 from brickwork.quality.reference import Reference
 from brickwork.sampling.loop import sample
-from brickwork.sampling.plan import Planned
-from brickwork.sampling.solvers import DpmSolverPP, Solver
+from brickwork.sampling.planned import Planned, planned
+from brickwork.sampling.sampler import Changes, Sampler
 
 
 @final
@@ -117,39 +116,31 @@ def evaluate(
     *,
     num_images: int = 1000,
     first_seed: int = 0,
-    steps: int = 50,
-    solver: Solver | None = None,
-    grid: Schedule | None = None,
-    guidance: float = 1.0,
-    guidance_interval: tuple[float, float] = (0.0, inf),
-    batch_size: int = 64,
+    how: Sampler = Sampler(),
     num_loss_images: int = 512,
     data: DataConfig | None = None,
     progress: bool = False,
+    **changes: Unpack[Changes],
 ) -> Report:
     """Measure a model against real images.
 
     Args:
-        model: Any denoiser that can encode pictures, or one of these under a plan: then the pictures are drawn by the
-            plan, and the loss is the full model's.
+        model: Any denoiser that can encode pictures, or one of these under a plan. Pictures are drawn by the plan, and
+            the loss is the full model's.
         reference: Path or name of the images, or a ``Reference`` to use for several models.
         num_images: Pictures to draw; they have seeds first_seed, first_seed + 1, ...
         first_seed: Of the first picture.
-        steps: Steps of the solver.
-        solver: DpmSolverPP() unless told otherwise.
-        grid: Karras() unless told otherwise.
-        guidance: 1 is off. The loss is always taken without.
-        guidance_interval: Waist levels (low, high] that are guided.
-        batch_size: Images at a time; changes speed and memory, not results.
+        how: How pictures are drawn. The loss is always taken without guidance or plan, so many images at a time.
         num_loss_images: Held-out images for the loss, at most.
         data: How the reference's images are made to fit; by default as in the model's training, at its size.
         progress: Show bars.
+        **changes: Fields of ``how`` to replace, as ``sample`` takes them.
 
     Raises:
         ArgumentError: A number is out of its range, or the reference's images are not of the model's shape.
         DataError: The reference cannot be read, or holds nothing out.
     """
-    began = time.monotonic()
+    began, how = time.monotonic(), how.but(**changes)
     if num_images < 2:
         raise ArgumentError(f"{num_images} pictures: a Fréchet distance needs at least 2, a useful one hundreds")
     drawn_by, model = model, cast(Measurable, model.full) if isinstance(model, Planned) else model
@@ -162,21 +153,14 @@ def evaluate(
         relabelled(reference.held_out, places),
         num_images=num_loss_images,
         labelled=matched,
-        batch_size=batch_size,
+        batch_size=how.batch_size,
         progress=progress,
     )
-    how: dict[str, Any] = {
-        "steps": steps,
-        "solver": solver if solver is not None else DpmSolverPP(),
-        "grid": grid if grid is not None else Karras(),
-        "guidance": guidance,
-        "guidance_interval": guidance_interval,
-    }
-    planned = {"plan": str(drawn_by.plan)} if isinstance(drawn_by, Planned) else {}
+    drawn_by = planned(drawn_by, how.plan)
     seeds = range(first_seed, first_seed + num_images)
     labels = proportional(class_shares(model, reference, places), num_images) if model.num_classes else None
     wishes = wishes_of(model, reference, num_images)
-    pictures = sample(drawn_by, seeds=seeds, labels=labels, batch_size=batch_size, progress=progress, **wishes, **how)
+    pictures = sample(drawn_by, seeds=seeds, labels=labels, how=how.but(plan=None), progress=progress, **wishes)
     rows = features(pictures, progress=progress)
     distance = frechet(reference.statistics_of(rows), reference.statistics)
     if distance.rank_deficient:
@@ -195,7 +179,7 @@ def evaluate(
         distance=distance,
         real_distance=real,
         agreement=agreement(judge, rows, asked) if judge is not None and asked is not None else None,
-        settings=settings_of(model, seeds, how | planned),
+        settings=settings_of(model, seeds, how, drawn_by),
         held_out_sha256=reference.held_out.digest,
         seconds=time.monotonic() - began,
         notes=tuple(notes),
@@ -245,11 +229,15 @@ def training_data(recipe: str) -> DataConfig:
     return DataConfig(**checked_fields(DataConfig, tomllib.loads(recipe).get("data", {}), "data"))
 
 
-def settings_of(model: Measurable, seeds: range, how: dict[str, Any]) -> dict[str, Any]:
-    """How pictures are drawn, ready for JSON; what has no JSON form, as Python writes it."""
+def settings_of(model: Measurable, seeds: range, how: Sampler, drawn_by: Denoiser) -> dict[str, Any]:
+    """Say how pictures are drawn, ready for JSON; what has no JSON form, as Python writes it."""
     settings: dict[str, Any] = {"num_images": len(seeds), "seeds": f"{seeds.start}-{seeds.stop - 1}"}
-    for key, value in how.items():
-        settings[key] = value if isinstance(value, int | float | str) else repr(value)
+    settings |= {"steps": how.steps, "solver": repr(how.solver), "grid": repr(how.schedule)}
+    settings |= {"guidance": how.guidance, "guidance_interval": repr(how.guidance_interval)}
+    if isinstance(drawn_by, Planned):
+        settings["plan"] = str(drawn_by.plan)
+    elif how.plan is not None:
+        settings["plan"] = str(how.plan)
     return settings | {"model_sha256": getattr(model, "digest", "")}
 
 

@@ -4,35 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import floor
-from typing import TypedDict, Unpack, final
+from typing import Unpack, final
 
 import numpy as np
 
 from brickwork.diffusion.arrays import Array, namespace
 from brickwork.diffusion.denoiser import Denoiser, core_of
 from brickwork.diffusion.gaussian import Seeds, as_seeds
-from brickwork.diffusion.schedule import Schedule
 from brickwork.errors import ArgumentError
-from brickwork.sampling.loop import Labels, OnStep, Texts, sample_x0
-from brickwork.sampling.solvers import Denoise, Solver
+from brickwork.sampling.conditions import Labels, Texts
+from brickwork.sampling.loop import OnStep, decoded, sample_x0
+from brickwork.sampling.sampler import Changes, Sampler
+from brickwork.sampling.solvers import Denoise
 
 RESAMPLE = 10
 """How often each step is taken where there is a mask, unless told otherwise; as often as RePaint's authors do."""
-
-
-class Options(TypedDict, total=False):
-    """What ``edit`` takes as ``sample`` does."""
-
-    labels: Labels | None
-    text: Texts | None
-    negative: Texts | None
-    given: np.ndarray | None
-    solver: Solver | None
-    grid: Schedule | None
-    guidance: float
-    guidance_interval: tuple[float, float]
-    progress: bool
-    on_step: OnStep | None
 
 
 def edit(
@@ -43,15 +29,20 @@ def edit(
     strength: float,
     mask: np.ndarray | None = None,
     resample: int | None = None,
-    steps: int = 50,
-    batch_size: int = 64,
-    **options: Unpack[Options],
+    labels: Labels | None = None,
+    text: Texts | None = None,
+    negative: Texts | None = None,
+    given: np.ndarray | None = None,
+    how: Sampler = Sampler(),
+    progress: bool = False,
+    on_step: OnStep | None = None,
+    **changes: Unpack[Changes],
 ) -> np.ndarray:
     """Draw pictures that start from pictures, uint8 (N, H, W, C); with a mask, only a part of each is drawn anew.
 
-    Image to image (SDEdit): of the grid's steps only the last floor(strength * steps) are taken, from
+    Image to image (SDEdit): of the schedule's steps only the last floor(strength * steps) are taken, from
     x = x0 + sigma * z at the level where they begin; x0 is the picture in model space and z the seed's draw 0. Which
-    level that is depends on grid and process: ``remaining`` tells. At strength 0, and wherever that is no step, the
+    level that is depends on schedule and process: ``remaining`` tells. At strength 0, and wherever that is no step, the
     pictures come back as they are; at strength 1 nothing of them is taken, and without a mask the result is that of
     ``sample`` with the same seeds, bit for bit.
 
@@ -73,9 +64,14 @@ def edit(
         mask: What to draw anew: bool, or uint8 with 0 for what is known; (H, W) for all, or (N, H, W).
         resample: How often each step is taken, with fresh noise back up between (RePaint's U): 10 with a mask and 1
             without, unless told otherwise. Multiplies the evaluations.
-        steps: Of the whole grid, of which strength takes a share.
-        batch_size: Pictures at a time; changes speed and memory, not pictures.
-        **options: As ``sample`` takes them.
+        labels: As ``sample`` takes them.
+        text: Likewise.
+        negative: Likewise.
+        given: Likewise.
+        how: How pictures are drawn; its steps are those of the whole schedule, of which strength takes a share.
+        progress: Show a bar with rate and remaining time.
+        on_step: Told of every step of every batch.
+        **changes: Fields of ``how`` to replace, as ``sample`` takes them.
 
     Raises:
         ArgumentError: For pictures, a mask, a strength or an option that do not fit the model or each other, or a model
@@ -85,15 +81,27 @@ def edit(
     images, anew = _as_pictures(pictures, count), _as_mask(None if mask is None else np.asarray(mask), count, pictures)
     repeats = _as_repeats(resample, 1 if anew is None else RESAMPLE)
     task = _Task(model=model, pictures=images, anew=anew, strength=_as_strength(strength), repeats=repeats)
-    x0 = sample_x0(model, seeds=seeds, steps=steps, batch_size=batch_size, task=task, **options)
-    if _taken(steps, strength) == 0:
+    how = how.but(**changes)
+    x0 = sample_x0(
+        model,
+        seeds=seeds,
+        labels=labels,
+        text=text,
+        negative=negative,
+        given=given,
+        how=how,
+        progress=progress,
+        on_step=on_step,
+        task=task,
+    )
+    if _taken(how.steps, strength) == 0:
         return np.broadcast_to(images, (count, *images.shape[1:])).copy()
-    drawn = np.concatenate([model.decode(x0[i : i + batch_size]) for i in range(0, count, batch_size)])
+    drawn = decoded(model, x0, how.batch_size)
     return drawn if anew is None else np.where(anew[..., None], drawn, images)
 
 
 def remaining(sigmas: np.ndarray, strength: float) -> np.ndarray:
-    """The levels that are left of a grid's at a strength: those of the last floor(strength * steps) steps.
+    """The levels that are left of a schedule's at a strength: those of the last floor(strength * steps) steps.
 
     Args:
         sigmas: All levels, (steps + 1,).

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from math import inf
-from typing import NamedTuple, final
+from typing import NamedTuple, Unpack, final
 
 import numpy as np
 
 from brickwork.diffusion.arrays import Array
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.process import NoiseProcess
-from brickwork.diffusion.schedule import Schedule
 from brickwork.sampling.loop import sample_x0
-from brickwork.sampling.solvers import Solver
+from brickwork.sampling.sampler import Changes, Sampler
 
 
 class Evaluation(NamedTuple):
@@ -27,34 +25,19 @@ class Evaluation(NamedTuple):
     rows: int
 
 
-def evaluated_levels(
-    process: NoiseProcess,
-    *,
-    steps: int = 50,
-    solver: Solver | None = None,
-    grid: Schedule | None = None,
-    guidance: float = 1.0,
-    guidance_interval: tuple[float, float] = (0.0, inf),
-) -> list[Evaluation]:
-    """Every call that drawing one picture makes, in order: found by drawing one of a single pixel, and so exact.
+def evaluated_levels(process: NoiseProcess, how: Sampler = Sampler(), **changes: Unpack[Changes]) -> list[Evaluation]:
+    """List every call that drawing one picture makes, in order: found by drawing one of a single pixel, and so exact.
 
     Args:
-        process: The model's; the other arguments are those of ``sample``.
+        process: The model's.
+        how: How pictures are drawn; the plan, which changes no level, is left aside.
+        **changes: Fields of ``how`` to replace.
 
     Raises:
         ArgumentError: As ``sample`` does.
     """
     recorder = _Recorder(process)
-    sample_x0(
-        recorder,
-        seeds=[0],
-        labels=0,
-        steps=steps,
-        solver=solver,
-        grid=grid,
-        guidance=guidance,
-        guidance_interval=guidance_interval,
-    )
+    sample_x0(recorder, seeds=[0], labels=0, how=how.but(**changes | {"plan": None}))
     return recorder.calls
 
 

@@ -1,4 +1,4 @@
-"""Words of a command line as values: solvers and grids with options behind a colon, seeds, classes."""
+"""Words as values, and values as words: solvers and schedules with options behind a colon, seeds, classes."""
 
 from __future__ import annotations
 
@@ -33,6 +33,29 @@ def choose(kind: str, text: str, registry: Registry[Any]) -> Any:
         except (KeyError, ValueError):
             raise ArgumentError(f"{kind} {text!r}: {key!r} is {value!r}; it must be {_KINDS[known[key]]}") from None
     return make(**values)
+
+
+def word_of(value: Any, registry: Registry[Any]) -> str:
+    """Return the word that ``choose`` makes a value of.
+
+    Raises:
+        ExtensionError: The value's class has no name.
+        ArgumentError: A field of it is set that a word cannot set.
+    """
+    name = registry.name_of(value)
+    make = registry[name]
+    plain = make()
+    changed = {key: getattr(value, key) for key in _options(make) if getattr(value, key) != getattr(plain, key)}
+    options = ",".join(f"{key}={_written(part)}" for key, part in changed.items())
+    word = f"{name}:{options}" if options else name
+    if choose(registry.kind, word, registry) != value:
+        raise ArgumentError(f"{registry.kind} {value!r}: {word!r} does not say all of it, so it cannot be written down")
+    return word
+
+
+def _written(value: Any) -> str:
+    """A value as ``_READERS`` read it."""
+    return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
 
 
 _READERS: dict[type, Callable[[str], Any]] = {

@@ -8,16 +8,14 @@ Source: Zheng et al., 2310.06389: progressive growth stops early at low noise, p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from math import floor, inf
-from typing import Protocol, final
+from typing import final
 
 import numpy as np
 
-from brickwork.diffusion.arrays import Array, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser, multiple_of, takes_regions
-from brickwork.diffusion.process import Edm, NoiseProcess
+from brickwork.diffusion.process import Edm
 from brickwork.diffusion.schedule import Karras
 from brickwork.errors import ArgumentError
 
@@ -27,9 +25,21 @@ SCALE = Karras().positive(Edm(), 256)
 FORMS = "write pg:0.3, pr:0.4 or levels as in 3@5.84,2@0.31,1"
 
 
+class PlanRule(ABC):
+    """A way to say which parts run, before it is known of how many parts the model is."""
+
+    @abstractmethod
+    def of_parts(self, parts: int) -> Plan:
+        """Return the plan for a model of so many parts.
+
+        Raises:
+            ArgumentError: The model is of one part, or of fewer than the plan runs.
+        """
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(PlanRule):
     """Number of parts that run, by noise level.
 
     ``str`` of a plan is the form that ``parse_plan`` reads. Levels are compared in float32, as denoisers get them.
@@ -65,6 +75,11 @@ class Plan:
                 before, given = self.thresholds[i - 1 : i + 1]
                 raise ArgumentError(f"threshold {given} after {before}: levels fall, as noise does; turn them round")
         object.__setattr__(self, "_levels", levels)
+
+    def of_parts(self, parts: int) -> Plan:
+        """Return the plan itself, checked against the model."""
+        self.check(parts)
+        return self
 
     @classmethod
     def pg(cls, t_break: float, parts: int) -> Plan:
@@ -123,16 +138,63 @@ class Plan:
         return ",".join([*words, str(self.counts[-1])])
 
 
-def parse_plan(text: str, parts: int) -> Plan:
-    """The plan that a text says for a model: "pg:0.3", "pr:0.4", or levels as in "3@5.84,2@0.31,1".
+@final
+@dataclass(frozen=True)
+class Growth(PlanRule):
+    """Progressive growth: at low noise one part less runs ("pg:0.3").
+
+    Attributes:
+        t_break: Share of the steps of ``SCALE`` that run one part less, the last ones; 0 to 1.
+    """
+
+    t_break: float
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        _check_share("pg", self.t_break)
+
+    def of_parts(self, parts: int) -> Plan:
+        """Return the plan for a model of so many parts; see ``Plan.pg``."""
+        return Plan.pg(self.t_break, parts)
+
+    def __str__(self) -> str:
+        """Return the word that ``read_plan`` reads."""
+        return f"pg:{self.t_break!r}"
+
+
+@final
+@dataclass(frozen=True)
+class Refinement(PlanRule):
+    """Progressive refinement: at high noise one part less runs ("pr:0.4").
+
+    Attributes:
+        t_break: Share of the steps of ``SCALE`` that run one part less, the first ones; 0 to 1.
+    """
+
+    t_break: float
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        _check_share("pr", self.t_break)
+
+    def of_parts(self, parts: int) -> Plan:
+        """Return the plan for a model of so many parts; see ``Plan.pr``."""
+        return Plan.pr(self.t_break, parts)
+
+    def __str__(self) -> str:
+        """Return the word that ``read_plan`` reads."""
+        return f"pr:{self.t_break!r}"
+
+
+def read_plan(text: str) -> PlanRule:
+    """Read a plan: "pg:0.3", "pr:0.4", or levels as in "3@5.84,2@0.31,1".
 
     Raises:
-        ArgumentError: No plan, more parts than the model's, or a model of one part.
+        ArgumentError: The text is no plan.
     """
-    _check_parts(f"plan {text!r}", parts)
     name, colon, share = text.strip().partition(":")
     if colon and name in ("pg", "pr"):
-        return (Plan.pg if name == "pg" else Plan.pr)(_number(text, share, "a share of the steps"), parts)
+        return (Growth if name == "pg" else Refinement)(_number(text, share, "a share of the steps"))
     words = [word.strip() for word in text.split(",")]
     counts, thresholds = [], []
     for place, word in enumerate(words):
@@ -146,11 +208,18 @@ def parse_plan(text: str, parts: int) -> Plan:
         if at:
             thresholds.append(_number(text, level, "a noise level"))
     try:
-        plan = Plan(thresholds=tuple(thresholds), counts=tuple(counts))
+        return Plan(thresholds=tuple(thresholds), counts=tuple(counts))
     except ArgumentError as error:
         raise ArgumentError(f"plan {text!r}: {error}") from None
-    plan.check(parts)
-    return plan
+
+
+def parse_plan(text: str, parts: int) -> Plan:
+    """Read a plan for a model of so many parts.
+
+    Raises:
+        ArgumentError: The text is no plan, or one of more parts than the model's, or the model is of one part.
+    """
+    return read_plan(text).of_parts(parts)
 
 
 def _number(text: str, word: str, kind: str) -> float:
@@ -160,9 +229,13 @@ def _number(text: str, word: str, kind: str) -> float:
         raise ArgumentError(f"plan {text!r}: {word!r} is not {kind}; {FORMS}") from None
 
 
-def _check_break(name: str, t_break: float, parts: int) -> None:
+def _check_share(name: str, t_break: float) -> None:
     if not 0 <= t_break <= 1:  # nan is not
         raise ArgumentError(f"plan {name}:{t_break}: t_break is a share of the steps, 0 (skip nothing) to 1 (always)")
+
+
+def _check_break(name: str, t_break: float, parts: int) -> None:
+    _check_share(name, t_break)
     _check_parts(f"plan {name}:{t_break}", parts)
 
 
@@ -185,116 +258,3 @@ def _single(level: float) -> float:
 def _short(level: np.float32) -> float:
     """The shortest number that rounds to it, for people."""
     return float(str(level))
-
-
-class Divisible(Denoiser, Protocol):
-    """A denoiser of parts, the first n of which are a denoiser as well."""
-
-    @property
-    def num_parts(self) -> int:
-        """How many."""
-        ...
-
-    def first(self, n: int) -> Denoiser:
-        """The denoiser of the first n parts."""
-        ...
-
-
-@final
-@dataclass(frozen=True)
-class Planned:
-    """A model that runs as many of its parts as a plan says, at each evaluation by its own level.
-
-    Where one number of parts will do for a batch it is one call of that denoiser, bit for bit; where rows differ, each
-    number's rows are one call.
-
-    Attributes:
-        denoisers: By number of parts, at least those of the plan; all of one kind, as ``first`` makes them.
-        plan: Which one at which level.
-
-    Raises:
-        ArgumentError: The plan runs a number of parts that is not among the denoisers.
-    """
-
-    denoisers: Mapping[int, Denoiser] = field(repr=False)
-    plan: Plan
-
-    def __post_init__(self) -> None:
-        """Refuse a plan that asks for what is not there."""
-        for count in self.plan.counts:
-            if count not in self.denoisers:
-                raise ArgumentError(
-                    f"plan {self.plan} runs {count} parts at times: there are denoisers of "
-                    f"{', '.join(map(str, sorted(self.denoisers)))}; give one of {count} too"
-                )
-
-    @classmethod
-    def of(cls, model: Divisible, plan: Plan | str) -> Planned:
-        """A model under a plan, with no more smaller models than the plan has.
-
-        Args:
-            model: All of it, which is also what ``full`` is.
-            plan: Or a text for ``parse_plan``.
-
-        Raises:
-            ArgumentError: The text is no plan, or the model is of fewer parts than the plan's, or of one.
-        """
-        plan = parse_plan(plan, model.num_parts) if isinstance(plan, str) else plan
-        plan.check(model.num_parts)
-        smaller = {n: model.first(n) for n in sorted({*plan.counts}) if n < model.num_parts}
-        return cls({**smaller, model.num_parts: model}, plan)
-
-    @property
-    def full(self) -> Denoiser:
-        """The denoiser of the most parts."""
-        return self.denoisers[max(self.denoisers)]
-
-    @property
-    def process(self) -> NoiseProcess:
-        """Of the full model."""
-        return self.full.process
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the full model."""
-        return self.full.shape
-
-    @property
-    def num_classes(self) -> int:
-        """Of the full model."""
-        return self.full.num_classes
-
-    @property
-    def text_shape(self) -> tuple[int, int] | None:
-        """Of the full model."""
-        return self.full.text_shape
-
-    @property
-    def multiple(self) -> int | None:
-        """Of the full model."""
-        return multiple_of(self.full)
-
-    @property
-    def takes_regions(self) -> bool:
-        """As the full model."""
-        return takes_regions(self.full)
-
-    def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """The estimate of x0 by as many parts as the plan says; see ``Denoiser``."""
-        levels = sigma.tolist()
-        counts, rows = {level: self.plan.parts_at(level) for level in set(levels)}, {}
-        for row, level in enumerate(levels):
-            rows.setdefault(counts[level], []).append(row)
-        if len(rows) <= 1:
-            return self.denoisers[next(iter(rows), self.plan.counts[0])](x, sigma, condition)
-        found = [self.denoisers[n](x[few], sigma[few], condition[few]) for n, few in rows.items()]
-        order = np.argsort([row for few in rows.values() for row in few])
-        return namespace(x).concatenate(found)[order.tolist()]
-
-    def asarray(self, values: np.ndarray) -> Array:
-        """As the full model makes them."""
-        return self.full.asarray(values)
-
-    def decode(self, x0: Array) -> np.ndarray:
-        """As the full model decodes."""
-        return self.full.decode(x0)

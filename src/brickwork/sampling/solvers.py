@@ -247,8 +247,8 @@ SOLVERS = Registry[Callable[..., Solver]](
     "solver",
     Solver,
     {
-        "euler": Ddim,
         "ddim": Ddim,
+        "euler": Ddim,
         "heun": Heun,
         "dpm2m": partial(DpmSolverPP, order=2),
         "dpm3m": partial(DpmSolverPP, order=3),

@@ -105,8 +105,8 @@ const withOrder = (order) =>
   };
 
 export const SOLVERS = {
-  euler: Ddim,
   ddim: Ddim,
+  euler: Ddim,
   heun: Heun,
   dpm2m: withOrder(2),
   dpm3m: withOrder(3),

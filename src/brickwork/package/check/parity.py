@@ -14,7 +14,7 @@ from brickwork.diffusion.denoiser import Denoiser
 from brickwork.model.model import Model
 from brickwork.sampling.canvas import Canvas, Whole
 from brickwork.sampling.loop import sample_x0
-from brickwork.sampling.plan import Planned
+from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import DpmSolverPP, EulerMaruyama, Heun, Solver
 
 SEEDS = (0, 1, 2, 3)

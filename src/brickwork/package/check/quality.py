@@ -37,7 +37,7 @@ from brickwork.quality.heldout import LevelLoss, chosen, condition_of, held_out_
 from brickwork.quality.reference import Reference
 from brickwork.sampling.loop import sample
 from brickwork.sampling.options import choose
-from brickwork.sampling.plan import Planned
+from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import SOLVERS
 
 NUM_LEVELS, NUM_SAMPLES = 16, 128
@@ -224,7 +224,7 @@ def _distances(
     how: dict[str, Any] = {
         "steps": packing.steps,
         "solver": choose("solver", packing.solver, SOLVERS),
-        "grid": choose("grid", packing.grid, SCHEDULES),
+        "schedule": choose("grid", packing.grid, SCHEDULES),
         "guidance": packing.guidance,
         "guidance_interval": packing.guidance_interval,
     }

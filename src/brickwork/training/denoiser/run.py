@@ -21,6 +21,7 @@ from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
 from brickwork.quality.heldout import held_out_loss
 from brickwork.sampling.loop import sample
+from brickwork.sampling.sampler import Sampler
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import parse_recipe, to_toml
 from brickwork.training.denoiser.state import STATE, TrainState
@@ -153,12 +154,12 @@ class Run(RunFolder[Recipe, TrainState]):
         if "given" in wishes:
             wishes["given"] = np.stack(wishes["given"])
         guidance = report.sheet_guidance if wishes.keys() & {"labels", "text"} else 1.0
-        images = sample(model, seeds=seeds * max(len(names), 1), steps=report.sheet_steps, guidance=guidance, **wishes)
+        how = Sampler(steps=report.sheet_steps, guidance=guidance)
+        images = sample(model, seeds=seeds * max(len(names), 1), how=how, **wishes)
         captions = names or None
         scale = max(1, 64 // images.shape[1])
-        facts = {"step": now.step, "steps": report.sheet_steps, "guidance": guidance, "seeds": seeds, "labels": rows}
+        facts = how.to_facts() | {"step": now.step, "seeds": seeds, "labels": rows}
         facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": self.data.digest}
-        facts |= {"solver": "dpm2m", "grid": "karras"}  # what sample() takes unless told otherwise
         picture = sheet(images, columns=len(seeds), scale=scale, row_captions=captions)
         save_png(picture, self.out / "samples" / f"step_{now.step:08d}.png", facts)
 
