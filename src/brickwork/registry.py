@@ -30,7 +30,7 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 """A class, or a function with some of its arguments set."""
 Class = TypeVar("Class", bound=type)
 
-RESERVED = ("kind", "name", "package", "preset")
+RESERVED = ("kind", "name", "package", "preset", "proposed")
 """Keys of a recipe's table beside a class's own fields; no field may be called so."""
 _REGISTRIES: dict[type, Registry[Any]] = {}
 """Every registry by the base class of what it holds."""

@@ -13,24 +13,32 @@ from torch import Tensor, nn
 
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
+from brickwork.files.proposed import Proposed
 from brickwork.nn.shapes import Image, Sigma
+
+FROM_DATA = ("size", "channels", "num_classes", "text_length", "text_width", "given_channels")
+"""Fields of every backbone that training sets from its data; presets and defaults propose them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig(ABC):
-    """What a backbone is for. Numbers, strings and nothing else, so that it goes into a file header and comes back."""
+    """What a backbone is for. Numbers, strings and nothing else, so that it goes into a file header and comes back.
 
-    size: int = 32
+    The fields of this class itself are set from the data when a recipe is trained; a number given here, in a recipe or
+    on the command line must then agree with the data.
+    """
+
+    size: int = Proposed(32)
     """Height and width of the images, in pixels; a position table is made for this size."""
-    channels: int = 3
+    channels: int = Proposed(3)
     """Channels of the images: 1 grey, 3 colour, 4 of many latents."""
-    num_classes: int = 0
+    num_classes: int = Proposed(0)
     """Classes; 0 is unconditional. Label -1 asks for no class."""
-    text_length: int = 0
+    text_length: int = Proposed(0)
     """Text tokens of a caption; 0 takes no text."""
-    text_width: int = 0
+    text_width: int = Proposed(0)
     """Width of one text token, in numbers."""
-    given_channels: int = 0
+    given_channels: int = Proposed(0)
     """Channels of a picture that is given beside x, as for super-resolution; 0 for none."""
 
     def __post_init__(self) -> None:

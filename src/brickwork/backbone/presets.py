@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
-from brickwork.backbone.base import BackboneConfig
+from brickwork.backbone.base import FROM_DATA, BackboneConfig
 from brickwork.backbone.dit import Dit
 from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
@@ -13,6 +13,7 @@ from brickwork.backbone.tldm import Tldm
 from brickwork.backbone.unet import Unet
 from brickwork.backbone.uvit import Uvit
 from brickwork.errors import UnknownNameError
+from brickwork.files.proposed import proposing
 
 # The carrier of layout of our own presets: the position-free form that learned best at equal MACs (docs/log.md).
 CARRIER: dict[str, Any] = {"depthwise": True, "stem_layers": 2}
@@ -146,6 +147,7 @@ PRESETS: dict[str, BackboneConfig] = {
     "unet-small-latent": Unet.Config(widths=(48, 64, 80),  size=16, context_width=64, channels=8, **SMALL_UNET),
     "unet-small":        Unet.Config(widths=(48, 96, 144), size=32, design="ddpm", attention=(1, 2), **SMALL_UNET),
 }  # fmt: skip
+PRESETS = {name: proposing(row, FROM_DATA) for name, row in PRESETS.items()}
 
 
 def preset(name: str) -> BackboneConfig:

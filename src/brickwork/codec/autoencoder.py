@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.errors import ConfigError
+from brickwork.files.proposed import Proposed
 from brickwork.nn.shapes import Image
 
 FACTORS = (2, 4, 8, 16)
@@ -37,7 +38,7 @@ AT_ONCE = 4096
 class AutoencoderConfig(FirstStageConfig):
     """Config of the small convolutional autoencoder, ``Autoencoder.Config``."""
 
-    picture_channels: int = 3  # pyright: ignore[reportIncompatibleMethodOverride]
+    picture_channels: int = Proposed(3)  # pyright: ignore[reportIncompatibleMethodOverride]
     """Channels of the pictures: 1 grey, 3 colour."""
     channels: int = 8  # pyright: ignore[reportIncompatibleMethodOverride]
     """Channels Z of the latents."""

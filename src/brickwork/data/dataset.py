@@ -37,6 +37,7 @@ class Dataset:
         skipped: One line for each image left out because it could not be read.
         flip: Whether to mirror half of the images in training.
         digest: sha256 of images, labels and captions, in hex.
+        config: How they were read, with flip decided; None for images that were not read from a source.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Dataset:
     skipped: tuple[str, ...]
     flip: bool
     digest: str
+    config: DataConfig | None = None
 
     def __post_init__(self) -> None:
         """Check that labels and captions are as many as images.
@@ -112,6 +114,7 @@ def load_dataset(
     kept = np.array(decoded.kept, np.int64)
     labels = None if source.labels is None else source.labels[kept]
     captions = None if source.captions is None else tuple(source.captions[i] for i in decoded.kept)
+    flip = mirrors(source) if config.flip is None else config.flip
     return Dataset(
         name=source.name,
         images=decoded.images,
@@ -119,8 +122,9 @@ def load_dataset(
         classes=source.classes,
         captions=captions,
         skipped=decoded.skipped,
-        flip=mirrors(source) if config.flip is None else config.flip,
+        flip=flip,
         digest=digest_of(decoded.images, labels, captions),
+        config=replace(config, flip=flip),
     )
 
 

@@ -10,6 +10,8 @@ from tyro.conf import OmitArgPrefixes
 from brickwork.codec.autoencoder import Autoencoder, AutoencoderConfig
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
+from brickwork.files.proposed import filled
+from brickwork.training.run.fitting import reading_of
 from brickwork.training.run.recipe import RunRecipe, RunReport, check_least
 from brickwork.training.run.recipe_file import read_recipe, recipe_of, table_of, toml_of
 
@@ -77,7 +79,8 @@ def fit_autoencoder(recipe: AutoencoderRecipe, data: Dataset) -> AutoencoderReci
     """Return the recipe with the channels of these images; checked to be trainable on them.
 
     Raises:
-        ConfigError: No budget is set, or the factor does not divide the images' sides.
+        ConfigError: No budget is set, the factor does not divide the images' sides, or the user set channels or a way
+            of reading that the data contradict.
     """
     recipe.require_budget()
     height, width, channels = data.shape
@@ -87,7 +90,10 @@ def fit_autoencoder(recipe: AutoencoderRecipe, data: Dataset) -> AutoencoderReci
             f"images are {width}x{height}: the autoencoder's factor {factor} must divide both sides; set data.size or "
             "another factor"
         )
-    return replace(recipe, autoencoder=replace(recipe.autoencoder, picture_channels=channels))
+    advice = {"picture_channels": f", or set data.channels = {recipe.autoencoder.picture_channels}"}
+    facts = {"picture_channels": channels}
+    network = filled(recipe.autoencoder, facts, section="autoencoder", advice=advice)
+    return replace(recipe, autoencoder=network, data=reading_of(recipe.data, data))
 
 
 def load_autoencoder_recipe(path: str | Path) -> AutoencoderRecipe:

@@ -19,10 +19,12 @@ from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.diffusion.prediction import EdmF, Eps, Prediction, Velocity
 from brickwork.diffusion.process import DiscreteVp, Edm, LinearFlow, NoiseProcess, Vp
 from brickwork.errors import ConfigError
+from brickwork.files.proposed import filled
 from brickwork.text.base import NoText, TextConfig
 from brickwork.training.denoiser.loss import EdmWeight, Plain, Weighting
 from brickwork.training.denoiser.parts import PartsConfig, check_parts_config
 from brickwork.training.denoiser.times import LogitNormal, LogNormal, TimeSampling, Uniform
+from brickwork.training.run.fitting import reading_of
 from brickwork.training.run.recipe import RunRecipe, RunReport, check_least
 
 
@@ -120,7 +122,7 @@ def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
 
 
 def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Codec | None = None) -> Recipe:
-    """The recipe with the backbone made for these images: size, channels, classes, text; checked to be trainable.
+    """Return the recipe made for these images: size, channels, classes, text, and how they were read.
 
     Args:
         recipe: As the user has it.
@@ -130,7 +132,8 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
 
     Raises:
         ConfigError: No budget is set, images are not square or not of sides that the codec divides, text is asked for
-            that the data has no captions for, or the backbone takes no guest.
+            that the data has no captions for, the backbone takes no guest, or the user set a number or a way of reading
+            that the data contradict.
     """
     recipe.require_budget()
     _, height, width, channels = data.images.shape
@@ -144,18 +147,32 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
         )
     recipe.given.check(codec, height, width)
     text = _fitted_text(recipe, data)
-    told = {} if isinstance(text, NoText) else {"text_length": text.num_tokens, "text_width": text.token_width}
-    backbone = replace(
-        recipe.backbone,
-        size=height // codec.factor,
-        channels=codec.channels,
-        num_classes=len(data.classes) if recipe.conditional and data.labels is not None else 0,
-        given_channels=recipe.given.channels(codec),
-        **told,
-    )
+    facts = {
+        "size": height // codec.factor,
+        "channels": codec.channels,
+        "num_classes": len(data.classes) if recipe.conditional and data.labels is not None else 0,
+        "text_length": text.num_tokens,
+        "text_width": text.token_width,
+        "given_channels": recipe.given.channels(codec),
+    }
+    backbone = filled(recipe.backbone, facts, section="backbone", advice=_ways_out(recipe, codec))
     backbone = backbone.with_guest() if guest else backbone
     check_parts_config(recipe.parts, backbone)
-    return replace(recipe, backbone=backbone, text=text)
+    return replace(recipe, backbone=backbone, text=text, data=reading_of(recipe.data, data))
+
+
+def _ways_out(recipe: Recipe, codec: Codec) -> dict[str, str]:
+    """Say what makes the data agree with a number of the backbone that the user set."""
+    space = "" if codec.factor == 1 else f", of which the autoencoder makes {codec.factor} pixels each"
+    text = ", or change the text encoder's own length and width (text)"
+    return {
+        "size": f", or resize the images: data.size = {recipe.backbone.size * codec.factor}{space}",
+        "channels": ", or set data.channels (1 grey, 3 colour)" if codec.factor == 1 else "",
+        "num_classes": "; conditional = false leaves the classes out",
+        "text_length": text,
+        "text_width": text,
+        "given_channels": ", and choose a picture beside x by given",
+    }
 
 
 def _fitted_text(recipe: Recipe, data: Dataset) -> TextConfig:

@@ -26,6 +26,7 @@ import brickwork
 from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, TrainingError
 from brickwork.files.whole import remove_leftovers, write_whole
+from brickwork.training.run.fitting import reading_differences
 from brickwork.training.run.journal import Journal
 from brickwork.training.run.recipe import RunRecipe
 from brickwork.training.run.statefile import Counters, StateKind, read_header, read_state
@@ -281,13 +282,17 @@ class RunFolder(ABC, Generic[R, S]):
     def _resume(self) -> None:
         path = self.out / STATE_FILE
         tensors, header = read_state(path, self.KIND)
-        if changed := self._differences(_recipe_of(path, header, self._parse)):
+        before = _recipe_of(path, header, self._parse)
+        if changed := self._differences(before):
             raise ConfigError(
                 f"{self.out} holds a run with another recipe ({'; '.join(changed[:3])}): resume it with its own "
                 f"{RECIPE_FILE}, or choose another out folder{self._other_way()}"
             )
         if header["data"] != self.data.digest:
-            raise ConfigError(f"{self.out} holds a run on other data: give the same data, or choose another out folder")
+            raise ConfigError(
+                f"{self.out} holds a run on other data{reading_differences(before, self.recipe)}: give the same data, "
+                "or choose another out folder"
+            )
         self._check(header)
         self.state.restore(tensors, header)
         self.say(f"resuming {self.out} at step {self.state.counters.step}")

@@ -119,16 +119,20 @@ class RunRecipe:
 def differing_fields(old: RunRecipe, new: RunRecipe) -> list[str]:
     """List the result-changing fields in which two recipes differ, as "process.beta_max: 20.0 → 10.0".
 
-    The report never counts. Budgets do not count where a longer run begins with the shorter one.
+    The report never counts. Budgets do not count where a longer run begins with the shorter one. How images were read
+    counts by what came of it, which the data's digest tells, and by mirroring, where both recipes say so.
     """
-    ignored = {"report", *(BUDGETS if old.extendable and new.extendable else ())}
+    ignored = {"report", "data", *(BUDGETS if old.extendable and new.extendable else ())}
     before, after = (dict(_leaves(recipe, ignored)) for recipe in (old, new))
     missing = "none"
-    return [
+    found = [
         f"{name}: {before.get(name, missing)} → {after.get(name, missing)}"
         for name in before | after
         if before.get(name, missing) != after.get(name, missing)
     ]
+    if None not in (old.data.flip, new.data.flip) and old.data.flip != new.data.flip:
+        found.append(f"data.flip: {old.data.flip} → {new.data.flip}")
+    return found
 
 
 def _leaves(config: Any, ignored: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 import tomli_w
 
 from brickwork.errors import ConfigError
+from brickwork.files.proposed import proposals, proposing
 from brickwork.files.schema import checked_fields
 from brickwork.registry import Registry
 from brickwork.training.run.recipe import RunRecipe
@@ -18,6 +19,8 @@ from brickwork.training.run.recipe import RunRecipe
 R = TypeVar("R", bound=RunRecipe)
 Registries = Mapping[str, Registry[Any]]
 """For fields that hold a config of one of several classes: these classes by name."""
+PROPOSED = "proposed"
+"""Key of the fields whose numbers data may replace; the others are the user's, or a run's own."""
 
 # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -74,9 +77,7 @@ def recipe_of(kind: type[R], table: Mapping[str, Any], registries: Registries = 
             continue
         part = _subtable(section, rest.pop(section))
         known = registries.get(section)
-        values[section] = (
-            config(**checked_fields(config, part, section)) if known is None else named(section, known, part)
-        )
+        values[section] = filled_in(config, part, section) if known is None else named(section, known, part)
     return kind(**values, **checked_fields(kind, rest, ""))
 
 
@@ -98,7 +99,20 @@ def named(section: str, registry: Registry[Any], table: dict[str, Any]) -> Any:
     if "name" not in table:
         raise ConfigError(f'[{section}] needs name = "...", one of {", ".join(registry)}')
     kind = registry.find(str(table.pop("name")), str(table.pop("package", "")))
-    return kind(**checked_fields(kind, table, section))
+    return filled_in(kind, table, section)
+
+
+def filled_in(kind: type, table: dict[str, Any], section: str) -> Any:
+    """Make a config of its table, in which ``proposed`` lists the numbers that data may replace.
+
+    Raises:
+        ConfigError: Keys or values that the config does not know.
+    """
+    offered = table.pop(PROPOSED, [])
+    if offered and not (isinstance(offered, list) and set(offered) <= table.keys()):
+        raise ConfigError(f"{section}.{PROPOSED} is {offered!r}: it lists keys of this table")
+    config = kind(**checked_fields(kind, table, section))
+    return proposing(config, offered) if offered else config
 
 
 def _subtable(section: str, value: Any) -> dict[str, Any]:
@@ -128,6 +142,8 @@ def toml_of(recipe: RunRecipe, registries: Registries = {}, keys: Mapping[str, s
             table[section][keys.get(section, "name")] = name
             if package := registries[section].package_of(name):
                 table[section]["package"] = package
+        if offered := proposals(config):
+            table[section][PROPOSED] = offered
         table[section] |= _values_of(config)
     return tomli_w.dumps(table)
 

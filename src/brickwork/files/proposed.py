@@ -1,0 +1,79 @@
+"""Numbers that a preset or a default proposes, and that the data of a run replace; a number that a user sets stays.
+
+A config holds both kinds in the same field: ``size = Proposed(32)`` is used as 32 by everything that builds or counts,
+and gives way to the images; ``size = 64``, from a file, a flag or ``dataclasses.replace``, is the user's and must agree
+with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, final
+
+from brickwork.errors import ConfigError
+
+C = TypeVar("C")
+
+
+@final
+class Proposed(int):
+    """A whole number that a preset or a default proposes; equal to that number, and used as it."""
+
+    __slots__ = ()
+
+
+def proposing(config: C, names: Collection[str]) -> C:
+    """Return the config with these fields as proposals."""
+    return _changed(config, {name: Proposed(getattr(config, name)) for name in names})
+
+
+def proposals(config: Any) -> list[str]:
+    """List the fields of a config that are proposals."""
+    return [item.name for item in fields(config) if isinstance(getattr(config, item.name), Proposed)]
+
+
+def filled(config: C, facts: Mapping[str, int], *, section: str, advice: Mapping[str, str]) -> C:
+    """Return the config with numbers from the data in place of what it proposes.
+
+    Args:
+        config: As the user has it.
+        facts: Field → the data's number.
+        section: Name of the config's table in a recipe, for the message.
+        advice: Field → what else can be done about a number that differs.
+
+    Raises:
+        ConfigError: The user set another number than the data's.
+    """
+    for name, fact in facts.items():
+        value = getattr(config, name)
+        if value != fact and not isinstance(value, Proposed):
+            raise ConfigError(
+                f"{section}.{name} is {value}, and the data make it {fact}: it is taken from the data, so leave it "
+                f"out{advice[name]}"
+            )
+    return _changed(config, {name: int(fact) for name, fact in facts.items()})
+
+
+def origins(before: Any, after: Any, names: Collection[str]) -> dict[str, str]:
+    """Say where each number of a filled config comes from: you, preset, or data.
+
+    Args:
+        before: The config as the user has it.
+        after: What :func:`filled` made of it.
+        names: Fields to tell of.
+    """
+    told = {}
+    for name in names:
+        value, fact = getattr(before, name), getattr(after, name)
+        if not isinstance(value, Proposed):
+            told[name] = "you"
+        else:
+            told[name] = "preset, as the data are" if value == fact else f"data, in place of {value}"
+    return told
+
+
+def _changed(config: C, values: Mapping[str, int]) -> C:
+    assert is_dataclass(config)
+    assert not isinstance(config, type)
+    return replace(config, **values)

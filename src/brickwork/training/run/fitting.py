@@ -1,0 +1,49 @@
+"""How a recipe and its data agree on the reading of images; what they say differently is refused."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from brickwork.data.config import DataConfig
+from brickwork.data.dataset import Dataset
+from brickwork.errors import ConfigError
+from brickwork.training.run.recipe import RunRecipe
+
+
+def reading_of(asked: DataConfig, data: Dataset) -> DataConfig:
+    """Return how the images of a run were read, which its recipe keeps so that any other door can read them again.
+
+    Args:
+        asked: The recipe's own section; all defaults where it says nothing.
+        data: Training images, with how they were read, if they were.
+
+    Raises:
+        ConfigError: The recipe and the data set say different things.
+    """
+    height, width, channels = data.shape
+    read = data.config
+    said = {"size": asked.size, "channels": asked.channels, "flip": asked.flip}
+    facts = {"size": height if height == width else asked.size, "channels": channels, "flip": data.flip}
+    told = {name: (value, facts[name]) for name, value in said.items() if value not in (None, facts[name])}
+    if read is not None and asked != DataConfig():
+        pairs = {item.name: (getattr(asked, item.name), getattr(read, item.name)) for item in fields(asked)}
+        told |= {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name != "flip"}
+    if told:
+        name, (want, has) = next(iter(told.items()))
+        raise ConfigError(
+            f"data.{name} is {_word(want)} in the recipe, and the images of {data.name} were read with "
+            f"{_word(has)}: give load_dataset the recipe's data, leave data out of the recipe, or give the path itself"
+        )
+    return asked if read is None else replace(read, flip=data.flip)
+
+
+def reading_differences(before: RunRecipe, now: RunRecipe) -> str:
+    """Say how two runs read their images differently, as " (data.size: 16 → 32)"; empty where they do not."""
+    pairs = [(item.name, getattr(before.data, item.name), getattr(now.data, item.name)) for item in fields(now.data)]
+    told = [f"data.{name}: {_word(old)} → {_word(new)}" for name, old, new in pairs if old != new]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _word(value: object) -> str:
+    """A value for a message."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
