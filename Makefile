@@ -1,4 +1,4 @@
-# demo · page · test · test-devices · test-web · check · bench: each makes its own environment first, with pinned versions.
+# demo · page · test · test-devices · test-web · check · docs · bench: each makes its own environment first, with pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 2
 # Waiting threads sleep instead of spinning: where other work shares the cores, spinning costs several times the speed.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo page test test-devices test-web check bench clean
+.PHONY: demo page test test-devices test-web check docs bench clean
 .DEFAULT_GOAL := demo
 
 .venv/ready: pyproject.toml constraints.txt
@@ -68,6 +68,9 @@ check: .venv/ready-dev   ## style, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: .venv/ready-dev    ## the documentation site in build/site; any warning is an error
+	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 bench: .venv/ready-dev   ## side by side in one run; writes benchmarks/results
 	$(BIN)/python benchmarks/stoic_throughput.py
