@@ -1,1 +1,1 @@
-"""Quality of pictures: held-out loss, PSNR, Fréchet distance, class agreement."""
+"""Quality of drawn pictures: held-out loss, Fréchet distance, class agreement, seams."""

@@ -1,8 +1,8 @@
-"""Does a picture show the class that was asked for? A classifier trained on real images is asked.
+"""Class agreement: a classifier trained on real images judges whether drawn pictures show the class asked for.
 
 It is linear on the features of ``brickwork.quality.features``: one of the network's own heads where the reference has
-the classes that head was trained on, else a multinomial logistic regression fitted to the reference's train split. How
-often it is right on held-out real images always stands next to what it says of drawn ones.
+the classes that head was trained on, else a multinomial logistic regression fitted to the reference's train split. Its
+accuracy on held-out real images is always stated beside its verdict on drawn ones.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Weight = Float64[np.ndarray, "K F"]
 Bias = Float64[np.ndarray, "K"]
 
 KNOWS = 0.9
-"""A head is taken if it is right on the reference at least this many times as often as on its own held-out images."""
+"""Least accuracy of a head on the reference, as a share of its own held-out accuracy, for it to be used."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A linear classifier on features, and how far to trust it.
+    """Linear classifier on features, with its accuracy.
 
     Attributes:
         weight: (K, F) float64.
         bias: (K,) float64.
-        classes: K names.
+        classes: Names of the K classes.
         kind: "head NAME" for a head of the network, "logistic" if fitted to the reference.
         accuracy: Share of right answers on the reference's held-out images, 0 to 1.
-        num_held_out: How many those were.
-        stated_accuracy: A head's accuracy on images that the network never saw in training, as ``docs/features.md``
-            has it; None for a fitted classifier. Where the reference holds out other images than the network's
-            training did, this is the one to believe.
+        num_held_out: Number of those images.
+        stated_accuracy: A head's accuracy on images that the network never saw in training, from ``docs/features.md``;
+            None for a fitted classifier. Believe this one where the reference holds out other images than the
+            network's training did.
     """
 
     weight: Weight
@@ -54,23 +54,23 @@ class Classifier:
     stated_accuracy: float | None = None
 
     def predict(self, rows: Features) -> Labels:
-        """The likeliest class of each row of features."""
+        """Return the most likely class of each row of features, (N,) int64."""
         return predict(self.weight, self.bias, rows)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How often a classifier sees the class that was asked for.
+    """Agreement of a classifier's verdicts with the classes asked for.
 
     Attributes:
-        share: Of all pictures, 0 to 1.
-        by_class: The same per class, by name; only classes that were asked for.
-        num_images: Pictures judged.
-        classifier: Its kind, as in ``Classifier.kind``.
-        accuracy: Of the classifier on held-out real images; agreement far above it means little more.
-        num_held_out: How many those were.
-        stated_accuracy: As in ``Classifier.stated_accuracy``.
+        share: Share of all pictures that show the class asked for, 0 to 1.
+        by_class: The same share per class, by name; only classes that were asked for.
+        num_images: Number of pictures judged.
+        classifier: ``Classifier.kind``.
+        accuracy: The classifier's accuracy on held-out real images; agreement above it says little more.
+        num_held_out: Number of those images.
+        stated_accuracy: ``Classifier.stated_accuracy``.
     """
 
     share: float
@@ -82,12 +82,12 @@ class Agreement:
     stated_accuracy: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
 def predict(weight: Weight, bias: Bias, rows: Features) -> Labels:
-    """argmax over classes of ``rows @ weight.T + bias``."""
+    """Return the argmax over classes of ``rows @ weight.T + bias``, (N,) int64."""
     return (rows @ weight.T + bias).argmax(1).astype(np.int64)
 
 
@@ -95,9 +95,9 @@ def agreement(classifier: Classifier, rows: Features, labels: Labels) -> Agreeme
     """Compare what a classifier sees with what was asked for.
 
     Args:
-        classifier: Who judges.
+        classifier: The classifier that judges.
         rows: Features of the drawn pictures.
-        labels: The class each was asked to show.
+        labels: The class that each picture was asked to show.
 
     Raises:
         ArgumentError: There are no pictures, or not one label each.
@@ -124,11 +124,11 @@ def classifier_for(
     train: tuple[Features, Labels],
     held_out: tuple[Features, Labels],
 ) -> Classifier:
-    """The classifier for a reference with labels.
+    """Return the classifier for a reference with labels.
 
     Args:
         classes: Names of its K classes.
-        channels: Of its images, which says whose features these are.
+        channels: Channels of its images, which name the feature network.
         train: Features and labels of its train split.
         held_out: Features and labels of its held-out split.
 
@@ -166,7 +166,7 @@ def classifier_for(
 
 
 def matching_heads(net: ShippedNet, classes: Sequence[str]) -> list[tuple[str, Head]]:
-    """The heads whose classes have these names in this order; for mere numbers, every head of as many classes."""
+    """List the heads with classes of these names in this order; for mere numbers, every head of as many classes."""
     numbers = [str(k) for k in range(len(classes))]
     wanted = [c.lower() for c in classes]
     return [
@@ -179,17 +179,17 @@ def matching_heads(net: ShippedNet, classes: Sequence[str]) -> list[tuple[str, H
 def fit_logistic(
     rows: Features, labels: Labels, num_classes: int, *, decay: float = 1e-3, steps: int = 100
 ) -> tuple[Weight, Bias]:
-    """Multinomial logistic regression by L-BFGS in float64, from zero: mean cross-entropy + decay / 2 |weight|².
+    """Fit multinomial logistic regression: L-BFGS in float64 from zero, mean cross-entropy + decay / 2 |weight|².
 
-    The penalty holds for features of mean 0 and standard deviation 1, which they are brought to first; what comes back
-    takes features as they are. The problem is convex, so the answer does not depend on a seed.
+    Features are first scaled to mean 0 and standard deviation 1, and the penalty is on that scale; the returned weight
+    and bias are for unscaled features. The problem is convex, so the answer does not depend on a seed.
 
     Args:
-        rows: (N, F).
-        labels: (N,), 0 to num_classes - 1.
+        rows: Features, (N, F).
+        labels: Classes, (N,), 0 to num_classes - 1.
         num_classes: K.
         decay: Strength of the penalty.
-        steps: The most iterations.
+        steps: Most iterations.
 
     Returns:
         Weight and bias.

@@ -1,4 +1,4 @@
-"""The Fréchet distance between two sets of images, in float64, from statistics that can be kept.
+"""Fréchet distance between two sets of images, in float64, from statistics that can be saved.
 
 Two sets of features are each described by a mean m and a covariance S, as if they were Gaussian; the distance is the
 squared 2-Wasserstein distance of those Gaussians (Dowson and Landau 1982; used so by Heusel et al. 2017, with the
@@ -6,10 +6,10 @@ features of another network),
 
     |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1^½ S2 S1^½)^½.
 
-The last trace is the sum of the singular values of S1^½ S2^½. Taken so, nothing has to be rooted after the product and
-the value is exact to rounding even where the covariances have no full rank.
+The last trace is the sum of the singular values of S1^½ S2^½. So computed, no root is taken of a product, and the value
+is exact to rounding even where the covariances do not have full rank.
 
-With few images the distance is too large (Chong and Forsyth 2020), so only values of equal ``num_images`` compare.
+With few images the distance is too large (Chong and Forsyth 2020), so compare only values of equal ``num_images``.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Statistics:
     Attributes:
         mean: (F,) float64.
         covariance: (F, F) float64, divided by num_images - 1.
-        num_images: Images they were taken over.
+        num_images: Number of images.
         net: Name of the feature network.
-        net_sha256: Of its file, hex.
+        net_sha256: SHA-256 of its file, hex.
         data_sha256: Digest of the images, hex, or "" if it is not known.
     """
 
@@ -57,7 +57,7 @@ class Statistics:
     def of_features(
         rows: Float64[np.ndarray, "N F"], *, net: str, net_sha256: str, data_sha256: str = ""
     ) -> Statistics:
-        """Statistics of features that are there already.
+        """Compute the statistics of features.
 
         Raises:
             ArgumentError: There are fewer than two images, or a feature is not finite.
@@ -79,13 +79,16 @@ class Statistics:
 
     @staticmethod
     def of_images(images: np.ndarray, *, data_sha256: str = "", progress: bool = False) -> Statistics:
-        """Statistics of uint8 images (N, H, W, C), in the features of the shipped network for their channels."""
+        """Compute the statistics of uint8 images (N, H, W, C), by the shipped feature network for their channels."""
         net = net_for(images.shape[-1])
         rows = features(images, progress=progress)
         return Statistics.of_features(rows, net=net.name, net_sha256=net.sha256, data_sha256=data_sha256)
 
     def save(self, path: str | Path) -> None:
-        """Write an ``.npz`` of plain arrays, all of it or nothing.
+        """Write an ``.npz`` of plain arrays, atomically.
+
+        Raises:
+            OutputError: The file cannot be written.
 
         Raises:
             OutputError: The place cannot be written.
@@ -96,7 +99,7 @@ class Statistics:
 
     @staticmethod
     def load(path: str | Path) -> Statistics:
-        """Read what ``save`` wrote. Nothing in the file is executed.
+        """Read a file that ``save`` wrote. Nothing in the file is executed.
 
         Raises:
             DataError: The file is missing, damaged or something else.
@@ -119,17 +122,17 @@ class Statistics:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Frechet:
-    """A Fréchet distance and what it was taken of.
+    """Fréchet distance, and the two sets between which it was measured.
 
     Attributes:
         value: The distance, at least 0; a squared length in feature space.
-        num_images: In the set that was measured.
-        num_reference: In the set that it was measured against.
-        num_features: F.
-        rank_deficient: Whether a set has fewer than F + 1 images: its covariance is singular, the value is too large
+        num_images: Images in the measured set.
+        num_reference: Images in the reference set.
+        num_features: F, the number of features.
+        rank_deficient: True if a set has fewer than F + 1 images: its covariance is singular, the value is too large
             and says little.
         net: Name of the feature network.
-        net_sha256: Of its file, hex.
+        net_sha256: SHA-256 of its file, hex.
         reference_sha256: Digest of the reference's images, hex, or "".
     """
 
@@ -143,12 +146,15 @@ class Frechet:
     reference_sha256: str
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
 def frechet(measured: Statistics, reference: Statistics) -> Frechet:
-    """The Fréchet distance of two sets of images.
+    """Return the Fréchet distance of two sets of images.
+
+    Raises:
+        ArgumentError: Their features are of different networks.
 
     Raises:
         ArgumentError: Their features are of different networks.
@@ -172,7 +178,7 @@ def frechet(measured: Statistics, reference: Statistics) -> Frechet:
 
 
 def squared_distance(mean_1: Vector, covariance_1: Matrix, mean_2: Vector, covariance_2: Matrix) -> float:
-    """Squared 2-Wasserstein distance of two Gaussians. Dowson and Landau (1982)."""
+    """Return the squared 2-Wasserstein distance of two Gaussians. Dowson and Landau (1982)."""
     cross = np.linalg.svd(root(covariance_1) @ root(covariance_2), compute_uv=False).sum()
     shift = mean_1 - mean_2
     value = float(shift @ shift + np.trace(covariance_1) + np.trace(covariance_2) - 2 * cross)
@@ -180,9 +186,9 @@ def squared_distance(mean_1: Vector, covariance_1: Matrix, mean_2: Vector, covar
 
 
 def root(covariance: Matrix) -> Matrix:
-    """The symmetric root S^½ of a positive semi-definite matrix.
+    """Return the symmetric root S^½ of a positive semi-definite matrix.
 
-    Eigenvalues below F * machine epsilon * the largest are rounding errors of 0. They are put to 0, as their roots
+    Eigenvalues below F * machine epsilon * the largest are rounding errors of 0. They are set to 0, since their roots
     would be of the order 1e-8.
     """
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)

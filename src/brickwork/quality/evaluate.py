@@ -1,8 +1,8 @@
-"""A model against a reference: held-out loss by noise level, Fréchet distance, agreement of a classifier.
+"""Evaluation of a model against a reference: held-out loss by noise level, Fréchet distance, class agreement.
 
-Whatever "quality" means elsewhere in brickwork, it is these three, taken by this function. All that could move the
-numbers is fixed or stands in the report: images, noise and levels of the loss; seeds and labels of the pictures; the
-feature network's and the reference's hashes.
+Wherever brickwork says "quality", it means these three, measured by ``evaluate``. Everything that could change the
+numbers is fixed or stated in the report: images, noise and levels of the loss; seeds and labels of the pictures; the
+hashes of the feature network and the reference.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from brickwork.sampling.sampler import Changes, Sampler
 @final
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a model is worth against a reference, and how that was found.
+    """Report of an evaluation: the results, and how they were measured.
 
     Attributes:
         reference: Name of the reference.
         loss: Held-out loss by noise level.
         distance: Fréchet distance of the drawn pictures to the train split.
-        real_distance: That of a fixed choice of as many held-out images, what a perfect model would get; of all of them
-            where fewer are held out, and then it is too large to compare. Its ``num_images`` says of how many.
-            None of one image.
-        agreement: Of a classifier with the class asked for; None where that means nothing, see notes.
-        settings: How the pictures were drawn, and the model's sha256 if it has one. JSON-like.
+        real_distance: The same distance of equally many held-out images, by a fixed choice: what a perfect model would
+            get. If fewer are held out, of all of them, and then too large to compare; its ``num_images`` tells. None
+            with one image.
+        agreement: Agreement of a classifier with the classes asked for; None where it has no meaning, see notes.
+        settings: Settings that drew the pictures, and the model's sha256 if it has one. JSON-like.
         held_out_sha256: Digest of the held-out images, hex.
         seconds: Wall time.
-        notes: What to know when reading the numbers, one line each.
+        notes: Warnings about the numbers, one line each.
     """
 
     reference: str
@@ -62,7 +62,7 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Return everything, ready for JSON."""
         return {
             "reference": self.reference,
             "loss": [level.to_dict() for level in self.loss],
@@ -76,11 +76,14 @@ class Report:
         }
 
     def to_json(self) -> str:
-        """``to_dict`` as text."""
+        """Return ``to_dict`` as JSON text."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def save(self, path: str | Path) -> None:
-        """Write ``to_json``, all of it or nothing.
+        """Write ``to_json`` into a file, atomically.
+
+        Raises:
+            OutputError: The file cannot be written.
 
         Raises:
             OutputError: The place cannot be written.
@@ -88,7 +91,7 @@ class Report:
         write_whole(Path(path), self.to_json().encode())
 
     def __str__(self) -> str:
-        """A page to read."""
+        """Return the report as a page of text."""
         d, real, agreed = self.distance, self.real_distance, self.agreement
         lines = [f"reference            {self.reference}"]
         if self.loss:
@@ -125,14 +128,14 @@ def evaluate(
     """Measure a model against real images.
 
     Args:
-        model: Any denoiser that can encode pictures, or one of these under a plan. Pictures are drawn by the plan, and
+        model: A denoiser that can encode pictures, or such a one under a plan: then the plan draws the pictures, and
             the loss is the full model's.
         reference: Path or name of the images, or a ``Reference`` to use for several models.
         num_images: Pictures to draw; they have seeds first_seed, first_seed + 1, ...
-        first_seed: Of the first picture.
-        how: How pictures are drawn. The loss is always taken without guidance or plan, so many images at a time.
-        num_loss_images: Held-out images for the loss, at most.
-        data: How the reference's images are made to fit; by default as in the model's training, at its size.
+        first_seed: Seed of the first picture.
+        how: Settings that draw the pictures. The loss is measured without guidance and plan, in the same batch size.
+        num_loss_images: Most held-out images for the loss.
+        data: Preparation of the reference's images; by default that of the model's training, at its size.
         progress: Show bars.
         **changes: Fields of ``how`` to replace, as ``sample`` takes them.
 
@@ -187,7 +190,7 @@ def evaluate(
 
 
 def wishes_of(model: Measurable, reference: Reference, num: int) -> dict[str, Any]:
-    """Captions of training images, and held-out pictures that are given, for as many pictures as shall be drawn."""
+    """Return the conditions of as many pictures: captions of training images, image conditions from held-out ones."""
     wishes: dict[str, Any] = {}
     if model.text_shape is not None and getattr(model, "reads_text", False) and reference.train.captions is not None:
         rows = np.resize(chosen(len(reference.train), num), num)
@@ -199,7 +202,7 @@ def wishes_of(model: Measurable, reference: Reference, num: int) -> dict[str, An
 
 
 def fitting(model: Measurable, reference: str | Path | Reference, data: DataConfig | None, progress: bool) -> Reference:
-    """The reference, opened if it is not yet, with images of the shape of the model's pictures."""
+    """Return the reference, opened if it is a path or name; its images must have the shape of the model's pictures."""
     shape = picture_shape(model)
     if not isinstance(reference, Reference):
         reference = Reference.open(reference, data if data is not None else data_of(model, shape), progress=progress)
@@ -211,9 +214,9 @@ def fitting(model: Measurable, reference: str | Path | Reference, data: DataConf
 
 
 def data_of(model: Measurable, shape: tuple[int, int, int]) -> DataConfig:
-    """How to read images for a model: as in its training, if it says so, and to the shape (H, W, C) of its pictures.
+    """Return how to read images for a model: as in its training, where known, in the shape (H, W, C) of its pictures.
 
-    With the share held out in training, no image that was trained on is taken for a held-out one.
+    The share held out in training is kept, so that no training image counts as held out.
     """
     recipe = getattr(model, "facts", {}).get("recipe")
     known = training_data(recipe) if recipe else DataConfig()
@@ -224,13 +227,13 @@ def training_data(recipe: str) -> DataConfig:
     """Read from a recipe's TOML how its images were prepared.
 
     Raises:
-        ConfigError: A setting that does not exist, or a value of another type.
+        ConfigError: A setting does not exist, or a value has another type.
     """
     return DataConfig(**checked_fields(DataConfig, tomllib.loads(recipe).get("data", {}), "data"))
 
 
 def settings_of(model: Measurable, seeds: range, how: Sampler, drawn_by: Denoiser) -> dict[str, Any]:
-    """Say how pictures are drawn, ready for JSON; what has no JSON form, as Python writes it."""
+    """Return the settings that draw the pictures, ready for JSON; objects without a JSON form by their repr."""
     settings: dict[str, Any] = {"num_images": len(seeds), "seeds": f"{seeds.start}-{seeds.stop - 1}"}
     settings |= {"steps": how.steps, "solver": repr(how.solver), "grid": repr(how.schedule)}
     settings |= {"guidance": how.guidance, "guidance_interval": repr(how.guidance_interval)}
@@ -242,13 +245,15 @@ def settings_of(model: Measurable, seeds: range, how: Sampler, drawn_by: Denoise
 
 
 def picture_shape(model: Measurable) -> tuple[int, int, int]:
-    """(H, W, C) of the pictures that a model draws, found by decoding one."""
+    """Return the shape (H, W, C) of the pictures that a model draws, found by decoding one."""
     height, width, channels = model.decode(model.asarray(np.zeros((1, *model.shape), np.float32))).shape[1:]
     return height, width, channels
 
 
 def compare_classes(model: Measurable, reference: Reference) -> tuple[np.ndarray | None, list[str]]:
-    """The model's class for each class of the reference, (K,) int64, or None; and what to say of it.
+    """Return the model's class for each class of the reference, (K,) int64, or None; and notes for the report.
+
+    Classes are matched by name, in any order; by place where one side has mere numbers.
 
     Classes are the same by name, in any order. Where one side has mere numbers they are the same by place.
     """
@@ -282,12 +287,12 @@ def compare_classes(model: Measurable, reference: Reference) -> tuple[np.ndarray
 
 
 def relabelled(data: Dataset, places: np.ndarray | None) -> Dataset:
-    """The data with labels that are the model's classes."""
+    """Return the data with its labels replaced by the model's classes."""
     return data if places is None or data.labels is None else replace(data, labels=places[data.labels])
 
 
 def trained_on(model: Measurable, reference: Reference) -> list[str]:
-    """What to say where training saw the images that are now held out."""
+    """Return a note for the report if training saw the images that are now held out."""
     facts = getattr(model, "facts", {})
     same = facts.get("data", reference.train.name) == reference.train.name
     seen = facts.get("data_sha256") == reference.held_out.digest
@@ -301,7 +306,7 @@ def trained_on(model: Measurable, reference: Reference) -> list[str]:
 
 
 def class_shares(model: Measurable, reference: Reference, places: np.ndarray | None) -> np.ndarray:
-    """Share of each of the model's classes, (K,): the reference's own, or equal ones."""
+    """Return the share of each of the model's classes, (K,): the reference's own shares, or equal ones."""
     labels = relabelled(reference.train, places).labels
     if places is None or labels is None:
         return np.full(model.num_classes, 1 / model.num_classes)
@@ -310,9 +315,9 @@ def class_shares(model: Measurable, reference: Reference, places: np.ndarray | N
 
 
 def proportional(shares: np.ndarray, num: int) -> np.ndarray:
-    """Labels in given shares, (num,) int64, the same at every call; every prefix has the shares as nearly as can be.
+    """Return labels in given shares, (num,) int64; deterministic, and each prefix is as close to the shares as can be.
 
-    Each next label is the class that is furthest behind its share; of equal ones the first.
+    The next label is always the class that is furthest behind its share; the first of equals.
     """
     given, labels = np.zeros(len(shares)), np.empty(num, np.int64)
     for i in range(num):

@@ -1,6 +1,7 @@
-"""What a picture looks like to a small network: the space in which sets of pictures are compared.
+"""Features of pictures by a small network: the space in which sets of pictures are compared.
 
 Two networks ship with the package, one for grey and one for colour images. ``docs/features.md`` tells what they were
+trained on, how,
 trained on, how, and how often they are right. A distance or an accuracy in their features says nothing about another
 network's, so every result carries the network's name and the sha256 of its file.
 """
@@ -25,20 +26,20 @@ from tqdm import tqdm
 from brickwork.errors import ArgumentError, UnknownNameError
 
 NETS = {1: "grey", 3: "colour"}
-"""Channels of an image → name of the network that looks at it."""
+"""Names of the feature networks, by channels of the image."""
 
 SMALLEST = 8
-"""Pixels a side below which an image is refused."""
+"""Shortest side in pixels of an image."""
 
 BATCH = 256
 
 SIZES = {"grey": ((0, 32),), "colour": ((0, 32), (48, 64))}
-"""The fixed resize: for each network (from this longer side on, the image becomes this square), last match holds."""
+"""Resizing by network: (longer side from which the rule holds, side of the resulting square); the last match wins."""
 
 
 @final
 class Residual(nn.Module):
-    """``relu(h + conv(relu(conv(h))))``, with 3x3 convolutions of equal width (He et al. 2016, figure 2)."""
+    """Residual block ``relu(h + conv(relu(conv(h))))``, 3x3 convolutions of equal width (He et al. 2016, figure 2)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -46,21 +47,21 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Shapes: B W H W → the same."""
+        """Apply the block: (B, width, H, W), shape kept."""
         return relu(h + self.second(relu(self.first(h))))
 
 
 @final
 class FeatureNet(nn.Module):
-    """A stem, then stages of one halving convolution and one residual block, then the mean over all places.
+    """Feature network: a stem, stages of one halving convolution and one residual block, then the mean over all places.
 
-    There is no normalisation: what there was in training is folded into the convolutions, so an image's features do
-    not depend on its batch.
+    It has no normalisation layers: training's are folded into the convolutions, so that an image's features do not
+    depend on its batch.
 
     Args:
-        channels: 1 or 3.
-        widths: Of the stem and of each stage; the last is the number of features.
-        heads: Classes of each data set it was trained on, by name.
+        channels: Channels of the images, 1 or 3.
+        widths: Channels of the stem and of each stage; the last is the number of features F.
+        heads: Number of classes of each data set it was trained on, by name.
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...], heads: dict[str, int]) -> None:
@@ -72,7 +73,7 @@ class FeatureNet(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(widths[-1], k) for name, k in heads.items()})
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: B C H W in [-1, 1] → B F, none negative."""
+        """Compute features: (B, C, H, W) in [-1, 1] → (B, F), none negative."""
         h = relu(self.stem(x))
         for down, block in zip(self.downs, self.blocks, strict=True):
             h = block(relu(down(h)))
@@ -80,7 +81,9 @@ class FeatureNet(nn.Module):
 
 
 def resized(x: Tensor, net: str) -> Tensor:
-    """The fixed rule that brings every image to a size the network knows: bilinear in float, antialiased.
+    """Resize images to a size the network was trained on: bilinear in float, antialiased.
+
+    Shapes: (B, C, H, W), any H and W from 8 up → (B, C, S, S), S by
 
     Shapes: B C H W, any H and W from 8 up → B C S S, S by ``SIZES``. Values keep their range and are not rounded.
     """
@@ -94,14 +97,14 @@ def resized(x: Tensor, net: str) -> Tensor:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A linear classifier on a network's features, trained together with it.
+    """Linear classifier on a network's features, trained together with it.
 
     Attributes:
         weight: (K, F) float64.
         bias: (K,) float64.
         classes: Names of the K classes, in order.
-        accuracy: Share of right answers on images that training never saw, as ``docs/features.md`` tells.
-        num_held_out: How many those were.
+        accuracy: Share of right answers on images that training never saw; see ``docs/features.md``.
+        num_held_out: Number of those images.
     """
 
     weight: np.ndarray
@@ -114,14 +117,14 @@ class Head:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ShippedNet:
-    """A feature network as it lies in the package.
+    """Feature network that ships with the package.
 
     Attributes:
         name: "grey" or "colour".
-        sha256: Of its file, hex.
+        sha256: SHA-256 of its file, hex.
         net: The network, ready to use.
         heads: Its classifiers, by data set.
-        training: How it was trained, JSON-like.
+        training: Record of its training, JSON-like.
     """
 
     name: str
@@ -133,7 +136,7 @@ class ShippedNet:
 
 @cache
 def shipped_net(name: str) -> ShippedNet:
-    """A feature network by name, read once.
+    """Return a feature network by name, read once.
 
     Raises:
         UnknownNameError: There is no such network.
@@ -161,13 +164,16 @@ def shipped_net(name: str) -> ShippedNet:
 
 
 def metadata(content: bytes) -> dict[str, Any]:
-    """What a network's file says of itself (safetensors: eight bytes of length, then JSON)."""
+    """Return the header of a network's file (safetensors: eight bytes of length, then JSON)."""
     length = int.from_bytes(content[:8], "little")
     return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["features"])
 
 
 def net_for(channels: int) -> ShippedNet:
-    """The network that looks at images of so many channels.
+    """Return the network for images of so many channels.
+
+    Raises:
+        ArgumentError: There is no such network.
 
     Raises:
         ArgumentError: There is none.
@@ -178,19 +184,21 @@ def net_for(channels: int) -> ShippedNet:
 
 
 def features(images: np.ndarray, progress: bool = False) -> np.ndarray:
-    """What the feature network for grey or for colour images sees in each image.
+    """Compute the features of each image, by the network for grey or for colour images.
+
+    They are computed
 
     Computed in float32 on the CPU, in batches of 256.
 
     Args:
-        images: uint8 (N, H, W, C), C = 1 or 3, H and W from 8 up; any size is brought to the network's by ``resized``.
+        images: uint8 (N, H, W, C), C = 1 or 3, H and W from 8 up; ``resized`` brings any size to the network's.
         progress: Show a bar.
 
     Returns:
         float64 (N, F), none negative.
 
     Raises:
-        ArgumentError: The images are of another kind or too small.
+        ArgumentError: The images have another dtype or shape, or are too small.
     """
     if images.dtype != np.uint8 or images.ndim != 4:
         raise ArgumentError(f"images of {images.dtype} {images.shape}: features are taken of uint8 (N, H, W, C)")

@@ -20,18 +20,18 @@ from brickwork.diffusion.gaussian import MEASURE, integers, normals
 from brickwork.errors import ArgumentError
 
 LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
-"""Waist levels at which the loss is taken: octaves, log-SNR 6.0 to -3.7. They are within every process of the package
-and the same for all, so that models of different processes compare."""
+"""Noise levels sigma at which the loss is measured: octaves, log-SNR 6.0 to -3.7. Every process of the package reaches
+them, so that models of different processes compare."""
 
 SIGMA_DATA = 0.5
-"""Size of the data that ``LevelLoss.share`` compares with."""
+"""Standard deviation of the data that ``LevelLoss.share`` compares with."""
 
 
 class Measurable(Denoiser, Protocol):
-    """A denoiser that can also take pictures in."""
+    """Denoiser that can also encode pictures."""
 
     def encode(self, images: np.ndarray) -> Array:
-        """Pictures to model space: uint8 (B, H, W, C) → (B, C', H', W') of its own kind of array."""
+        """Encode pictures into model space: uint8 (B, H, W, C) → (B, Z, h, w), the denoiser's own kind of array."""
         ...
 
 
@@ -41,11 +41,11 @@ class LevelLoss:
     """Error of the estimate of x0 at one noise level.
 
     Attributes:
-        sigma: The level at the waist.
+        sigma: The noise level.
         log_snr: -2 ln sigma.
-        eps_error: x0_error / sigma²: the mean squared error of the noise that D implies. D = x has 1.
+        eps_error: x0_error / sigma², the mean squared error of the noise that D implies; 1 for D = x.
         x0_error: Mean of (D - x0)² over images, places and channels, in model space.
-        num_images: Images it was taken over.
+        num_images: Number of images.
     """
 
     sigma: float
@@ -56,17 +56,21 @@ class LevelLoss:
 
     @property
     def share(self) -> float:
-        """x0_error as a share of what is lost when only the data's size, 0.5, is known: 1 at every level for the best
-        denoiser of white data of that size. EDM's weighting, 2206.00364, Table 1."""
+        """x0_error over the error of the best denoiser of white data of standard deviation 0.5.
+
+        That denoiser has 1 at every level. The factor is EDM's weighting, 2206.00364, Table 1.
+        """
         return self.x0_error * (self.sigma**-2.0 + SIGMA_DATA**-2.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
 def chosen(count: int, num: int) -> np.ndarray:
-    """A fixed choice of num of count rows, (num,) int64, rising; all if there are not so many.
+    """Return a fixed choice of num of count rows, (num,) int64, rising; all rows if there are fewer.
+
+    It is no prefix, since the first images of a folder may all be of one class.
 
     A prefix will not do: in a folder it would be one class.
     """
@@ -83,15 +87,17 @@ def held_out_loss(
     batch_size: int = 64,
     progress: bool = False,
 ) -> tuple[LevelLoss, ...]:
-    """Loss of a denoiser by noise level.
+    """Measure the loss of a denoiser by noise level.
+
+    Image i of the data gets the noise of seed i, draw = number of the level, in every call and for every model.
 
     Image i of the data meets the noise of seed i, draw = number of the level, in every call and for every model.
 
     Args:
-        model: Any denoiser that can encode pictures.
-        data: Images it has not seen, of its size.
-        num_images: How many to use, by a fixed choice.
-        labelled: Tell the model the label of each image; it needs the data's classes for that.
+        model: A denoiser that can encode pictures.
+        data: Images that it was not trained on, of its size.
+        num_images: Number of images to use, by a fixed choice.
+        labelled: Condition the model on the label of each image; its classes must then be the data's.
         batch_size: Images at a time.
         progress: Show a bar.
 
@@ -131,7 +137,7 @@ def held_out_loss(
 
 
 def condition_of(model: Measurable, data: Dataset, rows: np.ndarray, x: Array, labelled: bool) -> Condition:
-    """What the data says of some images: labels, captions if the model can read them, what is given; arrays like x."""
+    """Return the conditions of some images: labels, captions if the model reads text, image conditions; like x."""
     labels, text, given = None, None, None
     if model.num_classes:
         known = data.labels[rows] if labelled and data.labels is not None else np.full(len(rows), -1)
@@ -145,7 +151,7 @@ def condition_of(model: Measurable, data: Dataset, rows: np.ndarray, x: Array, l
 
 
 def told_text(model: Denoiser, data: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Embedded captions of some images, (B, M, E); zeros, for no text, where there are none or nothing reads them."""
+    """Return embedded captions of some images, (B, M, E); zeros (no text) if there are none or the model reads none."""
     assert model.text_shape is not None
     if data.captions is None or not getattr(model, "reads_text", False):
         return np.zeros((len(rows), *model.text_shape), np.float32)

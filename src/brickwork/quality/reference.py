@@ -1,4 +1,4 @@
-"""The real images that models are measured against, with what is taken of them once and for all models."""
+"""References: the real images that models are measured against, with features and statistics computed once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from brickwork.quality.heldout import chosen
 
 @final
 class Reference:
-    """A train split, to be like and to learn classes from, and a held-out one, for loss and for testing the classifier.
+    """Real images: a train split to compare with and to fit the classifier, a held-out split for loss and its accuracy.
 
-    Features are taken when they are first asked for and kept, so that many models share one reference.
+    Features are computed when first needed and kept, so that many models can share one reference.
 
     Args:
-        train: Images to be like.
+        train: Images that drawn pictures are compared with.
         held_out: Images kept from training, of the same shape and classes.
         progress: Show bars.
     """
@@ -38,7 +38,7 @@ class Reference:
         """Load both splits by path or name; ``config.split`` is not used.
 
         Raises:
-            DataError: There is nothing there, or nothing is held out.
+            DataError: The data is missing, or nothing is held out.
         """
         config = config if config is not None else DataConfig()
         train = load_dataset(spec, replace(config, split="train"), progress=progress)
@@ -46,7 +46,7 @@ class Reference:
 
     @property
     def channels(self) -> int:
-        """1 or 3."""
+        """Channels of the images, 1 or 3."""
         return self.train.shape[2]
 
     @cached_property
@@ -60,7 +60,7 @@ class Reference:
         return features(self.held_out.images, progress=self.progress)
 
     def statistics_of(self, rows: np.ndarray, data_sha256: str = "") -> Statistics:
-        """Mean and covariance of features of this reference's network."""
+        """Return mean and covariance of features, taken by this reference's network."""
         net = net_for(self.channels)
         return Statistics.of_features(rows, net=net.name, net_sha256=net.sha256, data_sha256=data_sha256)
 
@@ -71,25 +71,25 @@ class Reference:
 
     @cached_property
     def real_distance(self) -> Frechet | None:
-        """The distance of all held-out images to the train split; None of one image."""
+        """Fréchet distance of all held-out images to the train split; None with one image."""
         return self.real_distance_of(len(self.held_out))
 
     def real_distance_of(self, num_images: int) -> Frechet | None:
-        """The held-out images' own distance to the train split, what a perfect model of as many pictures would get.
+        """Return the held-out images' own distance to the train split: the one of a perfect model of as many pictures.
 
         Args:
-            num_images: How many of them, by a fixed choice; all if there are not so many. Its ``num_images`` says how
-                many it was, and the distance of another number of pictures does not compare with it.
+            num_images: Number of images, by a fixed choice; all if there are fewer. The result's ``num_images`` says
+                how many were used; distances of different numbers do not compare.
 
         Returns:
-            The distance; None of fewer than two images.
+            The distance; None with fewer than two images.
         """
         rows = self.held_out_rows[chosen(len(self.held_out), num_images)]
         return frechet(self.statistics_of(rows), self.statistics) if len(rows) >= 2 else None
 
     @cached_property
     def classifier(self) -> Classifier | None:
-        """A classifier for the reference's classes; None if it has no labels, or fewer than two classes."""
+        """Classifier for the reference's classes; None without labels, or with fewer than two classes."""
         if self.train.labels is None or self.held_out.labels is None or len(self.train.classes) < 2:
             return None
         train, held_out = (self.train_rows, self.train.labels), (self.held_out_rows, self.held_out.labels)

@@ -1,4 +1,4 @@
-"""Seams: how much more the gradient jumps where windows meet than elsewhere."""
+"""Seams: the gradient's jump where windows meet, compared with its jump elsewhere."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from brickwork.errors import ArgumentError
 
 
 def seam(images: np.ndarray, borders: Sequence[int], *, axis: int) -> float:
-    """Mean jump of the gradient at borders over that elsewhere; 1 where there is no seam, more where there is one.
+    """Return the mean jump of the gradient at borders divided by that elsewhere; 1 without a seam, more with one.
 
     The gradient lies between neighbouring pixels, its jump |I[k+1] - 2 I[k] + I[k-1]| at pixel k. A border before pixel
-    b is seen by the jumps at b - 1 and b. Means are over all images, channels and pixels of a kind. Below 1, pictures
+    b shows in the jumps at b - 1 and b. Means are over all images, channels and pixels of a kind. Below 1, pictures
     are smoother at borders than elsewhere, which is a seam too.
 
     Args:
-        images: (N, H, W, C), any numbers; at least a few dozen, for content that knows nothing of the borders to even
-            out. ``Canvas.borders`` says where these are.
-        borders: First pixels after each border, 1 to side - 1.
+        images: (N, H, W, C), any numbers; at least a few dozen, so that their content evens out.
+        borders: The first pixel after each border, 1 to side - 1; ``Canvas.borders`` gives them.
         axis: 1 for borders that are rows, 2 for columns.
 
     Raises:
-        ArgumentError: Images of another shape, borders outside of them, or no pixel with or without a border.
+        ArgumentError: The images have another shape, a border lies outside, or all pixels or none are at a border.
     """
     if images.ndim != 4 or axis not in (1, 2):
         raise ArgumentError(f"images of shape {images.shape}, axis {axis}: give (N, H, W, C), and axis 1 or 2 of them")
