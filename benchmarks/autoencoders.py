@@ -25,7 +25,7 @@ from brickwork.codec.latents import Latents
 from brickwork.data.config import DataConfig
 from brickwork.data.dataset import Dataset, load_dataset, load_heldout
 from brickwork.files.picture import save_png, sheet
-from brickwork.training.autoencoder.run import image_psnr
+from brickwork.training.autoencoder.observers import image_psnr
 
 AT_ONCE = 64
 COLUMNS = 8

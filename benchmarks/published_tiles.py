@@ -24,7 +24,7 @@ from brickwork.codec.base import to_unit
 from brickwork.codec.latents import Latents
 from brickwork.codec.published import Published
 from brickwork.data.dataset import DataConfig, Dataset, load_dataset, load_heldout
-from brickwork.training.autoencoder.run import image_psnr
+from brickwork.training.autoencoder.observers import image_psnr
 
 SETTINGS = {
     "in_channels": 3,

@@ -101,6 +101,8 @@ from .training.denoiser.times import LogitNormal as LogitNormal
 from .training.denoiser.times import LogNormal as LogNormal
 from .training.denoiser.times import TimeSampling as TimeSampling
 from .training.denoiser.times import Uniform as Uniform
+from .training.run.observer import Observer as Observer
+from .training.run.observer import RunView as RunView
 
 __all__: list[str]
 __version__: str

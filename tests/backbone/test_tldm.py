@@ -31,8 +31,8 @@ from brickwork.nn.attention import use_kernel
 from brickwork.sampling.guidance import Guided
 from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.recipe import Recipe, Report
-from brickwork.training.denoiser.run import Run
 from brickwork.training.denoiser.transfer import transfer
+from brickwork.training.run.trainer import Trainer
 
 BASE: dict[str, Any] = {"size": 8, "channels": 4, "width": 32, "heads": 2, "depth": 3, "num_classes": 5}
 TEXT: dict[str, Any] = {"text_length": 4, "text_width": 12}
@@ -488,15 +488,15 @@ def test_a_resumed_training_is_the_same_to_the_bit(tmp_path: Path, monkeypatch: 
             return train(recipe, data, tmp_path / name, device="cpu", progress=False)
 
     run("whole")
-    after_step = Run.after_step
+    after_step = Trainer.after_step
 
-    def stopping(self: Run) -> None:
+    def stopping(self: Trainer[Any]) -> None:
         after_step(self)
         if self.state.counters.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "after_step", stopping)
+        patch.setattr(Trainer, "after_step", stopping)
         assert not run("halves").facts["finished"]
     assert run("halves").facts["finished"]
     whole, halves = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "halves"))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 
 from brickwork.cli import main
 from brickwork.codec.file import load_codec
-from brickwork.training.autoencoder.run import AutoencoderRun
+from brickwork.training.run.trainer import Trainer
 
 TINY = ["--width", "8", "--batch", "4", "--warmup", "1", "--report.sheet-images", "2", "--precision", "fp32"]
 
@@ -61,9 +62,9 @@ def test_a_run_is_a_recipe(run: Path, images: Path, tmp_path: Path, capsys: pyte
 
 
 def test_an_interrupted_run_says_so(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    after_step = AutoencoderRun.after_step
+    after_step = Trainer.after_step
 
-    def stopping(self: AutoencoderRun) -> None:
+    def stopping(self: Trainer[Any]) -> None:
         after_step(self)
         if self.state.counters.step == 1:
             os.kill(os.getpid(), signal.SIGINT)
@@ -71,7 +72,7 @@ def test_an_interrupted_run_says_so(images: Path, tmp_path: Path, monkeypatch: p
     words = ["autoencoder", "train", "--data", str(images), "--data.size", "16", "--out", str(tmp_path / "c")]
     words += ["--steps", "2", *TINY]
     with monkeypatch.context() as patch:
-        patch.setattr(AutoencoderRun, "after_step", stopping)
+        patch.setattr(Trainer, "after_step", stopping)
         assert main(words) == 130
     assert main(words) == 0
 

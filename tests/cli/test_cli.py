@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +30,8 @@ from brickwork.model.cost import cost
 from brickwork.sampling.canvas import DEFAULT_MODE
 from brickwork.sampling.options import choose, parse_seeds
 from brickwork.sampling.solvers import SOLVERS, Ddim, DpmSolverPP
-from brickwork.training.denoiser.run import Run
 from brickwork.training.denoiser.times import TIMES, LogitNormal
+from brickwork.training.run.trainer import Trainer
 
 TINY = ["--backbone.width", "32", "--backbone.depth", "1", "--backbone.heads", "1", "--batch", "8", "--warmup", "1"]
 TINY += ["--report.sheet-steps", "2"]
@@ -554,12 +555,12 @@ def test_a_run_folder_is_a_recipe_and_parts_take_an_equals_sign(run: Path, image
 
 
 def test_a_stopped_run_is_no_success(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    after_step = Run.after_step
+    after_step = Trainer.after_step
 
-    def then_stop(self: Run) -> None:
+    def then_stop(self: Trainer[Any]) -> None:
         after_step(self)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Run, "after_step", then_stop)
+    monkeypatch.setattr(Trainer, "after_step", then_stop)
     words = ["train", "stoic-tiny", "--data", str(images), "--out", str(tmp_path / "x"), "--steps", "3", *TINY]
     assert main(words) == 130

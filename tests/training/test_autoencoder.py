@@ -22,15 +22,16 @@ from brickwork.errors import BrickworkError, CheckpointError, ConfigError, Train
 from brickwork.files.tensors import read_tensors
 from brickwork.training.autoencoder.adversary import Adversary, deceiving_loss, judging_loss
 from brickwork.training.autoencoder.loop import AutoencoderRecipe, AutoencoderReport, train_autoencoder
+from brickwork.training.autoencoder.observers import image_psnr
 from brickwork.training.autoencoder.recipe import (
     autoencoder_toml,
     load_autoencoder_recipe,
     parse_autoencoder_recipe,
 )
-from brickwork.training.autoencoder.run import AutoencoderRun, image_psnr
 from brickwork.training.autoencoder.state import AutoencoderState
 from brickwork.training.run.journal import read_journal
 from brickwork.training.run.recipe import differing_fields
+from brickwork.training.run.trainer import Trainer
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "autoencoders"
 KINDS: dict[str, dict[str, Any]] = {
@@ -78,14 +79,14 @@ def run(recipe: AutoencoderRecipe, out: Path, data: Dataset | None = None, **opt
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process a signal after a step."""
-    after_step = AutoencoderRun.after_step
+    after_step = Trainer.after_step
 
-    def stopping(self: AutoencoderRun) -> None:
+    def stopping(self: Trainer[Any]) -> None:
         after_step(self)
         if self.state.counters.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(AutoencoderRun, "after_step", stopping)
+    monkeypatch.setattr(Trainer, "after_step", stopping)
 
 
 def spoil(steps: set[int], monkeypatch: pytest.MonkeyPatch, *, times: int = 99) -> None:
@@ -229,15 +230,15 @@ def test_stopped_and_started_again_ends_with_the_same_bits(
 def test_killed_without_a_last_save_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipe_of(report={"save_every": 3})
     run(recipe, tmp_path / "whole")
-    after_step = AutoencoderRun.after_step
+    after_step = Trainer.after_step
 
-    def dying(self: AutoencoderRun) -> None:
+    def dying(self: Trainer[Any]) -> None:
         after_step(self)
         if self.state.counters.step == 5:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(AutoencoderRun, "after_step", dying)
+        patch.setattr(Trainer, "after_step", dying)
         with pytest.raises(KeyboardInterrupt):
             run(recipe, tmp_path / "parts")
     assert not (tmp_path / "parts" / "autoencoder.safetensors").exists()

@@ -1,12 +1,7 @@
 from __future__ import annotations
 
-import builtins
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from brickwork.errors import MissingExtraError
 from brickwork.training.run.journal import Journal, read_journal
 
 
@@ -22,24 +17,3 @@ def test_rewinding_drops_later_and_broken_lines(tmp_path: Path) -> None:
     Journal(path, step=-1)
     assert read_journal(path) == []
     assert read_journal(tmp_path / "none") == []
-
-
-def test_tensorboard(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    journal = Journal(tmp_path / "log.jsonl", step=-1, tensorboard=True)
-    journal.write({"step": 2, "loss": 0.5, "held_out": {"1": 0.25}})
-    journal.close()
-    assert any(p.name.startswith("events.") for p in tmp_path.iterdir())
-
-
-def test_absent_tensorboard_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *arguments: Any) -> Any:
-        if "tensorboard" in name:
-            raise ImportError(name)
-        return real(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingExtraError, match=r"brickwork\[tensorboard\]"):
-        Journal(tmp_path / "log.jsonl", step=-1, tensorboard=True)

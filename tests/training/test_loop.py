@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 import brickwork.files.tensors as tensorfile
-import brickwork.training.denoiser.loop as loop
+import brickwork.training.denoiser.gradient as gradient
 from brickwork.backbone.stoic import Stoic
 from brickwork.data.dataset import Dataset
 from brickwork.errors import CheckpointError, ConfigError, OutputError, TrainingError
@@ -32,8 +32,8 @@ from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.loss import denoising_loss
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import load_recipe, parse_recipe
-from brickwork.training.denoiser.run import Run
 from brickwork.training.run.journal import read_journal
+from brickwork.training.run.trainer import Trainer
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -51,14 +51,14 @@ def run(recipe: Recipe, data: Dataset, out: Path, **options: Any) -> Model:
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGTERM) -> None:
     """Send this process a signal after a step."""
-    after_step = Run.after_step
+    after_step = Trainer.after_step
 
-    def stopping(self: Run) -> None:
+    def stopping(self: Trainer[Any]) -> None:
         after_step(self)
         if self.state.counters.step == step:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(Run, "after_step", stopping)
+    monkeypatch.setattr(Trainer, "after_step", stopping)
 
 
 def assert_same_bits(a: Path, b: Path) -> None:
@@ -281,7 +281,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, when: Callable[[int], bool], value: 
     def poisoned(*arguments: Any) -> Tensor:
         return denoising_loss(*arguments) * (value if when(next(calls)) else 1)
 
-    monkeypatch.setattr(loop, "denoising_loss", poisoned)
+    monkeypatch.setattr(gradient, "denoising_loss", poisoned)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -167,7 +167,7 @@ def test_training_on_windows(make_recipe: MakeRecipe, make_data: MakeData) -> No
         "bricks.0", "bricks.1", "bricks.2", "time", "label"}  # fmt: skip
     state = state_of(make_recipe, data, window_share=0.5)
     batch = draw_batch(state.recipe, data, state.model, state.counters)
-    assert [part.windows[0].shape for part in batch.parts(2)] == [(4, 4), (4, 4)]
+    assert [part.windows[0].shape for part in batch.chunks(2)] == [(4, 4), (4, 4)]
 
 
 @pytest.mark.parametrize("drop", ["prefix", "each"])

@@ -11,6 +11,7 @@ import torch
 
 import brickwork.training.autoencoder.loop as autoencoder_loop
 import brickwork.training.denoiser.loop as loop
+import brickwork.training.denoiser.warmup as warmup
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.data.dataset import Dataset
 from brickwork.files.tensors import read_tensors
@@ -108,12 +109,12 @@ def test_a_trial_changes_no_bit_and_a_resumed_run_keeps_its_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changes: dict[str, Any] = {"schedule": "constant", "accumulation": accumulation}
-    settle_on(name, monkeypatch, loop)
+    settle_on(name, monkeypatch, warmup)
     with use_kernel("matmul"):
         train(make_recipe(**changes, precision=name), data, tmp_path / "told", device="cpu", progress=False)
         train(make_recipe(**changes, precision="auto", steps=3), data, tmp_path / "auto", device="cpu", progress=False)
         assert load_recipe(tmp_path / "auto" / "recipe.toml").precision == name
-        monkeypatch.setattr(loop, "faster_precision", refuse)
+        monkeypatch.setattr(warmup, "faster_precision", refuse)
         model = train(make_recipe(**changes, precision="auto"), data, tmp_path / "auto", device="cpu", progress=False)
     assert model.precision == "fp32"
     assert f'precision = "{name}"' in model.facts["recipe"]

@@ -65,7 +65,9 @@ def train(words: Sequence[str]) -> int:
         from brickwork.data.dataset import load_dataset
         from brickwork.training.autoencoder.loop import train_autoencoder
         from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder
+        from brickwork.training.run.trackers.table import open_trackers
 
+        open_trackers(recipe.report.trackers)  # says what is missing before images are read
         recipe.require_budget()
         if size is not None:
             recipe = replace(recipe, data=replace(recipe.data, size=size))

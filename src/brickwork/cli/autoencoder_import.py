@@ -118,7 +118,7 @@ def _psnr(codec: Latents, data: str, config: DataConfig, pictures: Dataset) -> f
     import torch
 
     from brickwork.data.dataset import load_heldout
-    from brickwork.training.autoencoder.run import image_psnr
+    from brickwork.training.autoencoder.observers import image_psnr
 
     try:
         heldout = load_heldout(data, replace(config, size=pictures.shape[0]))

@@ -65,11 +65,13 @@ def train(words: Sequence[str]) -> int:
         from brickwork.codec.file import load_codec
         from brickwork.data.dataset import load_dataset
         from brickwork.model.checkpoint import load
-        from brickwork.training.denoiser.loop import known_codec, known_guest
         from brickwork.training.denoiser.loop import train as run_training
         from brickwork.training.denoiser.recipe import fit_to_data
         from brickwork.training.denoiser.recipe_file import to_toml
+        from brickwork.training.denoiser.run import known_codec, known_guest
+        from brickwork.training.run.trackers.table import open_trackers
 
+        open_trackers(recipe.report.trackers)  # says what is missing before images are read
         recipe.require_budget()
         images = load_dataset(data, recipe.data, progress=True)  # logs what it skips
         old, before = (load(name) if name else None for name in (init, guest))

@@ -1,9 +1,8 @@
-"""Training an autoencoder: one function that reads as the algorithm; ``run`` writes what is kept."""
+"""Training an autoencoder: one function that reads as the algorithm."""
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch.nn import functional
 
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Latent, to_unit
-from brickwork.codec.file import AUTOENCODER_FILE
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.data.order import flips, indices
@@ -23,19 +21,16 @@ from brickwork.model.model import Precision
 from brickwork.nn.device import choose_device
 from brickwork.nn.shapes import Image
 from brickwork.training.autoencoder.adversary import deceiving_loss, judging_loss
-from brickwork.training.autoencoder.recipe import (
-    AutoencoderRecipe,
-    AutoencoderReport,
-    fit_autoencoder,
-    parse_autoencoder_recipe,
-)
-from brickwork.training.autoencoder.run import AutoencoderRun
-from brickwork.training.autoencoder.state import STATE, AutoencoderState
-from brickwork.training.run.folder import check_folder, saved_recipe
-from brickwork.training.run.interrupt import Interrupt
+from brickwork.training.autoencoder.observers import LatentsFile, own_observers
+from brickwork.training.autoencoder.recipe import AutoencoderRecipe, AutoencoderReport, fit_autoencoder
+from brickwork.training.autoencoder.state import AUTOENCODER, AutoencoderState
+from brickwork.training.run.folder import RunFolder
 from brickwork.training.run.lock import only_writer
+from brickwork.training.run.observer import Observer
 from brickwork.training.run.precision import faster_precision
 from brickwork.training.run.statefile import STREAMS
+from brickwork.training.run.trackers.table import open_trackers
+from brickwork.training.run.trainer import Trainer
 
 __all__ = ["AutoencoderRecipe", "AutoencoderReport", "train_autoencoder"]
 
@@ -49,6 +44,7 @@ def train_autoencoder(
     device: str = "auto",
     resume: bool = True,
     progress: bool = True,
+    observers: Sequence[Observer[Autoencoder]] = (),
 ) -> Latents:
     """Train an autoencoder and measure its latents; the result is also in ``out/autoencoder.safetensors``.
 
@@ -64,42 +60,43 @@ def train_autoencoder(
         device: "auto", "cpu", "cuda" or "mps".
         resume: Go on with a run that ``out`` holds; else such a folder is refused.
         progress: Show a bar and messages on standard error.
+        observers: Look on while the run goes on, after the run's own observers.
 
     Raises:
         ConfigError: The recipe cannot be trained on this data, or differs from the run in ``out``.
         OutputError: ``out`` cannot be written or is full; the last saved files are whole.
-        TrainingError: The loss is not finite again and again.
+        TrainingError: The loss is not finite again and again, or an observer raised; the state is saved.
+        MissingExtraError: A tracker that the recipe names is not installed.
     """
+    folder, trackers = RunFolder(Path(out), AUTOENCODER), open_trackers(recipe.report.trackers)
     recipe = fit_autoencoder(recipe, data)
     if heldout is not None and heldout.shape != data.shape:
         raise ConfigError(
             f"held-out images of {heldout.shape} beside training images of {data.shape}: prepare both alike "
             "(data.size, data.channels)"
         )
-    state = AutoencoderState(recipe, choose_device(device))
-    with only_writer(Path(out)):
-        check_folder(Path(out), AUTOENCODER_FILE, resume=resume)
-        note = ""
-        if recipe.precision == "auto":
-            note = choose_precision(state, draw_images(state, data)[0], Path(out), progress=progress)
-        run = AutoencoderRun(state.recipe, state, data, heldout, Path(out), progress=progress)
-        if note:
-            run.say(note)
-        with closing(run), Interrupt() as interrupt:
-            if not run.resumed:
-                run.save()
-            while not run.finished and not interrupt.asked:
-                train_step(state, *draw_images(state, data))
-                run.after_step()
-            return run.finish()
+    state, kept = AutoencoderState(recipe, choose_device(device)), LatentsFile()
+    with only_writer(folder.path):
+        folder.check(resume=resume)
+        trainer = Trainer(
+            state,
+            folder,
+            lambda: draw_images(state, data),
+            data,
+            [*own_observers(recipe.report, heldout), kept, *observers, *trackers],
+            progress=progress,
+        )
+        with trainer:
+            if state.recipe.precision == "auto":
+                trainer.say(choose_precision(state, trainer.first_batch()[0], progress=progress))
+            for pixels, generator in trainer:
+                train_step(state, pixels, generator)
+    assert kept.codec is not None
+    return kept.codec
 
 
-def choose_precision(state: AutoencoderState, pixels: Image, out: Path, *, progress: bool) -> str:
-    """Settle the state's precision: that of the run in ``out``, else the faster one; returns what there is to say."""
-    before = saved_recipe(out, STATE, parse_autoencoder_recipe)
-    if before is not None and before.precision != "auto":
-        state.recipe = replace(state.recipe, precision=before.precision)
-        return ""
+def choose_precision(state: AutoencoderState, pixels: Image, *, progress: bool) -> str:
+    """Settle the state's precision, the faster one here; returns a line for the user."""
 
     def step(precision: Precision, count: int) -> None:
         network = state.network
@@ -111,17 +108,17 @@ def choose_precision(state: AutoencoderState, pixels: Image, out: Path, *, progr
             network.zero_grad(set_to_none=True)
 
     faster, note = faster_precision(step, len(pixels), state.device, progress=progress)
-    state.recipe = replace(state.recipe, precision=faster)
+    state.set_precision(faster)
     return note
 
 
 def lowered(precision: str, device: torch.device) -> torch.autocast:
-    """The context in which networks compute in this precision."""
+    """Return the context in which networks compute in this precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def draw_images(state: AutoencoderState, data: Dataset) -> tuple[Image, torch.Generator]:
-    """The images of the next step, in [-1, 1], and a source of its noise; functions of seed and step.
+    """Draw the images of the next step, in [-1, 1], and a source of its noise; functions of seed and step.
 
     A return to a saved state moves both, so that the same loss is not met again.
     """
@@ -136,7 +133,7 @@ def draw_images(state: AutoencoderState, data: Dataset) -> tuple[Image, torch.Ge
 
 
 def train_step(state: AutoencoderState, pixels: Image, generator: torch.Generator) -> None:
-    """One step of the autoencoder, and one of its adversary if it has come in."""
+    """Take one step of the autoencoder, and one of its adversary if it has come in."""
     network, recipe, adversary = state.network, state.recipe, state.adversary
     precision = lowered(recipe.precision, state.device)
     with precision:
@@ -166,7 +163,7 @@ def noisy_latents(
     generator: torch.Generator,
     recipe: AutoencoderRecipe,
 ) -> tuple[Latent, Tensor]:
-    """What training decodes, and the weighted penalty on it.
+    """Return what training decodes, and the weighted penalty on it.
 
     Kind kl: ``z = m + s n`` with standard normal noise n; the penalty is the divergence. Kind vq: z is the nearest
     code, which hands its gradient to the latent as it is, and codes and latents are drawn to each other (van den Oord
@@ -181,7 +178,7 @@ def noisy_latents(
 
 
 def kl_divergence(mean: Latent, log_variance: Latent) -> Tensor:
-    """From N(m, v) to N(0, 1), in nats, the mean over all latent numbers: ``(m^2 + v - 1 - ln v) / 2``.
+    """Return the divergence from N(m, v) to N(0, 1) in nats, mean over latent numbers: ``(m^2 + v - 1 - ln v) / 2``.
 
     Kingma & Welling 2013 (arXiv 1312.6114), appendix B.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -11,12 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from brickwork.codec.autoencoder import Autoencoder
+from brickwork.codec.file import AUTOENCODER_FILE
+from brickwork.model.model import Precision
 from brickwork.training.autoencoder.adversary import Adversary
-from brickwork.training.autoencoder.recipe import AutoencoderRecipe
+from brickwork.training.autoencoder.recipe import AutoencoderRecipe, autoencoder_toml, parse_autoencoder_recipe
 from brickwork.training.run.ema import ema_rate, move_average
+from brickwork.training.run.folder import RunKind
 from brickwork.training.run.statefile import MOMENTS, Counters, StateKind, check_tensors, write_state
 
 STATE: StateKind = "brickwork-autoencoder-state"
+AUTOENCODER = RunKind[AutoencoderRecipe](
+    state=STATE,
+    model_file=AUTOENCODER_FILE,
+    headline="PSNR {psnr:.2f} dB",
+    to_toml=autoencoder_toml,
+    parse=parse_autoencoder_recipe,
+)
 
 
 @final
@@ -58,12 +70,12 @@ class AutoencoderState:
 
     @property
     def device(self) -> torch.device:
-        """Where it is trained."""
+        """The device that trains."""
         return self.loss_sum.device
 
     @property
     def spent(self) -> float:
-        """The share of the budget that is spent."""
+        """Share of the budget that is spent."""
         now = self.counters
         return self.recipe.spent(step=now.step, images_seen=now.images_seen, seconds=now.seconds)
 
@@ -74,11 +86,11 @@ class AutoencoderState:
 
     @property
     def deceives(self) -> bool:
-        """Whether the adversary takes part in the next step."""
+        """True where the adversary takes part in the next step."""
         return self.adversary is not None and self.counters.step >= self.recipe.adversarial_start
 
     def update(self, loss: Tensor, square: Tensor) -> None:
-        """One step from the autoencoder's gradients at hand: clip, AdamW, average, count.
+        """Take one step from the autoencoder's gradients at hand: clip, AdamW, average, count.
 
         Args:
             loss: Of the batch, kept for the log.
@@ -95,14 +107,27 @@ class AutoencoderState:
         now.since_log += 1
 
     def update_adversary(self) -> None:
-        """One step from the adversary's gradients at hand."""
+        """Take one step from the adversary's gradients at hand."""
         assert self.adversary is not None
         assert self.judging is not None
         rate = self.recipe.learning_rate(self.recipe.adversary_lr, self.counters.step, self.spent)
         descend(self.adversary, self.judging, rate, self.recipe.clip)
 
+    def set_precision(self, precision: Precision) -> None:
+        """Train in this precision from now on; the recipe says so."""
+        self.recipe = replace(self.recipe, precision=precision)
+
+    def gauges(self) -> dict[str, float]:
+        """Return mean loss and PSNR in dB since the last line of the log, and begin new sums."""
+        steps = max(self.counters.since_log, 1)
+        loss, square = (float(total) / steps for total in (self.loss_sum, self.square_sum))
+        self.loss_sum.zero_()
+        self.square_sum.zero_()
+        self.counters.since_log = 0
+        return {"loss": loss, "psnr": 10 * math.log10(4 / max(square, 1e-12))}
+
     def is_finite(self) -> bool:
-        """Whether every loss since the last line of the log was a number."""
+        """Return whether every loss since the last line of the log was a number."""
         return bool(torch.isfinite(self.loss_sum))
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
@@ -151,7 +176,7 @@ class AutoencoderState:
 
 
 def descend(network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float) -> None:
-    """One step of an optimizer from the gradients at hand, which are cut to a norm first and forgotten afterwards."""
+    """Take one step of an optimizer from the gradients at hand, which are cut to a norm first and forgotten after."""
     if clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimizer.param_groups[0]["lr"] = rate

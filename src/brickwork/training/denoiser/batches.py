@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -21,6 +21,7 @@ from brickwork.model.model import Model
 from brickwork.text.cache import embedded
 from brickwork.training.denoiser.parts import chosen_windows
 from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.run.group import Group
 from brickwork.training.run.statefile import STREAMS, Counters
 
 
@@ -52,8 +53,8 @@ class Batch:
             windows=tuple(some[rows] for some in self.windows),
         )
 
-    def parts(self, count: int) -> Iterator[Batch]:
-        """The batch in equal parts."""
+    def chunks(self, count: int) -> Iterator[Batch]:
+        """Yield the batch in so many equal chunks."""
         size = len(self) // count
         return (self[i * size : (i + 1) * size] for i in range(count))
 
@@ -70,7 +71,7 @@ class Prepared:
 
 
 def prepare_data(data: Dataset, model: Model, latents: Path | None = None, *, progress: bool = False) -> Prepared:
-    """Latents and tokens of all images.
+    """Return latents and tokens of all images.
 
     Args:
         data: The images and captions.
@@ -95,11 +96,17 @@ def prepare_data(data: Dataset, model: Model, latents: Path | None = None, *, pr
 
 
 def draw_batch(
-    recipe: Recipe, data: Dataset, model: Model, counters: Counters, prepared: Prepared = Prepared()
+    recipe: Recipe,
+    data: Dataset,
+    model: Model,
+    counters: Counters,
+    prepared: Prepared = Prepared(),
+    group: Group = Group(),
 ) -> Batch:
-    """The batch of the next step.
+    """Draw the batch of the next step, or this process's share of it: a pure function of seed and position.
 
-    The noise is drawn by torch on the training device: it is the same at every resume on that kind of device.
+    The noise is drawn by torch on the training device: it is the same at every resume on that kind of device, however
+    many processes share the batch.
 
     Args:
         recipe: Batch size, times, label dropout and seed.
@@ -107,17 +114,23 @@ def draw_batch(
         model: Whose model space, device and process.
         counters: Which step is next, and how often the run was rolled back, which shifts noise, times and hiding.
         prepared: Of the same data and model.
+        group: The processes that share the batch.
     """
-    step, shift = counters.step, STREAMS * counters.rollbacks
-    rows = indices(recipe.seed, counters.images_seen, recipe.batch, len(data))
-    mirrored = flips(recipe.seed, counters.images_seen, recipe.batch) if data.flip else None
+    step, shift, share = counters.step, STREAMS * counters.rollbacks, group.share(recipe.batch)
+    rows = indices(recipe.seed, counters.images_seen, recipe.batch, len(data))[share]
+    mirrored = flips(recipe.seed, counters.images_seen, recipe.batch)[share] if data.flip else None
     generator = torch.Generator(model.device)
     generator.manual_seed(int(integers(recipe.seed, step, 1, stream=TRAINING + shift)[0] >> np.uint64(1)))
-    x0, given = _pictures(data, rows, mirrored, model, prepared.latents, generator)
-    noise = torch.randn(x0.shape, generator=generator, device=x0.device)
-    t = recipe.times.draw(uniform(recipe.seed, step, recipe.batch, stream=TIME + shift), model.process)
+
+    def normal(like: Tensor) -> Tensor:
+        """Draw normal numbers for the whole batch, and return the rows of this process."""
+        return torch.randn((recipe.batch, *like.shape[1:]), generator=generator, device=like.device)[share]
+
+    x0, given = _pictures(data, rows, mirrored, model, prepared.latents, normal)
+    noise = normal(x0)
+    t = recipe.times.draw(uniform(recipe.seed, step, recipe.batch, stream=TIME + shift)[share], model.process)
     windows = chosen_windows(recipe.parts, model.backbone.config.num_windows, recipe.batch, recipe.seed, step, shift)
-    hidden = uniform(recipe.seed, step, recipe.batch, stream=DROPOUT + shift)
+    hidden = uniform(recipe.seed, step, recipe.batch, stream=DROPOUT + shift)[share]
     labels = text = None
     if model.num_classes and data.labels is not None:
         labels = np.where(hidden < recipe.label_dropout, -1, data.labels[rows])
@@ -128,7 +141,8 @@ def draw_batch(
     labels, text = (
         None if part is None else torch.from_numpy(part).to(x0.device, non_blocking=True) for part in (labels, text)
     )
-    return Batch(x0=x0, noise=noise, t=t, condition=Condition(labels=labels, text=text, given=given), windows=windows)
+    condition = Condition(labels=labels, text=text, given=given)
+    return Batch(x0=x0, noise=noise, t=t, condition=condition, windows=tuple(some[share] for some in windows))
 
 
 def _pictures(
@@ -137,9 +151,9 @@ def _pictures(
     mirrored: np.ndarray | None,
     model: Model,
     latents: LatentCache | None,
-    generator: torch.Generator,
+    normal: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
-    """Clean images in model space, and what is given beside them."""
+    """Return clean images in model space, and the pictures beside them."""
     given, images = None, None
     if latents is None or model.given_channels:
         images = torch.from_numpy(data.batch(rows, mirrored))
@@ -153,5 +167,5 @@ def _pictures(
     )
     assert mean is not None
     if deviation is not None:
-        mean = mean + deviation * torch.randn(mean.shape, generator=generator, device=mean.device)
+        mean = mean + deviation * normal(mean)
     return mean, given

@@ -40,8 +40,6 @@ class Report(RunReport):
     """Solver steps of a sheet; 0 for no sheets."""
     sheet_guidance: float = 1.0
     """Classifier-free guidance of a sheet; 1 is off."""
-    tensorboard: bool = False
-    """Also write TensorBoard events into the run folder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

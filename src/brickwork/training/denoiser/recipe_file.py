@@ -46,6 +46,12 @@ def parse_recipe(text: str) -> Recipe:
     table = table_of(text)
     if "target" in table:  # its name before 0.2
         table["prediction"] = table.pop("target")
+    if isinstance(report := table.get("report"), dict) and "tensorboard" in report:  # likewise
+        asked = report.pop("tensorboard")
+        if not isinstance(asked, bool):
+            raise ConfigError(f'report.tensorboard is {asked!r}: write trackers = ["tensorboard"] in its place')
+        if asked:
+            report.setdefault("trackers", ["tensorboard"])
     if not isinstance(table.get("backbone"), dict):
         raise ConfigError('a recipe needs a table [backbone] with preset = "..." or kind = "..."')
     backbone = _backbone(dict(table.pop("backbone")))

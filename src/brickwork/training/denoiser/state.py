@@ -17,6 +17,7 @@ from brickwork.nn.attention import kernel_choices, set_kernel_choices
 from brickwork.training.denoiser.parts import kept_parts, stage_of
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.run.ema import ema_rate, move_average
+from brickwork.training.run.group import Group
 from brickwork.training.run.learning_rate import learning_rate
 from brickwork.training.run.statefile import MOMENTS, STREAMS, Counters, StateKind, check_tensors, write_state
 
@@ -30,6 +31,7 @@ class TrainState:
     Args:
         model: Where training starts, on its device. A guest in it stays as it is and is no part of the state.
         recipe: How it is trained.
+        group: The processes that train together, whose gradients are averaged.
 
     Attributes:
         average: The model that is kept: same network, averaged weights; the same guest.
@@ -37,7 +39,8 @@ class TrainState:
             gradient. A sum that is not finite tells that some step was not, without a wait for the device each step.
     """
 
-    def __init__(self, model: Model, recipe: Recipe) -> None:
+    def __init__(self, model: Model, recipe: Recipe, group: Group = Group()) -> None:
+        self.group = group
         self.model = model.train().requires_grad_(True)
         frozen = {id(part): part for part in (model.guest, model.codec)}
         self.average = copy.deepcopy(model, frozen).eval().requires_grad_(False)
@@ -55,7 +58,7 @@ class TrainState:
 
     @property
     def device(self) -> torch.device:
-        """Where it is trained."""
+        """The device that trains."""
         return self.model.device
 
     @property
@@ -73,20 +76,20 @@ class TrainState:
 
     @property
     def ema_rate(self) -> float:
-        """How far the next step moves the average."""
+        """Share of the way to the weights by which the next step moves the average, 0 to 1."""
         r = self.recipe
         return ema_rate(
             images_seen=self.counters.images_seen, batch=r.batch, half_life=r.ema_half_life, rampup=r.ema_rampup
         )
 
     def set_precision(self, precision: Precision) -> None:
-        """Of the model and its average; the recipe says so from now on."""
+        """Set the precision of the model and its average; the recipe says so from now on."""
         self.recipe = replace(self.recipe, precision=precision)
         self.model.precision = self.average.precision = precision
         self._smaller.clear()
 
     def network(self) -> Model:
-        """What the next step trains: the model, or some of its parts; other parameters get no gradient.
+        """Return what the next step trains: the model, or some of its parts; other parameters get no gradient.
 
         Only what the step needs is free to move: parameters without a gradient are left as they are by AdamW.
         """
@@ -108,11 +111,12 @@ class TrainState:
         return self._smaller[kept]
 
     def update(self, loss: Tensor) -> None:
-        """One step from the gradients at hand: clip, AdamW, average, count.
+        """Take one step from the gradients at hand: clip, AdamW, average, count.
 
         Args:
             loss: Mean loss of the batch, kept for the log.
         """
+        self.group.average([loss, *(p.grad for p in self.parameters if p.grad is not None)])
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if self.recipe.clip:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm)
@@ -126,8 +130,17 @@ class TrainState:
         self.counters.images_seen += self.recipe.batch
         self.counters.since_log += 1
 
+    def gauges(self) -> dict[str, float]:
+        """Return mean loss and gradient norm since the last line of the log, and begin new sums."""
+        steps = max(self.counters.since_log, 1)
+        loss, norm = (float(total) / steps for total in (self.loss_sum, self.norm_sum))
+        self.loss_sum.zero_()
+        self.norm_sum.zero_()
+        self.counters.since_log = 0
+        return {"loss": loss, "gradient_norm": norm}
+
     def is_finite(self) -> bool:
-        """Whether every loss and gradient since the last line of the log was a number."""
+        """Return whether every loss and gradient since the last line of the log was a number."""
         return bool(torch.isfinite(self.loss_sum + self.norm_sum))
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:

@@ -1,14 +1,18 @@
-"""The log of a run as a picture: training loss over images, held-out loss over noise levels."""
+"""The log of a run as a picture, drawn while it goes on: training loss over images, held-out loss by noise level."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from brickwork.files.picture import save_png
+from brickwork.training.run.folder import CURVE_FILE
+from brickwork.training.run.observer import Findings, Observer, RunView
 
 WIDTH, HEIGHT = 560, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 16, 34, 48
@@ -27,8 +31,33 @@ class Line:
     width: int = 2
 
 
-def draw_curve(records: Iterable[dict[str, Any]]) -> np.ndarray:
-    """Both panels side by side, uint8 (H, W, 3), from the lines of ``log.jsonl``.
+@final
+class Curve(Observer[Any]):
+    """Draws the log as ``curve.png`` after every measurement and when a run ends, interrupted or not.
+
+    Args:
+        draw: Makes the picture from the lines of the log.
+        every: Steps between two pictures, for each of several measurements; 0 for one at the end.
+    """
+
+    def __init__(self, draw: Callable[[Sequence[Mapping[str, Any]]], np.ndarray], *every: int) -> None:
+        self.draw, self.cadences = draw, every
+
+    def due(self, step: int) -> bool:
+        """Return True where one of the measurements was due."""
+        return any(every > 0 and step % every == 0 for every in self.cadences)
+
+    def measure(self, run: RunView[Any]) -> Findings | None:
+        """Draw the log."""
+        save_png(self.draw(run.lines()), run.folder / CURVE_FILE)
+
+    def on_end(self, run: RunView[Any]) -> Findings | None:
+        """Draw the log."""
+        self.measure(run)
+
+
+def draw_curve(records: Iterable[Mapping[str, Any]]) -> np.ndarray:
+    """Draw both panels side by side, uint8 (H, W, 3), from the lines of ``log.jsonl``.
 
     Left: each line's training loss, and a running mean over a twentieth of them. Right: the held-out loss by level, the
     latest strong, earlier ones faded.
@@ -46,7 +75,7 @@ def draw_curve(records: Iterable[dict[str, Any]]) -> np.ndarray:
 
 
 def panel(lines: Sequence[Line], *, title: str, axis: str, log_x: bool) -> np.ndarray:
-    """One diagram with a logarithmic height axis, uint8 (HEIGHT, WIDTH, 3); points not above 0 are left out."""
+    """Draw one diagram with a logarithmic height axis, uint8 (HEIGHT, WIDTH, 3); points not above 0 are left out."""
     canvas = Image.new("RGB", (WIDTH, HEIGHT), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=13)
     draw.text((LEFT, 8), title, fill=INK, font=font)

@@ -6,28 +6,25 @@ import json
 from pathlib import Path
 from typing import Any, final
 
-from brickwork.errors import MissingExtraError, OutputError
+from brickwork.errors import OutputError
 from brickwork.files.whole import write_whole
 
 
 @final
 class Journal:
-    """``log.jsonl``, and TensorBoard events where they are asked for.
+    """``log.jsonl``.
 
     Args:
         path: The log.
         step: Lines of later steps were written by a run that was killed after its last save: they are dropped, and so
             is a line cut short. -1 drops all.
-        tensorboard: Also write TensorBoard events beside the log.
 
     Raises:
-        MissingExtraError: TensorBoard is asked for and not installed.
         OutputError: The log cannot be written.
     """
 
-    def __init__(self, path: Path, *, step: int, tensorboard: bool = False) -> None:
+    def __init__(self, path: Path, *, step: int) -> None:
         self.path = path
-        self._events: Any = _tensorboard(path.parent, step) if tensorboard else None
         self.rewind(step)
 
     def rewind(self, step: int) -> None:
@@ -43,22 +40,10 @@ class Journal:
         except OSError as error:
             reason = f"{error.strerror}; free some space or choose another place"
             raise OutputError(f"cannot write {self.path}: {reason}") from error
-        if self._events is not None:
-            for name, value in record.items():
-                if isinstance(value, float):
-                    self._events.add_scalar(name, value, record["step"])
-                elif isinstance(value, dict):
-                    for key, part in value.items():
-                        self._events.add_scalar(f"{name}/{key}", part, record["step"])
-
-    def close(self) -> None:
-        """Flush the events."""
-        if self._events is not None:
-            self._events.close()
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a log; none if there is no file."""
+    """Return all whole lines of a log; none if there is no file."""
     if not path.exists():
         return []
     records = []
@@ -70,11 +55,3 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict) and isinstance(record.get("step"), int):
             records.append(record)
     return records
-
-
-def _tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError("tensorboard", "tensorboard", "report.tensorboard") from error
-    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from brickwork.data.config import DataConfig
 from brickwork.errors import ConfigError
 from brickwork.training.run.learning_rate import LrSchedule, budget_spent, learning_rate
+from brickwork.training.run.trackers.names import TrackerName, check_trackers
 
 BUDGETS = ("steps", "images", "minutes")
 
@@ -27,8 +28,11 @@ class RunReport:
     """Minutes between two saves; 0 for none by the clock."""
     save_every: int = 0
     """Steps between two saves; 0 for none by steps. The end always saves."""
+    trackers: tuple[TrackerName, ...] = ()
+    """Where numbers and pictures are also sent: tensorboard (events in the run folder), wandb, mlflow."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "trackers", check_trackers(self.trackers))  # a list will do
         for name in ("log_every", "eval_images"):
             check_least(f"report.{name}", getattr(self, name), 1)
         for name in ("eval_every", "save_minutes", "save_every"):

@@ -1,0 +1,164 @@
+"""Observers of an autoencoder's run: PSNR of held-out images, their sheets, the curve, the measured latents.
+
+autoencoder.safetensors    the averaged autoencoder with its statistics, when the run ends or is interrupted
+samples/                   held-out images above their reconstructions
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+import torch
+
+import brickwork
+from brickwork.codec.autoencoder import Autoencoder
+from brickwork.codec.base import FirstStage, from_unit, to_unit
+from brickwork.codec.file import AUTOENCODER_FILE, save_codec
+from brickwork.codec.latents import Latents
+from brickwork.data.dataset import Dataset
+from brickwork.files.picture import save_png, sheet
+from brickwork.training.autoencoder.recipe import AutoencoderReport
+from brickwork.training.run.curve import Curve, Line, panel
+from brickwork.training.run.observer import Findings, Observer, RunView
+
+AT_ONCE = 64
+"""Images that are encoded or reconstructed at once."""
+FEW = 512
+"""Training images whose latents an interrupted run measures."""
+PERFECT = 100.0
+"""Ratio in dB that an image without any error is given."""
+
+
+def own_observers(report: AutoencoderReport, heldout: Dataset | None) -> list[Observer[Autoencoder]]:
+    """Return the observers that a recipe's report asks for, in the order in which a run calls them."""
+    measuring: list[Observer[Autoencoder]] = []
+    if heldout is not None and len(heldout):
+        measuring = [HeldOutPsnr(heldout, report), Reconstructions(heldout, report)]
+    return [*measuring, Curve(draw_curve, report.eval_every)]
+
+
+@final
+class HeldOutPsnr(Observer[Autoencoder]):
+    """Measures the mean PSNR of held-out images: of some while the run goes on, of all at its end.
+
+    Args:
+        heldout: Images never trained on.
+        report: Says how often, and on how many.
+    """
+
+    def __init__(self, heldout: Dataset, report: AutoencoderReport) -> None:
+        self.heldout, self.every, self.few = heldout, report.eval_every, report.eval_images
+
+    def measure(self, run: RunView[Autoencoder]) -> Findings:
+        """Return the mean PSNR of some held-out images, in dB."""
+        return self._measure(run, self.few)
+
+    def on_end(self, run: RunView[Autoencoder]) -> Findings | None:
+        """Return the mean PSNR of all held-out images, in dB, where the budget is spent."""
+        return self._measure(run, len(self.heldout)) if run.finished else None
+
+    def _measure(self, run: RunView[Autoencoder], count: int) -> Findings:
+        images = self.heldout.batch(_evenly(len(self.heldout), count))
+        psnr = float(image_psnr(images, reconstruct(run.average, images)).mean())
+        run.say(f"step {run.step}: {psnr:.2f} dB on {len(images)} held-out images")
+        return {"held_out_psnr": psnr}
+
+
+@final
+class Reconstructions(Observer[Autoencoder]):
+    """Draws sheets of held-out images above their reconstructions; one more when a run ends, interrupted or not.
+
+    Args:
+        heldout: Images never trained on.
+        report: Says how often, and how many.
+    """
+
+    def __init__(self, heldout: Dataset, report: AutoencoderReport) -> None:
+        self.heldout, self.every, self.count = heldout, report.eval_every, report.sheet_images
+
+    def measure(self, run: RunView[Autoencoder]) -> Findings | None:
+        """Draw a sheet into ``samples/``."""
+        if not self.count:
+            return None
+        images = self.heldout.batch(_evenly(len(self.heldout), self.count))
+        made = reconstruct(run.average, images)
+        columns = min(8, len(images))
+        pairs = [part[i : i + columns] for i in range(0, len(images), columns) for part in (images, made)]
+        facts = {"step": run.step, "data_sha256": run.data.digest, "version": brickwork.__version__}
+        picture = sheet(np.concatenate(pairs), columns=columns)
+        save_png(picture, run.folder / "samples" / f"step_{run.step:08d}.png", facts)
+        return {"samples": picture}
+
+    def on_end(self, run: RunView[Autoencoder]) -> Findings | None:
+        """Draw a sheet."""
+        return self.measure(run)
+
+
+@final
+class LatentsFile(Observer[Autoencoder]):
+    """Measures the latents of the training images when a run ends, and writes the autoencoder with them.
+
+    A run that was interrupted measures a few only, so that it ends soon.
+
+    Attributes:
+        codec: The result; None before the end.
+    """
+
+    def __init__(self) -> None:
+        self.codec: Latents | None = None
+
+    def on_end(self, run: RunView[Autoencoder]) -> Findings | None:
+        """Write ``autoencoder.safetensors``."""
+        rows = np.arange(len(run.data)) if run.finished else _evenly(len(run.data), FEW)
+        run.say(f"measuring the latents of {len(rows)} training images")
+        batches = (run.data.batch(rows[i : i + AT_ONCE]) for i in range(0, len(rows), AT_ONCE))
+        self.codec = Latents.measure(run.average, batches)
+        facts = run.facts()
+        if run.finished:
+            held = [line["held_out_psnr"] for line in run.lines() if "held_out_psnr" in line]
+            facts |= {"held_out_psnr": round(held[-1], 3)} if held else {}
+        save_codec(self.codec, run.folder / AUTOENCODER_FILE, facts | {"statistics_of_images": len(rows)})
+
+
+def draw_curve(lines: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Draw training loss and held-out PSNR over images seen, side by side, uint8 (H, W, 3).
+
+    Args:
+        lines: The log.
+    """
+    losses = [(float(line["images"]), float(line["loss"])) for line in lines if "loss" in line]
+    held = [(float(line["images"]), float(line["held_out_psnr"])) for line in lines if "held_out_psnr" in line]
+    panels = [
+        panel([Line(points=losses)], title="training loss", axis="images seen", log_x=False),
+        panel([Line(points=held)], title="PSNR of held-out images, dB", axis="images seen", log_x=False),
+    ]
+    return np.concatenate(panels, axis=1)
+
+
+def image_psnr(images: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Return the peak signal to noise ratio of each image in dB, float64 (B,): ``10 log10(255^2 / squared error)``.
+
+    Args:
+        images: uint8 (B, H, W, C).
+        made: Their reconstructions, likewise: clamped and rounded to 8 bits.
+    """
+    error = np.square(images.astype(np.float64) - made).mean(axis=(1, 2, 3))
+    return np.minimum(10 * np.log10(255.0**2 / np.maximum(error, 1e-12)), PERFECT)
+
+
+@torch.no_grad()
+def reconstruct(autoencoder: FirstStage, images: np.ndarray) -> np.ndarray:
+    """Send pictures through an autoencoder and back by the mean of the posterior, uint8 (B, H, W, C)."""
+    device = next(autoencoder.parameters()).device
+    made = [
+        from_unit(autoencoder.decode(autoencoder.posterior(to_unit(torch.from_numpy(some).to(device)))[0])).cpu()
+        for some in (np.asarray(images[i : i + AT_ONCE]) for i in range(0, len(images), AT_ONCE))
+    ]
+    return torch.cat(made).numpy()
+
+
+def _evenly(size: int, count: int) -> np.ndarray:
+    """Return which of so many images are taken: at most count, evenly from all."""
+    return np.linspace(0, size - 1, min(count, size)).astype(np.int64)

@@ -1,0 +1,121 @@
+"""Observers of a denoiser's run: held-out loss by level, sample sheets, the curve, the averaged model's file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+import brickwork
+from brickwork.data.dataset import Dataset
+from brickwork.files.picture import save_png, sheet
+from brickwork.model.checkpoint import save
+from brickwork.model.header import MODEL_FILE
+from brickwork.model.model import Model
+from brickwork.quality.heldout import held_out_loss
+from brickwork.sampling.loop import sample
+from brickwork.sampling.sampler import Sampler
+from brickwork.training.denoiser.recipe import Report
+from brickwork.training.run.curve import Curve, draw_curve
+from brickwork.training.run.observer import Findings, Observer, RunView
+
+
+def own_observers(report: Report, heldout: Dataset | None) -> list[Observer[Any]]:
+    """Return the observers that a recipe's report asks for, in the order in which a run calls them."""
+    return [
+        HeldOutLoss(heldout, report.eval_every, report.eval_images),
+        Sheets(heldout, report),
+        Curve(draw_curve, report.eval_every, report.sample_every),
+        ModelFile(),
+    ]
+
+
+@final
+class HeldOutLoss(Observer[Model]):
+    """Measures the loss by noise level on a fixed choice of held-out images.
+
+    Args:
+        heldout: Images never trained on; None to measure nothing.
+        every: Steps between two measurements; 0 for one at the end.
+        num_images: Held-out images to take.
+    """
+
+    def __init__(self, heldout: Dataset | None, every: int, num_images: int) -> None:
+        self.heldout, self.every, self.num_images = heldout, every, num_images
+
+    def measure(self, run: RunView[Model]) -> Findings | None:
+        """Return the held-out loss by level; nothing where the log has it, as where a finished run is started again."""
+        if self.heldout is None or len(self.heldout.images) == 0:
+            return None
+        if any("held_out" in line and line["step"] == run.step for line in run.lines()):
+            return None
+        losses = held_out_loss(run.average, self.heldout, num_images=self.num_images)
+        return {"held_out": {f"{level.sigma:.3g}": level.share for level in losses}}
+
+
+@final
+class Sheets(Observer[Model]):
+    """Draws sheets of pictures of the averaged model: a row for each class or caption, a column for each seed.
+
+    Args:
+        heldout: Images whose captions and given pictures are asked for; None for the training images.
+        report: Says how often and how sheets are drawn.
+    """
+
+    def __init__(self, heldout: Dataset | None, report: Report) -> None:
+        self.heldout, self.report, self.every = heldout, report, report.sample_every
+
+    def measure(self, run: RunView[Model]) -> Findings | None:
+        """Draw a sheet into ``samples/``."""
+        report, model = self.report, run.average
+        if not report.sheet_steps:
+            return None
+        seeds = list(range(report.sheet_seeds))
+        rows, names, asked = self._wishes(run)
+        wishes: dict[str, Any] = {key: [one for one in values for _ in seeds] for key, values in asked.items()}
+        if "given" in wishes:
+            wishes["given"] = np.stack(wishes["given"])
+        guidance = report.sheet_guidance if wishes.keys() & {"labels", "text"} else 1.0
+        how = Sampler(steps=report.sheet_steps, guidance=guidance)
+        images = sample(model, seeds=seeds * max(len(names), 1), how=how, **wishes)
+        facts = how.to_facts() | {"step": run.step, "seeds": seeds, "labels": rows}
+        facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": run.data.digest}
+        scale = max(1, 64 // images.shape[1])
+        picture = sheet(images, columns=len(seeds), scale=scale, row_captions=names or None)
+        save_png(picture, sheet_path(run.folder, run.step), facts)
+        return {"samples": picture}
+
+    def _wishes(self, run: RunView[Model]) -> tuple[list[int], list[str], dict[str, Sequence[Any]]]:
+        """Return classes of the rows, their names, and what is asked: labels, captions, pictures beside x."""
+        model, data = run.average, self.heldout if self.heldout is not None else run.data
+        rows, names = list(range(min(model.num_classes, 10))), []
+        asked: dict[str, Sequence[Any]] = {}
+        if rows:
+            names = [model.classes[k] for k in rows]
+            asked["labels"] = rows
+        few = np.linspace(0, len(data) - 1, len(rows) or min(len(data), 8)).astype(np.int64)
+        if model.reads_text and data.captions is not None:
+            names = [data.captions[i] for i in few]
+            asked["text"] = names
+        if model.given_channels:
+            asked["given"] = list(model.give(data.batch(few)))
+            names = names or [f"given {i}" for i in few]
+        return rows, names, asked
+
+
+@final
+class ModelFile(Observer[Model]):
+    """Writes the averaged model whenever the state is saved."""
+
+    def on_save(self, run: RunView[Model]) -> None:
+        """Write ``model.safetensors``, with the facts of its training."""
+        digests = {name: run.ingredients[name].digest for name in ("init", "codec")}
+        run.average.facts = run.facts() | {f"{name}_sha256": digest for name, digest in digests.items() if digest}
+        save(run.average, run.folder / MODEL_FILE)
+
+
+def sheet_path(folder: Path, step: int) -> Path:
+    """Return the file of the sheet of a step."""
+    return folder / "samples" / f"step_{step:08d}.png"
