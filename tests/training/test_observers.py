@@ -163,6 +163,8 @@ def test_the_state_is_saved_where_it_raises(make_recipe: MakeRecipe, data: Datas
 
 def test_names_of_the_trainer_are_refused(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
     class Taken(bw.Observer):
+        every = 2
+
         def measure(self, run: bw.RunView) -> dict[str, float]:
             return {"step": 1.0}
 

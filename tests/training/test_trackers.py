@@ -184,6 +184,7 @@ def test_mlflow_gets_numbers_pictures_and_the_recipe(
     run(make_recipe(report={**SHEETS, "trackers": ["mlflow"]}), data, tmp_path / "a", heldout=heldout)
     (tracked,) = mlflow.runs.values()
     assert [value.step for value in tracked.metrics["loss"]] == [2, 4, 6]
+    assert [value.step for value in tracked.metrics["images"]] == [2, 3, 4, 6]
     assert [value.step for value in tracked.metrics["held_out/0.4"]] == [3, 6]
     assert [(step, name) for step, name, _ in tracked.pictures] == [(4, "samples"), (6, "samples")]
     assert (tracked.params["backbone.kind"], tracked.params["batch"]) == ("stoic", "8")

@@ -64,7 +64,10 @@ class Tracker(Observer[Any], ABC):
         if "event" in line:  # the run went back
             self.skip_to(self.sent)
         elif line["step"] > self._known:
-            self.send_numbers(line["step"], dict(numbers_of(line)))
+            numbers = dict(numbers_of(line))
+            if line["step"] == self.sent:  # all lines of a step have its images
+                del numbers["images"]
+            self.send_numbers(line["step"], numbers)
             self.sent = line["step"]
 
     def on_picture(self, run: RunView[Any], name: str, picture: np.ndarray) -> None:
