@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=torch.nn.Module, default="Model")
 M_co = TypeVar("M_co", bound=torch.nn.Module, covariant=True)
 
-Numbers = Mapping[str, float | Mapping[str, float]]
-"""Numbers by name, or a table of them by name, as the log keeps them."""
+LogLine = Mapping[str, Any]
+"""A line of the log: "step", "images", and numbers, texts or tables of numbers by name."""
 Findings = Mapping[str, "float | Mapping[str, float] | np.ndarray"]
 """Numbers for the log and pictures, uint8 (H, W, 1 or 3), by name."""
 
@@ -85,8 +85,8 @@ class RunView(Generic[M]):
         data: Dataset,
         ingredients: Mapping[str, Ingredient],
         *,
-        to_toml: Callable[[Any], str],
-        lines: Callable[[], Sequence[Mapping[str, Any]]],
+        to_toml: Callable[[RunRecipe], str],
+        lines: Callable[[], Sequence[LogLine]],
         say: Callable[[str], None],
         resumed: bool,
     ) -> None:
@@ -137,7 +137,7 @@ class RunView(Generic[M]):
         """Return the recipe as nested tables of plain values, as its TOML file has them."""
         return tomllib.loads(self._to_toml(self.recipe))
 
-    def lines(self) -> Sequence[Mapping[str, Any]]:
+    def lines(self) -> Sequence[LogLine]:
         """Return the lines of ``log.jsonl`` up to now, oldest first."""
         return self._lines()
 
@@ -197,7 +197,7 @@ class Observer(Generic[M]):
             Numbers, which become a line of the log, and pictures, uint8 (H, W, 1 or 3), for :meth:`on_picture`.
         """
 
-    def on_log(self, run: RunView[M], line: Mapping[str, Any]) -> None:
+    def on_log(self, run: RunView[M], line: LogLine) -> None:
         """Receive a line of the log after it is written, with its "step" and "images".
 
         Every ``report.log_every`` steps it has "loss", "lr" and "images_per_second"; others have what was measured. A
