@@ -1,4 +1,4 @@
-"""The directory of a zip file, read in place: what torch.save writes is stored uncompressed, so an entry is a slice."""
+"""Zip files read in place: torch.save stores its entries uncompressed, so an entry is a slice of the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _LOCAL = struct.Struct("<4s3H2H3L2H")
 
 
 def read_entries(view: memoryview) -> dict[str, memoryview]:
-    """Every entry's bytes by name, uncopied. Source: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
+    """Return every entry's bytes by name, uncopied. Source: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
+
+    Raises:
+        CheckpointError: The file is truncated, compressed or encrypted, or an entry points beyond its end.
 
     Raises:
         CheckpointError: Not whole, compressed, encrypted, or with entries beyond the file.
@@ -49,7 +52,7 @@ def read_entries(view: memoryview) -> dict[str, memoryview]:
 
 
 def _directory(view: memoryview) -> tuple[int, int]:
-    """Number of entries and place of the first, from the end of the file; with 64-bit numbers where they are needed."""
+    """Return the number of entries and the first one's offset, found at the end of the file; 64-bit where present."""
     start = max(0, len(view) - _END.size - 0xFFFF)  # a comment of up to 65535 bytes may follow
     found = bytes(view[start:]).rfind(b"PK\x05\x06")
     if found < 0:
@@ -66,7 +69,7 @@ def _directory(view: memoryview) -> tuple[int, int]:
 
 
 def _widen(extra: memoryview, *numbers: int) -> list[int]:
-    """Size, packed size and offset; those that are all ones stand, in this order, in the extra field of kind 1."""
+    """Return size, packed size and offset; those of all ones are replaced, in order, from the extra field of kind 1."""
     at, wide = 0, list(numbers)
     while at + 4 <= len(extra):
         kind, length = struct.unpack("<2H", extra[at : at + 4])

@@ -1,10 +1,12 @@
-"""The published DiT networks as ours. Peebles & Xie 2023, arXiv 2212.09748.
+"""Published DiT weights, converted into brickwork's network. Peebles & Xie 2023, arXiv 2212.09748.
 
 The released files, DiT-XL-2-256x256.pt and DiT-XL-2-512x512.pt, are state dicts; training files hold one under "ema".
-The names below are those of that state dict, as the converters of other projects have them. What differs from ours is
+The names below are those of that state dict, as the converters of other projects have them. Only names differ from
+ours, and ``pos_embed``: a fixed table that ours computes, and that the file's must equal.
 the name alone, and ``pos_embed``: a fixed table that ours computes, and that the file's must be equal to.
 
 Sizes are read from shapes; heads are those of the published widths, or a pickled attention's attribute. No tensor says
+what the output means: the published schedule, prediction and latents are assumed, and the facts say so.
 what the numbers mean: the published schedule, target and latents are taken, and the facts say so. SiT's files (Ma et
 al. 2024) have the same names and mean a velocity: they cannot be told apart.
 """
@@ -26,7 +28,7 @@ HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 """Heads of the published widths S, B, L and XL."""
 
 PROCESS = DiscreteVp(beta_start=1e-4, beta_end=0.02, even="beta", first_number=0.0)
-"""What the published networks were trained with: Ho et al.'s betas; steps are counted from 0."""
+"""The noise process of the published networks: Ho et al.'s betas; steps are counted from 0."""
 
 _START = "x_embedder.proj.weight"
 _LABELS = "y_embedder.embedding_table.weight"
@@ -46,14 +48,14 @@ _NAMES = {
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether there are modulated blocks and a table of places of one network."""
+    """Tell whether the names are DiT's: modulated blocks and one table of positions."""
     start = _prefix(weights)
     needed = ("pos_embed", "t_embedder.mlp.0.weight", "blocks.0.adaLN_modulation.1.weight")
     return start is not None and all(start + name in weights.tensors for name in needed)
 
 
 def assumed(weights: Weights) -> str:
-    """What is taken as published, since no tensor says it."""
+    """Return a sentence on what is assumed as published, since no tensor says it."""
     return (
         "1000 steps counted from 0 with betas in even steps from 0.0001 to 0.02; the output is the noise; latents of "
         "Stable Diffusion's autoencoder, times 0.18215; the last row of the class table is no class"
@@ -61,7 +63,11 @@ def assumed(weights: Weights) -> str:
 
 
 def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
-    """The network with every weight of the file, the half for the variance too; the published process and target.
+    """Return the network with every weight of the file, variance outputs too, and the published process and prediction.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over, or of a shape or dtype that does not fit the others.
+        ConfigError: The sizes make no network.
 
     Raises:
         CheckpointError: A tensor is missing, left over, or of a shape or kind that does not fit the others.
@@ -82,12 +88,12 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
 
 
 def _prefix(weights: Weights) -> str | None:
-    """What stands before the names: "module." where a training wrapper was saved."""
+    """Return the prefix of the names: "module." where a training wrapper was saved; None for another design."""
     return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
 
 
 def _config(source: Source) -> DitConfig:
-    """Sizes, from shapes."""
+    """Return the config, its sizes read from shapes."""
     width, channels, patch, _ = source.stored(_START, 4).shape
     places = source.stored("pos_embed", 3).shape[1]
     hidden = source.stored("blocks.0.mlp.fc1.weight", 2).shape[0]
@@ -106,10 +112,10 @@ def _config(source: Source) -> DitConfig:
 
 
 def _place(dit: Dit, source: Source) -> None:
-    """Give the network, which has no memory yet, its table of places, once the file's is found to be the same."""
+    """Give the network, built on the meta device, its table of positions; refuse the file if its table differs."""
     grid, width = dit.config.grid, dit.config.width
     table = window_positions(grid, grid, width)
-    # Angles of up to 32 tokens are good to 1e-5 in float32; a file in half precision has them rounded.
+    # Angles of up to 32 tokens are exact to 1e-5 in float32; a file in half precision has them rounded.
     if not torch.allclose(source.read("pos_embed", (1, *table.shape))[0], table, rtol=0, atol=1e-3):
         raise CheckpointError("its pos_embed is not the table of sines that was published: it was changed")
     dit.position.table = table

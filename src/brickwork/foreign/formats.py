@@ -1,4 +1,4 @@
-"""Networks of other projects as models of ours: one row a design, recognised by the names of its tensors."""
+"""Import of other projects' networks: one row for each design, recognised by the names of its tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ from brickwork.model.model import Model
 
 @dataclass(frozen=True)
 class Format:
-    """How one project names its tensors.
+    """Format of one project's weights.
+
+    Attributes:
+        source: The design and its paper, as text.
+        recognises: Tells whether the names are those of this design.
+        convert: Returns the backbone with the weights, its noise process and its prediction; raises BrickworkError
+            where a tensor is missing, left over or of another shape.
+        assumed: Returns a sentence on what the file does not say and is assumed as published; "" if it says all.
 
     Attributes:
         source: The design and its paper, for a person.
@@ -47,7 +54,11 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Network:
-    """A published network in our form, apart from what its numbers mean as pictures.
+    """Published network as brickwork's, still without a codec.
+
+    Attributes:
+        format: Name of its row in ``FORMATS``.
+        facts: Its file and design, JSON-like.
 
     Attributes:
         format: Name of its row in ``FORMATS``.
@@ -62,12 +73,12 @@ class Network:
 
 
 def read_network(path: str | Path) -> Network:
-    """The network in a file of published weights, whatever its images are: pixels, or latents of some autoencoder.
+    """Read the network in a file of published weights, whether it draws pixels or an autoencoder's latents.
 
     Nothing in the file is executed. Weights become float32, on the CPU.
 
     Raises:
-        CheckpointError: No such file, not whole, of no known design, or with tensors that do not fit its design.
+        CheckpointError: The file is missing, truncated, of no known design, or its tensors do not fit its design.
     """
     path = Path(path)
     weights = read_weights(path)
@@ -88,7 +99,14 @@ def read_network(path: str | Path) -> Network:
 
 
 def import_weights(path: str | Path, codec: Latents | None = None) -> Model:
-    """A published model: a denoiser, ready to draw or to save.
+    """Import a published model: a denoiser, ready to draw or to save.
+
+    Args:
+        path: The file of weights.
+        codec: The autoencoder whose latents the network draws, scaled as its authors scaled them; None for pixels.
+
+    Raises:
+        CheckpointError: ``read_network`` would raise it; or the codec does not fit the network's channels.
 
     Args:
         path: The file.

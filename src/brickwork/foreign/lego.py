@@ -1,16 +1,17 @@
-"""The published LEGO networks as ours. Zheng et al. 2024, arXiv 2310.06389; github.com/JegZheng/LEGODiffusion.
+"""Published LEGO weights, converted into brickwork's network. Zheng et al. 2024, arXiv 2310.06389.
 
-The three released files, LEGO-L-PG-64.pkl, LEGO-L-PR-64.pkl and LEGO-XL-U-256.pkl, are plain pickles of a table whose
-``ema`` is a module in EDM's wrapping: its network is under ``model``, and the bricks of that under ``model`` again. The
-names below are the keys of that code's state dict, got by running it; brick k is ``model.model.k``. What differs:
+The three released files of github.com/JegZheng/LEGODiffusion, LEGO-L-PG-64.pkl, LEGO-L-PR-64.pkl and
+LEGO-XL-U-256.pkl, are plain pickles of a table whose ``ema`` is a module in EDM's wrapping: its network is under
+``model``, and that network's bricks under ``model`` again. The names below are the keys of that code's state dict, got
+by running it; brick k is ``model.model.k``. These differ:
 
 - ``x_embedder.proj`` is a convolution with the stride of its kernel: ours is linear on (channel, row, column).
 - ``y_embedder.embedding_table`` is a linear layer on the one-hot label: ours is its transpose, a row a class.
-- ``pos_embed`` is a fixed table: ours is computed, and the file's must be equal to it.
+- ``pos_embed`` is a fixed table: ours is computed, and the file's must equal it.
 - ``map_augment`` takes augmentation labels in training; pictures are drawn without, so it is left out.
 
-Everything else is the same under another name. Sizes are read from shapes. The number of heads is in no shape: it is
-the attribute that the pickled attention has, and in a state dict, which has no attributes, that of the published width.
+Everything else is the same under another name. Sizes are read from shapes. No shape tells the number of heads: it is an
+attribute of the pickled attention; for a state dict, which has no attributes, it is that of the published width.
 """
 
 from __future__ import annotations
@@ -49,13 +50,17 @@ _NAMES = {
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether there are bricks, each with an embedding of patches of its own, and a time embedding that they share."""
+    """Tell whether the names are LEGO's: bricks that each embed patches, and one shared time embedding."""
     start = _prefix(weights)
     return start is not None and f"{start}t_embedder.mlp.0.weight" in weights.tensors
 
 
 def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
-    """The network with every weight of the file; EDM's process and target, of the file's sigma_data or of 0.5.
+    """Return the network with every weight of the file; EDM's process and prediction, with its sigma_data or 0.5.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over, or of a shape or dtype that does not fit the others.
+        ConfigError: The sizes make no network.
 
     Raises:
         CheckpointError: A tensor is missing, left over, or of a shape or kind that does not fit the others.
@@ -85,12 +90,12 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
 
 
 def _prefix(weights: Weights) -> str | None:
-    """What stands before the names: "model." in EDM's wrapping, nothing for the bare network's state dict."""
+    """Return the prefix of the names: "model." in EDM's wrapping, "" for a bare network; None for another design."""
     return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
 
 
 def _config(source: Source) -> LegoConfig:
-    """Sizes, from shapes; what they leave open, from attributes."""
+    """Return the config, its sizes read from shapes, the rest from attributes."""
     bricks = [_brick(source, k) for k in range(source.count("model."))]
     channels = source.stored(_START, 4).shape[1] - 2  # two coordinates
     size = max(brick.window for brick in bricks)
@@ -116,7 +121,7 @@ def _config(source: Source) -> LegoConfig:
 
 
 def _brick(source: Source, k: int) -> BrickConfig:
-    """One brick; its window from the number of places in its table."""
+    """Return one brick's config; its window follows from the number of positions in its table."""
     width, _, patch, _ = source.stored(f"model.{k}.x_embedder.proj.weight", 4).shape
     places = source.stored(f"model.{k}.pos_embed", 3).shape[1]
     if isqrt(places) ** 2 != places:
@@ -132,7 +137,7 @@ def _brick(source: Source, k: int) -> BrickConfig:
 
 
 def _adapt(source: Source, ours: str, theirs: str, shape: torch.Size) -> Tensor:
-    """A weight in our layout, float32."""
+    """Return a weight in brickwork's layout, float32."""
     axes = 4 if ours.endswith("embed.weight") else len(shape)
     stored = source.stored(theirs, axes)
     found = stored.shape
@@ -149,13 +154,13 @@ def _adapt(source: Source, ours: str, theirs: str, shape: torch.Size) -> Tensor:
 
 
 def _position(source: Source, k: int, brick: Brick) -> Tensor:
-    """Our table of places, once the file's is found to be the same."""
+    """Return the computed table of positions; refuse the file if its table differs."""
     width = brick.brick.width
     stored = source.stored(f"model.{k}.pos_embed", 3)
     table = window_positions(brick.trained_grid, brick.trained_grid, width)
     if stored.shape != (1, *table.shape):
         raise CheckpointError(f"its model.{k}.pos_embed is of shape {stored.shape}: it must be {(1, *table.shape)}")
-    # Rounded to float16 where the file is; angles of up to 32 tokens are good to 1e-5 in float32.
+    # A file in float16 has the table rounded; angles of up to 32 tokens are exact to 1e-5 in float32.
     if not torch.allclose(stored.read().float()[0], table, rtol=0, atol=1e-3):
         raise CheckpointError(f"its model.{k}.pos_embed is not the table of sines that was published: it was changed")
     return table

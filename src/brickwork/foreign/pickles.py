@@ -1,11 +1,11 @@
-"""A pickle read as data: its opcodes are followed on a stack, and nothing that it names is imported, built or called.
+"""Pickles read as data: their opcodes are followed on a stack, and nothing that they name is imported, built or called.
 
-A class or function that a pickle names becomes a :class:`Global`, two strings; what it would make becomes a
-:class:`Record` of its arguments and state. Only the names in a caller's table of constructors, all of them functions of
-ours, make something else. Byte strings stay slices of the file.
+A class or function that a pickle names becomes a :class:`Global`, two strings; a call becomes a :class:`Record` of its
+arguments and state. Only names in a caller's table of constructors, all of them functions of brickwork, make anything
+else. Byte strings stay slices of the file.
 
-What the file can cost is bounded: by a budget of opcodes and text, and because nothing here recurses, keeps a dict key
-other than text and whole numbers, or prints what it read.
+A hostile file's cost is bounded: by a budget of opcodes and text, and because nothing here recurses, keeps a dict key
+other than text and whole numbers, or prints more than a few characters of the file.
 
 Source of the opcodes: ``pickletools`` of the standard library, whose table gives their names and arguments.
 """
@@ -31,7 +31,7 @@ MAX_WHOLE = 16
 
 @dataclass(frozen=True)
 class Global:
-    """A class or function that a pickle names; never looked up."""
+    """Name of a class or function in a pickle; never looked up."""
 
     module: str
     name: str
@@ -39,7 +39,7 @@ class Global:
 
 @dataclass(eq=False, repr=False, slots=True)
 class Record:
-    """What a pickle would have made by a call of ``kind``: kept as what it was told."""
+    """Record of a call of ``kind`` that is not made: its arguments, state, items and entries."""
 
     kind: Any
     args: Any
@@ -50,44 +50,50 @@ class Record:
 
 @dataclass
 class Budget:
-    """What is left to spend on one file, over all pickles in it."""
+    """Budget left for one file, over all pickles in it."""
 
     operations: int = MAX_OPERATIONS
     text: int = MAX_TEXT
 
     def step(self) -> None:
-        """Take one opcode; raises CheckpointError where none is left."""
+        """Spend one opcode; raises CheckpointError where none is left."""
         self.operations -= 1
         if self.operations < 0:
             raise CheckpointError(f"it has more than {MAX_OPERATIONS:,} opcodes: no network needs as many")
 
     def read(self, text: int) -> None:
-        """Take so many bytes of text; raises CheckpointError where as many are not left."""
+        """Spend so many bytes of text; raises CheckpointError where fewer are left."""
         self.text -= text
         if self.text < 0:
             raise CheckpointError(f"it has more than {MAX_TEXT // 2**20} MiB of text: no network needs as much")
 
 
 Constructor = Callable[[tuple[Any, ...]], Any]
-"""Makes something of ours from the arguments that a pickle gives to a name."""
+"""A function of brickwork that is called with the arguments that a pickle passes to a name."""
 Constructors = Mapping[tuple[str, str], Constructor]
 
 
 def quote(text: object) -> str:
-    """A word of the file for a message: on one line, printable and short."""
+    """Quote a value of the file for a message: on one line, printable, at most 80 characters."""
     shown = repr(text) if isinstance(text, str | int | float) else f"a {type(text).__name__}"
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def fill(target: dict[str | int, Any], pairs: Iterable[tuple[Any, Any]]) -> None:
-    """Set items. Keys other than text and whole numbers are left out: no weights are found under them."""
+    """Set items; leave out keys other than text and whole numbers, under which no weights are found."""
     for key, value in pairs:
         if type(key) is str or (type(key) is int and abs(key) < 2**63):
             target[key] = value
 
 
 class Machine:
-    """Follows one pickle.
+    """Stack machine that follows one pickle.
+
+    Args:
+        view: The bytes.
+        constructors: Functions by (module, name); calls of other names become Records.
+        persistent: Returns the value of a persistent id, or raises.
+        budget: Opcodes and text that may be spent.
 
     Args:
         view: The bytes.
@@ -106,7 +112,10 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, start: int) -> tuple[Any, int]:
-        """The object of the pickle that begins at ``start``, and where the bytes after it begin.
+        """Return the object of the pickle that begins at ``start``, and the place of the first byte after it.
+
+        Raises:
+            CheckpointError: It is no pickle, truncated, or over the budget.
 
         Raises:
             CheckpointError: No pickle, not whole, or over the budget.
@@ -136,14 +145,14 @@ class Machine:
     # ---- the file ---------------------------------------------------------------------------------------------------
 
     def take(self, count: int) -> memoryview:
-        """The next bytes, uncopied."""
+        """Take the next bytes, uncopied."""
         begin, self.at = self.at, self.at + count
         if count < 0 or self.at > len(self.view):
             raise CheckpointError(f"it is not whole: it ends within what began at byte {begin}; download it again")
         return self.view[begin : self.at]
 
     def line(self) -> memoryview:
-        """The bytes before the next newline."""
+        """Take the bytes before the next newline."""
         begin = self.at
         length = bytes(self.view[begin : begin + MAX_LINE]).find(b"\n")
         if length < 0:
@@ -155,7 +164,7 @@ class Machine:
         return self.view[begin : begin + length]
 
     def argument(self, op: pickletools.OpcodeInfo) -> memoryview:
-        """An opcode's argument, as bytes; of two lines, the first."""
+        """Take an opcode's argument, as bytes; the first one if it has two lines."""
         length = op.arg.n if op.arg else 0
         if length == pickletools.UP_TO_NEWLINE:
             return self.line()
@@ -168,7 +177,7 @@ class Machine:
     # ---- the stack --------------------------------------------------------------------------------------------------
 
     def push(self, value: Any) -> None:
-        """Put a value on the stack, which marks exchange."""
+        """Put a value on the current stack; each mark starts a new one."""
         self.stack.append(value)
 
     def pop(self) -> Any:
@@ -178,19 +187,19 @@ class Machine:
         return self.stack.pop()
 
     def top(self) -> Any:
-        """See the top of the stack."""
+        """Return the top of the stack, which stays."""
         self.push(value := self.pop())
         return value
 
     def pop_mark(self) -> list[Any]:
-        """Take everything down to the last mark."""
+        """Take everything above the last mark, and the mark."""
         if not self.marks:
             raise CheckpointError(f"it lacks a mark at byte {self.at}: it is damaged; download it again")
         items, self.stack = self.stack, self.marks.pop()
         return items
 
     def recall(self, index: int) -> None:
-        """Push what was remembered under a number."""
+        """Push the value that was remembered under a number."""
         if index not in self.memo:
             raise CheckpointError(f"it recalls what it never kept, at byte {self.at}: it is damaged; download it again")
         self.push(self.memo[index])
@@ -198,7 +207,7 @@ class Machine:
     # ---- making things ----------------------------------------------------------------------------------------------
 
     def name(self, module: Any, name: Any) -> None:
-        """Push a Global of two texts."""
+        """Push the Global of a module and a name, both text."""
         if not (isinstance(module, str) and isinstance(name, str)):
             raise CheckpointError(
                 f"it names something by other than text, at byte {self.at}: it is damaged; download it again"
@@ -206,40 +215,40 @@ class Machine:
         self.push(Global(module, name))
 
     def make(self, kind: Any, args: Any) -> None:
-        """Push what one of our constructors makes of the arguments; a Record where there is none."""
+        """Push the result of the constructor of ``kind``; a Record where there is none."""
         named = isinstance(kind, Global) and isinstance(args, tuple)
         constructor = self.constructors.get((kind.module, kind.name)) if named else None
         self.push(Record(kind, args) if constructor is None else constructor(args))
 
     def make_of_two(self, argument: memoryview) -> None:
-        """REDUCE, NEWOBJ: arguments on top of what is called with them."""
+        """Make an object (REDUCE, NEWOBJ): the arguments are on top, the callable below them."""
         args = self.pop()
         self.make(self.pop(), args)
 
     def make_of_marked(self, argument: memoryview) -> None:
-        """OBJ: a class and its arguments since the mark."""
+        """Make an object (OBJ): class and arguments follow the mark."""
         kind, *args = self.pop_mark() or [None]
         self.make(kind, tuple(args))
 
     def make_named(self, argument: memoryview) -> None:
-        """INST: the class in two lines, its arguments since the mark."""
+        """Make an object (INST): the class is in two lines, its arguments follow the mark."""
         self.name(_latin(argument), _latin(self.line()))
         kind = self.pop()
         self.make(kind, tuple(self.pop_mark()))
 
     def make_with_keywords(self, argument: memoryview) -> None:
-        """NEWOBJ_EX: class, arguments, keyword arguments."""
+        """Make a Record (NEWOBJ_EX) of class, arguments and keyword arguments."""
         keywords, args = self.pop(), self.pop()
         self.push(Record(self.pop(), (args, keywords)))
 
     def set_state(self, argument: memoryview) -> None:
-        """BUILD: a Record keeps its state; what is ours needs none."""
+        """Set the state (BUILD) of a Record; objects of brickwork's constructors need none."""
         state, target = self.pop(), self.top()
         if isinstance(target, Record):
             target.state = state
 
     def set_items(self, items: list[Any]) -> None:
-        """SETITEM, SETITEMS: keys and values in turn, into what is then on top."""
+        """Set items (SETITEM, SETITEMS) of the object on top, from keys and values in turn."""
         target = self.top()
         target = target.items if isinstance(target, Record) else target
         if not isinstance(target, dict) or len(items) % 2:
@@ -249,7 +258,7 @@ class Machine:
         fill(target, zip(items[::2], items[1::2], strict=True))
 
     def extend(self, items: list[Any]) -> None:
-        """APPEND, APPENDS, ADDITEMS: into what is then on top."""
+        """Extend (APPEND, APPENDS, ADDITEMS) the list on top."""
         target = self.top()
         target = target.entries if isinstance(target, Record) else target
         if not isinstance(target, list):
@@ -257,29 +266,29 @@ class Machine:
         target.extend(items)
 
     def push_dict(self, argument: memoryview) -> None:
-        """DICT: keys and values since the mark."""
+        """Push a dict (DICT) of the keys and values above the mark."""
         items = self.pop_mark()
         self.push({})
         self.set_items(items)
 
     def mark(self, argument: memoryview) -> None:
-        """MARK: a stack on the stack."""
+        """Set a mark (MARK): lay the current stack aside and start a new one."""
         self.marks.append(self.stack)
         self.stack = []
 
     def drop(self, argument: memoryview) -> None:
-        """POP: a value, or a mark where there is none."""
+        """Drop the top value (POP), or the mark if the stack above it is empty."""
         if self.stack:
             self.stack.pop()
         else:
             self.pop_mark()
 
     def drop_marked(self, argument: memoryview) -> None:
-        """POP_MARK: everything down to the last mark."""
+        """Drop everything above the last mark, and the mark (POP_MARK)."""
         self.pop_mark()
 
     def push_tuple(self, count: int) -> None:
-        """TUPLE1, TUPLE2, TUPLE3."""
+        """Push a tuple of the topmost values (TUPLE1, TUPLE2, TUPLE3)."""
         items = [self.pop() for _ in range(count)]
         self.push(tuple(reversed(items)))
 
@@ -288,12 +297,12 @@ class Machine:
         self.memo[index] = self.top()
 
     def named_by_stack(self, argument: memoryview) -> None:
-        """STACK_GLOBAL: module and name, two texts on the stack."""
+        """Push a Global (STACK_GLOBAL) of the module and name on the stack."""
         name = self.pop()
         self.name(self.pop(), name)
 
     def check_protocol(self, argument: memoryview) -> None:
-        """PROTO: up to 5."""
+        """Refuse a pickle protocol above 5 (PROTO)."""
         if argument[0] > 5:
             raise CheckpointError(
                 f"it is of pickle protocol {argument[0]}; protocols up to 5 are known: save it again with one of them"
@@ -311,7 +320,7 @@ def _unsigned(argument: memoryview) -> int:
 
 
 def _decimal(argument: memoryview) -> int | bool:
-    """Of the text protocol, where 00 and 01 are false and true, and an L may follow."""
+    """Parse a number of the text protocol: 00 and 01 are False and True, and an L may follow digits."""
     text = _latin(argument)
     if len(text) > 2 * MAX_WHOLE:
         raise ValueError
@@ -327,7 +336,7 @@ def _utf8(argument: memoryview) -> str:
 
 
 def _quoted(argument: memoryview) -> str:
-    """Text of Python 2 between quotes; escapes stay as they are written."""
+    """Return Python 2's text between quotes; escapes stay as they are written."""
     text = bytes(argument)
     if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in (b"'", b'"'):
         raise ValueError
@@ -366,7 +375,7 @@ _VALUES: dict[str, Callable[[memoryview], Any]] = {
     "EMPTY_TUPLE": lambda _: (),
     "EMPTY_LIST": lambda _: [],
     "EMPTY_DICT": lambda _: {},
-    "EMPTY_SET": lambda _: [],  # sets are lists here, so that nothing is hashed
+    "EMPTY_SET": lambda _: [],  # sets are kept as lists, so that nothing is hashed
     "INT": _decimal,
     "LONG": _decimal,
     "BININT": _signed,

@@ -1,4 +1,4 @@
-"""One network's tensors in a file of another project, asked for by name, axes and shape; what is wrong is said."""
+"""Checked access to the tensors of another project's network, by name, axes and shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from brickwork.foreign.weights import Weights
 
 
 class Source:
-    """The file's tensors and attributes, by names without a prefix.
+    """Tensors and attributes of a file, by names without their prefix.
+
+    Args:
+        weights: Tensors and attributes of the file.
+        prefix: Prefix of all names of the network; tensors without it are refused.
+        design: Name of the design for messages, such as "LEGO".
+
+    Raises:
+        CheckpointError: A tensor's name lacks the prefix.
 
     Args:
         weights: The file's.
@@ -35,7 +43,7 @@ class Source:
         """Refuse tensors that the design does not have.
 
         Raises:
-            CheckpointError: If there are any.
+            CheckpointError: There are some.
         """
         if names := sorted(strange):
             raise CheckpointError(
@@ -44,7 +52,10 @@ class Source:
             )
 
     def stored(self, name: str, axes: int) -> Stored:
-        """A tensor of so many axes, none of them empty, that holds real numbers.
+        """Return a tensor of real numbers with so many axes, none of them empty, not yet read.
+
+        Raises:
+            CheckpointError: It is missing, or has another dtype or shape.
 
         Raises:
             CheckpointError: It is missing, or another thing.
@@ -61,7 +72,10 @@ class Source:
         return stored
 
     def read(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """A tensor of this shape, float32.
+        """Read a tensor of this shape, float32.
+
+        Raises:
+            CheckpointError: It is missing, of another shape, or holds numbers that are not finite.
 
         Raises:
             CheckpointError: It is missing, of another shape, or has numbers that are none.
@@ -74,7 +88,10 @@ class Source:
         return self.numbers(stored, name)
 
     def numbers(self, stored: Stored, name: str) -> Tensor:
-        """What a tensor holds, float32.
+        """Read a tensor's numbers, float32.
+
+        Raises:
+            CheckpointError: A number is not finite.
 
         Raises:
             CheckpointError: Numbers that are infinite or none.
@@ -85,17 +102,20 @@ class Source:
         return tensor
 
     def whole(self, name: str) -> int | None:
-        """An attribute that is a whole number; None without."""
+        """Return an attribute that is a whole number; None if there is none."""
         value = self.weights.attributes.get(self.prefix + name)
         return value if type(value) is int else None
 
     def count(self, start: str) -> int:
-        """How many children a list of modules has: the numbers that follow ``start`` in names."""
+        """Count the children of a list of modules, by the numbers that follow ``start`` in names."""
         numbers = {m[1] for name in self.names if (m := re.match(rf"{re.escape(start)}(\d{{1,4}})\.", name))}
         return next((n for n in range(len(numbers)) if str(n) not in numbers), len(numbers))
 
     def heads(self, attribute: str, width: int, known: Mapping[int, int], of: str = "it") -> int:
-        """Heads of an attention: in no shape, but an attribute of a pickled module, or known for published widths.
+        """Return an attention's heads: a pickled module's attribute, or those known for the width; no shape tells them.
+
+        Raises:
+            CheckpointError: The attribute is missing and the width unknown.
 
         Raises:
             CheckpointError: Neither says.
@@ -109,7 +129,10 @@ class Source:
         return heads
 
     def side(self, name: str, places: int) -> int:
-        """Side of a square of so many places.
+        """Return the side of a square of so many positions.
+
+        Raises:
+            CheckpointError: They make no square.
 
         Raises:
             CheckpointError: They make no square.
@@ -120,7 +143,7 @@ class Source:
 
 
 def renamed(ours: str, names: Mapping[str, str]) -> str:
-    """A weight's name in the file: the first pattern that fits all but its last word, and what replaces it."""
+    """Return a weight's name in the file, by the first pattern that matches all of ours but its last word."""
     stem, _, kind = ours.rpartition(".")
     for pattern, name in names.items():
         if match := re.fullmatch(pattern, stem):

@@ -1,6 +1,14 @@
-"""The published U-ViT networks as ours. Bao et al. 2023, arXiv 2209.12152; github.com/baofff/U-ViT.
+"""Published U-ViT weights, converted into brickwork's network. Bao et al. 2023, arXiv 2209.12152.
 
-The released files, such as cifar10_uvit_small.pth and imagenet256_uvit_huge.pth, are state dicts. What differs:
+The files released at github.com/baofff/U-ViT, such as cifar10_uvit_small.pth and imagenet256_uvit_huge.pth, are state
+dicts. They differ from ours:
+
+- blocks are in three lists, ``in_blocks``, ``mid_block`` and ``out_blocks``: ours are in one;
+- a block of the second half holds its ``skip_linear``: ours are listed apart, by the block of the first half;
+- ``pos_embed`` is one table of all tokens: ours has one for the condition's tokens and one for the image's.
+
+Sizes are read from shapes; heads are those of the published widths, or a pickled attention's attribute. No tensor says
+which process noised the images. The
 
 - blocks are in three parts, ``in_blocks``, ``mid_block`` and ``out_blocks``: ours are one list;
 - a block of the second half holds its ``skip_linear``: ours are listed apart, by the block of the first half;
@@ -45,17 +53,17 @@ _NAMES = {
     _PLACE + r"mlp\.widen": r"\1.mlp.fc1",
     _PLACE + r"mlp\.narrow": r"\1.mlp.fc2",
     _PLACE + r"skip_linear": r"\1.skip_linear",
-}  # ours, their blocks named by ``_in_thirds``, → theirs, without .weight and .bias
+}  # ours, with blocks named by ``_in_thirds`` → theirs, without .weight and .bias
 
 
 def recognises(weights: Weights) -> bool:
-    """Whether there is a middle block between two halves, and a table of places of one network."""
+    """Tell whether the names are U-ViT's: a middle block, and one table of positions."""
     start = _prefix(weights)
     return start is not None and all(start + name in weights.tensors for name in ("pos_embed", "decoder_pred.weight"))
 
 
 def assumed(weights: Weights) -> str:
-    """What is taken as published, since no tensor says it."""
+    """Return a sentence on what is assumed as published, since no tensor says it."""
     source = _source(weights)
     config = _config(source)
     steps, continuous = "Stable Diffusion's 1000 steps, counted from 1", "betas from 0.1 to 20 in continuous time"
@@ -75,7 +83,11 @@ def assumed(weights: Weights) -> str:
 
 
 def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
-    """The network with every weight of the file; the published process and target.
+    """Return the network with every weight of the file; the published process and prediction.
+
+    Raises:
+        CheckpointError: A tensor is missing, left over, or of a shape or dtype that does not fit the others.
+        ConfigError: The sizes make no network.
 
     Raises:
         CheckpointError: A tensor is missing, left over, or of a shape or kind that does not fit the others.
@@ -97,7 +109,7 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
 
 
 def _prefix(weights: Weights) -> str | None:
-    """What stands before the names: "module." where a training wrapper was saved."""
+    """Return the prefix of the names: "module." where a training wrapper was saved; None for another design."""
     return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
 
 
@@ -108,12 +120,12 @@ def _source(weights: Weights) -> Source:
 
 
 def _in_steps(config: UvitConfig) -> bool:
-    """Whether the published network of this kind was trained in discrete time."""
+    """Tell whether the published network of this kind was trained in discrete time."""
     return config.text_length > 0 or not config.final_conv
 
 
 def _config(source: Source) -> UvitConfig:
-    """Sizes, from shapes."""
+    """Return the config, its sizes read from shapes."""
     width, channels, patch, _ = source.stored("patch_embed.proj.weight", 4).shape
     places = source.stored("pos_embed", 3).shape[1]
     rows = source.stored(_LABELS, 2).shape[0] if _LABELS in source.names else 0
@@ -137,14 +149,14 @@ def _config(source: Source) -> UvitConfig:
 
 
 def _classes(source: Source, shape: tuple[int, ...]) -> Tensor:
-    """The class table, its last row for no class: the mean of all, where the file has none."""
+    """Return the class table, whose last row is for no class: the mean of all rows, where the file has none."""
     rows = source.stored(_LABELS, 2).shape[0]
     table = source.read(_LABELS, (rows, shape[1]))
     return table if rows == shape[0] else torch.cat([table, table.mean(dim=0, keepdim=True)])
 
 
 def _in_thirds(ours: str, depth: int) -> str:
-    """Blocks and merges by the names of their places: "in_blocks.3", "mid_block", "out_blocks.0.skip_linear"."""
+    """Rename blocks and merges by their place in the file: "in_blocks.3", "mid_block", "out_blocks.0.skip_linear"."""
     kind, _, rest = ours.partition(".")
     if kind not in ("blocks", "merges"):
         return ours

@@ -1,4 +1,6 @@
-"""The tensors in a file of another project, by dotted names as in a state dict, with the simple attributes beside them.
+"""Tensors in another project's file, by dotted names as in a state dict, and the simple attributes beside them.
+
+A module is recognised by its tables of parameters, buffers and modules, which every torch module keeps. One
 
 A module is known by what every torch module keeps: its parameters, buffers and modules by name. One of NVIDIA's
 "persistent" classes is pickled as a table of its source code, its class name and this state; the code is not looked at.
@@ -18,7 +20,7 @@ from brickwork.foreign.pickles import Global, Record, quote
 from brickwork.foreign.torchfile import Stored, read_tree
 
 PREFERRED = ("ema", "ema_model", "model_ema", "G_ema", "state_dict", "model", "net")
-"""Under which key a file of several things has its network: averaged weights before others."""
+"""Keys under which a file of several entries has its network, in order: averaged weights before others."""
 MAX_NODES = 200_000
 MAX_DEPTH = 32
 MAX_NAME = 512
@@ -28,7 +30,12 @@ Attribute = bool | int | float | str
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Weights:
-    """One network's tensors, not yet read, and its simple attributes.
+    """Tensors of one network, not yet read, and its simple attributes.
+
+    Attributes:
+        tensors: Tensors by name, such as "blocks.0.attn.qkv.weight".
+        attributes: Numbers and text of modules, by name, such as "blocks.0.attn.num_heads"; none in a state dict.
+        key: Key in the file under which they were, such as "ema"; "" for the file itself.
 
     Attributes:
         tensors: By name, "blocks.0.attn.qkv.weight".
@@ -42,7 +49,10 @@ class Weights:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """The network in a file: a state dict, or modules, alone or under one of the ``PREFERRED`` keys.
+    """Read the network in a file: a state dict or modules, alone or under one of the ``PREFERRED`` keys.
+
+    Raises:
+        CheckpointError: The file is none of torch's, truncated, or without tensors.
 
     Raises:
         CheckpointError: No file of torch's, not whole, or without tensors.
@@ -54,7 +64,7 @@ def read_weights(path: str | Path) -> Weights:
         _collect(chosen, weights)
         if not weights.tensors:
             raise CheckpointError("it holds no tensors by name: give a network or its state dict")
-        # What aliases could make of a small file: many tensors out of one storage.
+        # Many tensors may share one storage, so that a small file could expand without bound.
         room = 4 * Path(path).stat().st_size
         if (total := sum(stored.num_bytes for stored in weights.tensors.values())) > room:
             raise CheckpointError(
@@ -66,7 +76,10 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The same as a plain state dict, in memory, in the dtypes of the file.
+    """Read the network in a file as a plain state dict, in memory, in the file's dtypes.
+
+    Raises:
+        CheckpointError: ``read_weights`` would raise it.
 
     Raises:
         CheckpointError: As ``read_weights``.
@@ -75,7 +88,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _choose(tree: Any) -> tuple[Any, str]:
-    """Step into tables of several things until there are tensors, or a module."""
+    """Step into tables of several entries until there are tensors or a module; return that and its dotted key."""
     keys: list[str] = []
     while len(keys) < 4:
         items = _items(tree)
@@ -90,14 +103,14 @@ def _choose(tree: Any) -> tuple[Any, str]:
 
 
 def _items(node: Any) -> Mapping[str | int, Any]:
-    """What a table holds; nothing for a module or anything else."""
+    """Return the items of a table; nothing for a module or anything else."""
     if isinstance(node, Record):
         return {} if _module_state(node) else node.items
     return node if isinstance(node, dict) else {}
 
 
 def _module_state(record: Record) -> Mapping[Any, Any]:
-    """A module's own table, wherever its kind of pickling put it; empty for anything else."""
+    """Return a module's own table, wherever its kind of pickling put it; empty for anything else."""
     state = record.state
     if isinstance(record.kind, Global) and record.kind.name == "_reconstruct_persistent_obj":
         meta = record.args[0] if isinstance(record.args, tuple) and record.args else None
@@ -106,7 +119,7 @@ def _module_state(record: Record) -> Mapping[Any, Any]:
 
 
 def _collect(root: Any, weights: Weights) -> None:
-    """Walk modules and tables, in order; shared parts are walked again under each name, as in a state dict."""
+    """Walk modules and tables, in order; a shared module is walked again under each name, as in a state dict."""
     waiting: list[Iterator[tuple[str, Any]]] = [iter([("", root)])]
     nodes = 0
     while waiting:
@@ -129,7 +142,7 @@ def _collect(root: Any, weights: Weights) -> None:
 
 
 def _parts(name: str, node: dict[Any, Any] | Record) -> Iterator[tuple[str, Any]]:
-    """What is directly in a module or a table, by full name."""
+    """Yield the direct children of a module or a table, by full name."""
     state = _module_state(node) if isinstance(node, Record) else {}
     tables: list[Mapping[Any, Any]] = [_items(node)]
     if state:
@@ -156,7 +169,7 @@ def _table(state: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
 
 
 def _names(pickled: Any) -> list[Any]:
-    """A set of names, which newer pickles have an opcode for and older ones a call."""
+    """Return a pickled set of names as a list; newer pickles have an opcode for sets, older ones a call."""
     if isinstance(pickled, Record) and isinstance(pickled.args, tuple) and pickled.args:
         pickled = pickled.args[0]
     return pickled if isinstance(pickled, list) else []
