@@ -1,1 +1,1 @@
-"""The mathematics of diffusion: noise processes, predictions, schedules, seeded noise, the denoiser."""
+"""Mathematics of diffusion: noise processes, predictions, schedules, seeded noise, the denoiser."""

@@ -1,4 +1,4 @@
-"""One arithmetic for torch tensors, numpy arrays and plain floats, without importing torch.
+"""Array functions for torch tensors, numpy arrays and plain floats alike, without importing torch.
 
 A torch tensor can only exist where torch has been imported already: it is found in ``sys.modules``, never imported.
 """
@@ -11,24 +11,27 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = Any
-"""A torch tensor, a numpy array or a python float: whatever the caller computes with; results are of that kind."""
+"""A torch tensor, a numpy array or a python float; results are of the caller's kind."""
 
 
 def namespace(x: Array) -> Any:
-    """The module whose ``exp``, ``where``, ``asarray``, ... work on x: torch for a tensor, numpy for all else."""
+    """Return the module whose ``exp``, ``where``, ... work on x: torch for a tensor, numpy for all else."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(x, torch.Tensor) else np
 
 
 def like(values: Array, x: Array) -> Array:
-    """Numbers as an array of x's kind, dtype and device."""
+    """Convert numbers into an array of x's kind, dtype and device."""
     if isinstance(x, float | int):
         return np.asarray(values, dtype=np.float64)
     return namespace(x).asarray(values, dtype=x.dtype, device=x.device)
 
 
 def log1p(x: Array) -> Array:
-    """ln(1 + x) for x from 0 on, without cancellation at small x.
+    """Return ln(1 + x) for x ≥ 0, without cancellation at small x.
+
+    Graph formats lack this operator, and exporters write ln(1 + x) instead; so in an exported graph it is a series
+    below 0.5: 2 (z + z³/3 + z⁵/5 + ...), z = x / (2 + x).
 
     Formats of graphs have no such operator, and exporters write ln(1 + x): in a traced graph it is a series below 0.5,
     2 (z + z³/3 + z⁵/5 + ...), z = x / (2 + x).
@@ -44,7 +47,7 @@ def log1p(x: Array) -> Array:
 
 
 def expm1(x: Array) -> Array:
-    """e^x - 1, without cancellation at small x; in a traced graph the exponential's series there (see ``log1p``)."""
+    """Return e^x - 1 without cancellation at small x; in an exported graph by a series there, as ``log1p`` does."""
     if not _traced(x):
         return namespace(x).expm1(x)
     series = 1 + x * (1 / 9)
@@ -54,6 +57,6 @@ def expm1(x: Array) -> Array:
 
 
 def _traced(x: Array) -> bool:
-    """Whether x stands for a tensor of a graph that is being written."""
+    """Tell whether x is a tensor of a graph that is being exported."""
     torch = namespace(x)
     return torch is not np and torch.compiler.is_exporting()

@@ -1,4 +1,4 @@
-"""The waist: D(x, sigma, condition) estimates the clean image. All else builds one, or consumes one."""
+"""Denoisers D(x, sigma, condition) estimate the clean image; all other code builds one or calls one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from brickwork.diffusion.process import NoiseProcess
 @final
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What each image of a batch should show.
+    """Conditions of a batch: what each image should show.
+
+    Attributes:
+        labels: Class numbers, (B,) integers, -1 for no class; None for a model without classes. For a ``Canvas`` also
+            (B, rows, columns), the classes of regions.
+        text: Embedded tokens, (B, M, E) floats, zeros for no text; None for a model without text. In training also
+            token numbers, (B, M) integers, zeros for no text, if the model has a text encoder of its own.
+        given: Image condition in model space, concatenated to x: (B, G, H, W) floats, such as the coarse image of
+            super-resolution; None for a model without one. Guidance never drops it.
+        negative: Text like ``text`` that guidance steers away from; None to steer away from no text.
 
     Attributes:
         labels: Class numbers, (B,) integers, -1 for no class; None for a model without classes. For a ``Canvas`` also
@@ -32,13 +41,13 @@ class Condition:
     negative: Array | None = None
 
     def dropped(self) -> Condition:
-        """The same batch asked for nothing: no class, and no text or the negative one."""
+        """Return the unconditional batch: no class, and no text or the negative one; the image condition stays."""
         labels = None if self.labels is None else self.labels * 0 - 1
         text = None if self.text is None else self.text * 0
         return Condition(labels=labels, text=text if self.negative is None else self.negative, given=self.given)
 
     def joined(self, *others: Condition) -> Condition:
-        """Several batches as one, this one first; negative texts are left out."""
+        """Concatenate several batches, this one first; negative texts are left out."""
 
         def all_of(*parts: Array | None) -> Array | None:
             return None if parts[0] is None else namespace(parts[0]).concatenate(parts)
@@ -50,18 +59,21 @@ class Condition:
         )
 
     def __len__(self) -> int:
-        """The batch size; 0 where nothing can be asked for, whatever is given."""
+        """Batch size of labels or text; 0 without either, whatever the image condition."""
         return next((len(part) for part in (self.labels, self.text) if part is not None), 0)
 
     def __getitem__(self, rows: slice | list[int]) -> Condition:
-        """Some rows of the batch."""
+        """Return some rows of the batch."""
         parts = (self.labels, self.text, self.given, self.negative)
         labels, text, given, negative = (None if part is None else part[rows] for part in parts)
         return Condition(labels=labels, text=text, given=given, negative=negative)
 
 
 class Denoiser(Protocol):
-    """Estimates x0 from x = x0 + sigma * noise.
+    """Denoiser: estimates x0 from x = x0 + sigma * noise.
+
+    Models in torch, guided models and packages on a device are all denoisers; the sampler cannot tell them apart. A
+    denoiser must record no gradients, since a sampler without torch cannot turn them off.
 
     A model in torch is one, so is a guided model, and a package on a device: the sampler cannot tell them apart. It
     must keep no gradients, since a sampler that does not know torch cannot turn them off.
@@ -69,26 +81,31 @@ class Denoiser(Protocol):
 
     @property
     def process(self) -> NoiseProcess:
-        """Says at which level sampling starts, and how levels and times go together."""
+        """Noise process: gives the level where sampling starts, and the time of each level."""
         ...
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one x."""
+        """Shape (C, H, W) of one x."""
         ...
 
     @property
     def num_classes(self) -> int:
-        """Classes 0 to num_classes - 1 can be asked for; 0 for none."""
+        """Number of classes, numbered from 0; 0 for a model without classes."""
         ...
 
     @property
     def text_shape(self) -> tuple[int, int] | None:
-        """(M, E) of one text; None for a model without text."""
+        """Shape (M, E) of one embedded text; None for a model without text."""
         ...
 
     def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """Estimate of x0, like x.
+        """Estimate x0, in x's shape and kind of array.
+
+        Args:
+            x: Noisy images x0 + sigma * noise, (B, C, H, W).
+            sigma: Noise levels, (B,) like x; above 0.
+            condition: Conditions of the same batch.
 
         Args:
             x: (B, C, H, W).
@@ -98,16 +115,18 @@ class Denoiser(Protocol):
         ...
 
     def asarray(self, values: np.ndarray) -> Array:
-        """Numbers as this denoiser's kind of array: float32, on its device."""
+        """Convert numbers into this denoiser's kind of array: float32, on its device."""
         ...
 
     def decode(self, x0: Array) -> np.ndarray:
-        """Model space to pictures, uint8 (B, H, W, C)."""
+        """Decode model space into pictures, uint8 (B, H, W, C)."""
         ...
 
 
 def multiple_of(denoise: Denoiser) -> int | None:
-    """What divides every height and width that a denoiser takes besides its own shape's; None where it takes no other.
+    """Return the divisor of all other heights and widths that a denoiser takes; None if it takes only its own shape's.
+
+    The optional attribute ``multiple`` of the denoiser gives it, in pixels of x.
 
     It says so by an attribute ``multiple``, in pixels of x; a denoiser need not have one.
     """
@@ -115,7 +134,9 @@ def multiple_of(denoise: Denoiser) -> int | None:
 
 
 def core_of(denoise: Denoiser) -> Any:
-    """What a denoiser is in the end, behind what is guided, planned or on a canvas: a model or a package.
+    """Return the innermost denoiser, a model or a package, inside wrappers for guidance, plans or a canvas.
+
+    It may have optional abilities: ``embed_text``, ``encode``, ``give``, ``given_channels``.
 
     There are the abilities that a denoiser need not have: ``embed_text``, ``encode``, ``give``, ``given_channels``.
     """
@@ -125,5 +146,5 @@ def core_of(denoise: Denoiser) -> Any:
 
 
 def takes_regions(denoise: Denoiser) -> bool:
-    """Whether labels may be (B, rows, columns); it says so by an attribute of this name, which it need not have."""
+    """Tell whether labels may be (B, rows, columns), by the denoiser's optional attribute of this name."""
     return getattr(denoise, "takes_regions", False)

@@ -1,4 +1,7 @@
-"""Random numbers that are a pure function of (seed, stream, draw, position): Philox4x32-10 and Box-Muller.
+"""Random numbers as a pure function of (seed, stream, draw, position): Philox4x32-10 and Box-Muller.
+
+No state is carried from call to call: picture i needs seed i alone, whatever the batch, the device or the threads.
+docs/gaussian.md has the exact recipe, for implementations in other languages.
 
 Nothing is carried from call to call: picture i needs seed i alone, whatever the batch, the device or the threads.
 The exact recipe, to be written again in another language, is docs/gaussian.md.
@@ -16,7 +19,7 @@ import numpy as np
 
 from brickwork.errors import ArgumentError
 
-# Streams keep numbers of different purpose apart under the same seed: word 3 of the counter.
+# Streams give each purpose its own numbers under the same seed: word 3 of the counter.
 SAMPLING, TRAINING, ORDER, TIME, AUGMENT, DROPOUT, MEASURE, CANVAS, WINDOWS, PARTS = range(10)
 
 Seeds: TypeAlias = Sequence[int] | range | np.ndarray
@@ -29,7 +32,7 @@ _BLOCKS_AT_ONCE = 1 << 13  # working arrays of 64 KiB each: they stay in the cac
 
 
 def philox(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """Philox4x32 with ten rounds.
+    """Compute Philox4x32 with ten rounds.
 
     Args:
         counter: uint32 (..., 4).
@@ -44,7 +47,7 @@ def philox(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
 
 
 def _rounds(c: Words, k0: np.ndarray, k1: np.ndarray) -> Words:
-    """The ten rounds, on 32-bit words held in uint64 so that a product keeps its upper half."""
+    """Apply the ten rounds to 32-bit words, held in uint64 so that a product keeps its upper half."""
     for r in range(10):
         left, right = c[0] * _MULTIPLIERS[0], c[2] * _MULTIPLIERS[1]
         bump0, bump1 = ((k + np.uint64(r * w & 0xFFFFFFFF)) & _LOW for k, w in zip((k0, k1), _WEYL, strict=True))
@@ -53,7 +56,10 @@ def _rounds(c: Words, k0: np.ndarray, k1: np.ndarray) -> Words:
 
 
 def as_seeds(seeds: Seeds) -> np.ndarray:
-    """Seeds as uint64 (N,).
+    """Convert seeds into uint64 (N,).
+
+    Raises:
+        ArgumentError: A seed is no whole number from 0 to 2**64 - 1.
 
     Raises:
         ArgumentError: For anything but whole numbers from 0 to 2**64 - 1.
@@ -68,7 +74,7 @@ def as_seeds(seeds: Seeds) -> np.ndarray:
 
 
 def _blocks(seeds: np.ndarray, draws: np.ndarray, first: int, last: int, stream: int) -> Words:
-    """Words of blocks first .. last - 1 for every seed, each uint64 (N, last - first)."""
+    """Return the words of blocks first .. last - 1 for every seed, each uint64 (N, last - first)."""
     block = np.arange(first, last, dtype=np.uint64)[None]
     key, draw = seeds[:, None], draws[:, None]
     return _rounds((block & _LOW, block >> _HALF, draw, np.full_like(draw, stream)), key & _LOW, key >> _HALF)
@@ -82,12 +88,12 @@ def _as_draws(draw: int | np.ndarray, count: int) -> np.ndarray:
 
 
 def _unit(words: np.ndarray) -> np.ndarray:
-    """32-bit words → float64 in (0, 1), at the middle of 2**32 equal cells; exact."""
+    """Convert 32-bit words into float64 in (0, 1), at the centres of 2**32 equal cells; exact."""
     return (words.astype(np.float64) + 0.5) * 2.0**-32
 
 
 def _box_muller(words: Words) -> np.ndarray:
-    """Four words → four normal numbers, float32 (N, blocks, 4)."""
+    """Convert four words into four normal numbers, float32 (N, blocks, 4)."""
     out = np.empty((*words[0].shape, 4), dtype=np.float32)
     for i in (0, 2):
         radius, angle = np.sqrt(-2.0 * np.log(_unit(words[i]))), 2.0 * np.pi * _unit(words[i + 1])
@@ -96,16 +102,16 @@ def _box_muller(words: Words) -> np.ndarray:
 
 
 def normals(seeds: Seeds, draw: int | np.ndarray, shape: Sequence[int], *, stream: int = SAMPLING) -> np.ndarray:
-    """Standard normal numbers for many seeds, float32 (len(seeds), *shape); a row depends on its own seed alone.
+    """Return standard normal numbers for many seeds, float32 (N, *shape); a row depends on its own seed alone.
 
     Args:
-        seeds: Whole numbers from 0 to 2**64 - 1; the same seed may come more than once.
-        draw: How many draws this seed has made before, 0 to 2**32 - 1; one number, or one per seed.
-        shape: Of one row; filled in C order.
-        stream: What the numbers are for.
+        seeds: N whole numbers from 0 to 2**64 - 1; a seed may occur more than once.
+        draw: Number of draws that the seed made before, 0 to 2**32 - 1; one number, or one per seed.
+        shape: Shape of one row; filled in C order.
+        stream: Purpose of the numbers, such as SAMPLING.
 
     Raises:
-        ArgumentError: For a seed or a draw out of range.
+        ArgumentError: A seed or a draw is out of range.
     """
     keys = as_seeds(seeds)
     draws, size = _as_draws(draw, len(keys)), prod(shape)
@@ -120,23 +126,23 @@ def normals(seeds: Seeds, draw: int | np.ndarray, shape: Sequence[int], *, strea
 
 
 def normal(seed: int, draw: int, shape: Sequence[int], *, stream: int = SAMPLING) -> np.ndarray:
-    """Standard normal numbers for one seed, float32 of the given shape."""
+    """Return standard normal numbers for one seed, float32 of this shape."""
     return normals([seed], draw, shape, stream=stream)[0]
 
 
 def _flat(seed: int, draw: int, count: int, stream: int) -> np.ndarray:
-    """The first count words of a draw, uint64."""
+    """Return the first count words of a draw, uint64."""
     keys = as_seeds([seed])
     words = _blocks(keys, _as_draws(draw, 1), 0, -(-count // 4), stream)
     return np.stack(words, axis=-1).reshape(-1)[:count]
 
 
 def uniform(seed: int, draw: int, count: int, *, stream: int = TIME) -> np.ndarray:
-    """Uniform numbers, float64 (count,), strictly between 0 and 1; one 32-bit word each."""
+    """Return uniform numbers, float64 (count,), strictly between 0 and 1; one 32-bit word each."""
     return _unit(_flat(seed, draw, count, stream))
 
 
 def integers(seed: int, draw: int, count: int, *, stream: int = ORDER) -> np.ndarray:
-    """Uniform 64-bit integers, uint64 (count,); two words each, the lower half first."""
+    """Return uniform 64-bit integers, uint64 (count,); two words each, the lower half first."""
     words = _flat(seed, draw, 2 * count, stream)
     return words[0::2] | words[1::2] << _HALF

@@ -1,8 +1,9 @@
-"""EDM's preconditioning: four coefficients that make a denoiser of a network, for every process and prediction.
+"""EDM's preconditioning: four coefficients that turn a network into a denoiser, for every process and prediction.
 
     D(x, sigma) = c_skip x + c_out F(c_in x, c_noise)
 
-A process says how its networks see an image and a time (c_in, c_noise), a prediction what their output means (c_skip,
+A process sets how its networks see an image and a time (c_in, c_noise), a prediction what their output means (c_skip,
+c_out). Everything takes python floats, numpy arrays or torch tensors and returns the same kind.
 c_out). Everything takes python floats, numpy arrays or torch tensors and gives the same kind back.
 
 Source: Karras et al. 2022, "Elucidating the design space of diffusion-based generative models" (EDM, 2206.00364), Eq. 7
@@ -22,7 +23,12 @@ from brickwork.diffusion.process import NoiseProcess
 @final
 @dataclass(frozen=True, kw_only=True)
 class Preconditioning:
-    """The coefficients at one noise level for each image.
+    """Coefficients at one noise level for each image.
+
+    Shapes: (B,) each; ``expand`` makes skip, out and in_ broadcast against images.
+
+    Attributes:
+        sigma: Noise level, as in x = x0 + sigma·noise.
 
     Shapes: (B,) each; ``expand`` shapes skip, out and in_ to meet images.
 
@@ -63,7 +69,7 @@ def precondition_at(process: NoiseProcess, prediction: Prediction, t: Array) -> 
 
 
 def _coefficients(process: NoiseProcess, prediction: Prediction, t: Array, sigma: Array) -> Preconditioning:
-    """Return what process and prediction say of a time and its noise level."""
+    """Collect the coefficients of process and prediction at a time and its noise level."""
     c = process.at(t)
     return Preconditioning(
         sigma=sigma,

@@ -1,8 +1,8 @@
 """Predictions: the quantity that a network learns to output, and the way back from it to the image.
 
 A prediction is a fixed mix of image and noise, a * x0 + b * eps. The noisy x_own = alpha * x0 + sigma * eps is another.
-Two equations in two unknowns: whatever the network predicts, x0 and eps follow by Cramer's rule. The determinant
-a * sigma - b * alpha is a sum of terms of one sign for every prediction here, so nothing cancels.
+These are two equations in two unknowns: whatever the network predicts, x0 and eps follow by Cramer's rule. The
+determinant a * sigma - b * alpha is a sum of terms of one sign for every prediction here, so nothing cancels.
 
 All methods broadcast plainly; coefficients of shape (B,) meet images (B, C, H, W) after ``coefficients.expand()``.
 """
@@ -19,7 +19,7 @@ from brickwork.registry import Registry
 
 
 class Prediction(ABC):
-    """A quantity linear in image and noise, that a network learns to predict."""
+    """Quantity linear in image and noise that a network learns to predict."""
 
     @abstractmethod
     def mix(self, c: Coefficients) -> tuple[Array, Array]:
@@ -31,7 +31,7 @@ class Prediction(ABC):
         return a * x0 + b * eps
 
     def c_skip(self, c: Coefficients) -> Array:
-        """Return the factor of the waist's x in x0 = c_skip x + c_out output; x = x_own / alpha. EDM, Eq. 7."""
+        """Return the factor of x in x0 = c_skip x + c_out output, where x = x_own / alpha. EDM, Eq. 7."""
         a, b = self.mix(c)
         return -b * c.alpha / (a * c.sigma - b * c.alpha)
 
@@ -54,47 +54,49 @@ class Prediction(ABC):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Eps(Prediction):
-    """The noise. Source: Ho et al., 2006.11239, Eq. 14."""
+    """Prediction of the noise. Source: Ho et al., 2006.11239, Eq. 14."""
 
     def mix(self, c: Coefficients) -> tuple[Array, Array]:
-        """(0, 1)."""
+        """Return (0, 1)."""
         return 0.0, 1.0
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class X0(Prediction):
-    """The image."""
+    """Prediction of the clean image."""
 
     def mix(self, c: Coefficients) -> tuple[Array, Array]:
-        """(1, 0)."""
+        """Return (1, 0)."""
         return 1.0, 0.0
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class V(Prediction):
-    """v = alpha * eps - sigma * x0. Source: Salimans and Ho, 2202.00512, Appendix D."""
+    """Prediction of v = alpha * eps - sigma * x0. Source: Salimans and Ho, 2202.00512, Appendix D."""
 
     def mix(self, c: Coefficients) -> tuple[Array, Array]:
-        """(-sigma, alpha)."""
+        """Return (-sigma, alpha)."""
         return -c.sigma, c.alpha
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Velocity(Prediction):
-    """dx_own / dt = d_alpha * x0 + d_sigma * eps; on the linear flow, eps - x0. Source: Lipman et al., 2210.02747."""
+    """Prediction of dx_own / dt = d_alpha * x0 + d_sigma * eps (flow: eps - x0). Source: Lipman et al., 2210.02747."""
 
     def mix(self, c: Coefficients) -> tuple[Array, Array]:
-        """(d_alpha, d_sigma)."""
+        """Return (d_alpha, d_sigma)."""
         return c.d_alpha, c.d_sigma
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class EdmF(Prediction):
-    """EDM's F: a mix of image and noise that has unit size at every level, where the data has size sigma_data.
+    """Prediction of EDM's F: a mix of image and noise of unit variance at every level, for data of size sigma_data.
+
+    At noise level s, D
 
     At the waist's level s, D = c_skip x + c_out F with c_skip = sigma_data² / (s² + sigma_data²) and
     c_out = s sigma_data / sqrt(s² + sigma_data²). Here F is solved for image and noise, with alpha multiplied through.
@@ -105,13 +107,13 @@ class EdmF(Prediction):
     sigma_data: float = 0.5
 
     def mix(self, c: Coefficients) -> tuple[Array, Array]:
-        """(sigma / sigma_data, -sigma_data alpha) / sqrt(sigma² + sigma_data² alpha²)."""
+        """Return (sigma / sigma_data, -sigma_data alpha) / sqrt(sigma² + sigma_data² alpha²)."""
         size = namespace(c.sigma).sqrt(c.sigma * c.sigma + (self.sigma_data * c.alpha) ** 2)
         return c.sigma / (self.sigma_data * size), -self.sigma_data * c.alpha / size
 
 
 def convert(output: Array, x_own: Array, c: Coefficients, source: Prediction, to: Prediction) -> Array:
-    """Return an output of one prediction as that of another, at the same x_own and time."""
+    """Convert an output of one prediction into that of another, at the same x_own and time."""
     return to.of(source.x0(output, x_own, c), source.eps(output, x_own, c), c)
 
 

@@ -1,6 +1,9 @@
 """Noise processes: how signal and noise mix at time t, and how a network sees both (EDM's c_in and c_noise).
 
-In a process's *own space* x_own = alpha(t) * x0 + sigma(t) * eps. At the *waist* every process looks alike:
+In a process's *own space* x_own = alpha(t) * x0 + sigma(t) * eps. In *sigma space*, nicknamed the *waist*, all
+processes look alike: x = x0 + level * eps with level = sigma / alpha, so x = x_own / alpha. At t = 0, alpha = 1 and
+sigma = 0. Everything here takes python floats, numpy arrays or torch tensors and returns the same kind; floats are
+computed in float64.
 x = x0 + level * eps with level = sigma / alpha, so x = x_own / alpha. t falls to 0, where alpha = 1 and sigma = 0.
 Everything here takes python floats, numpy arrays or torch tensors and gives the same kind back; floats are computed in
 float64.
@@ -20,13 +23,13 @@ from brickwork.errors import ConfigError
 from brickwork.registry import Registry
 
 MAX_STEPS = 1_000_000
-"""Of a schedule in steps."""
+"""Most steps of a process in discrete time."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Coefficients:
-    """Signal and noise at one time, and their slopes in the process's own time.
+    """Factors of signal and noise at one time, and their slopes in the process's own time.
 
     Attributes:
         alpha: Factor of the clean image, 1 at t = 0.
@@ -41,7 +44,7 @@ class Coefficients:
     d_sigma: Array
 
     def expand(self, ndim: int = 4) -> Coefficients:
-        """The same, shaped to meet arrays of ndim axes: (B,) becomes (B, 1, ..., 1); floats stay floats."""
+        """Return the same, shaped to broadcast against ndim axes: (B,) becomes (B, 1, ..., 1); floats stay floats."""
 
         def tall(value: Array) -> Array:
             axes = getattr(value, "ndim", 0)
@@ -53,7 +56,11 @@ class Coefficients:
 
 
 class NoiseProcess(ABC):
-    """How an image turns into noise as t rises from 0 to t_max.
+    """Noise process: turns an image into noise as t rises from 0 to t_max.
+
+    Attributes:
+        t_min: The least time that a network is trained at.
+        t_max: The largest time that a network is trained at, where sampling starts.
 
     Attributes:
         t_min: The least time a network is trained at.
@@ -64,7 +71,7 @@ class NoiseProcess(ABC):
     t_max: float
 
     def __post_init__(self) -> None:
-        """Refuse times between which nothing can be trained or drawn.
+        """Refuse times or noise levels that do not rise.
 
         Raises:
             ConfigError: The times do not rise from above 0, or their levels do not.
@@ -83,39 +90,39 @@ class NoiseProcess(ABC):
 
     @abstractmethod
     def at(self, t: Array) -> Coefficients:
-        """Coefficients at t, of t's kind and shape."""
+        """Return the coefficients at t, of t's kind and shape."""
 
     @abstractmethod
     def level(self, t: Array) -> Array:
-        """Noise level at the waist, sigma / alpha; rises with t, 0 at t = 0."""
+        """Return the noise level sigma / alpha; it rises with t, from 0 at t = 0."""
 
     @abstractmethod
     def t_of(self, level: Array) -> Array:
-        """The time of a level, the inverse of ``level``; free of cancellation, so that float32 suffices."""
+        """Return the time of a level, the inverse of ``level``; free of cancellation, so that float32 suffices."""
 
     def c_noise(self, t: Array) -> Array:
-        """Return the number that tells a network the time t, (B,); 999 t, unless the process says otherwise."""
+        """Return c_noise, the network's input for the time t, (B,); 999 t by default."""
         return 999 * t
 
     def c_in(self, t: Array) -> Array:
-        """Return the factor of the waist's x in a network's input, (B,); alpha, unless the process says otherwise."""
+        """Return c_in, the factor of x in a network's input, (B,); alpha by default."""
         return self.at(t).alpha
 
     @property
     def sigma_min(self) -> float:
-        """Waist level at t_min."""
+        """Noise level at t_min."""
         return float(self.level(self.t_min))
 
     @property
     def sigma_max(self) -> float:
-        """Waist level at t_max."""
+        """Noise level at t_max."""
         return float(self.level(self.t_max))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Vp(NoiseProcess):
-    """Variance preserving, with a noise rate beta(t) that rises linearly over t in (0, 1].
+    """Variance-preserving process whose noise rate beta(t) rises linearly over t in (0, 1].
 
     ln alpha = -beta_min t / 2 - (beta_max - beta_min) t² / 4, sigma² = 1 - alpha².
 
@@ -128,17 +135,17 @@ class Vp(NoiseProcess):
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse rates that take noise away."""
+        """Refuse rates that are not above 0."""
         _between("beta_min", self.beta_min, 0, inf)
         _between("beta_max", self.beta_max, 0, inf)
         super().__post_init__()
 
     def _noise(self, t: Array) -> Array:
-        """Integral of beta from 0 to t, which is -2 ln alpha."""
+        """Return the integral of beta from 0 to t, which is -2 ln alpha."""
         return t * (self.beta_min + t * (0.5 * (self.beta_max - self.beta_min)))
 
     def at(self, t: Array) -> Coefficients:
-        """The formulas above; sigma through expm1, exact at small t."""
+        """Return the coefficients; sigma by expm1, exact at small t."""
         xp, total = namespace(t), self._noise(t)
         beta = self.beta_min + t * (self.beta_max - self.beta_min)
         alpha = xp.exp(-0.5 * total)
@@ -148,13 +155,13 @@ class Vp(NoiseProcess):
         )
 
     def level(self, t: Array) -> Array:
-        """sqrt(1 / alpha² - 1)."""
+        """Return sqrt(1 / alpha² - 1)."""
         xp = namespace(t)
         return xp.sqrt(expm1(self._noise(t)))
 
     def t_of(self, level: Array) -> Array:
-        """ln(1 + level²) = beta_min t + (beta_max - beta_min) t² / 2, solved for t."""
-        # The root with a sum below the line rather than a difference above it.
+        """Solve ln(1 + level²) = beta_min t + (beta_max - beta_min) t² / 2 for t."""
+        # The quadratic's root in the form without cancellation: a sum in the denominator.
         xp, a, b = namespace(level), self.beta_min, self.beta_max - self.beta_min
         total = log1p(level * level)
         return 2 * total / (a + xp.sqrt(a * a + 2 * b * total))
@@ -163,7 +170,10 @@ class Vp(NoiseProcess):
 @final
 @dataclass(frozen=True, kw_only=True)
 class DiscreteVp(NoiseProcess):
-    """Variance preserving in a thousand steps; by default Stable Diffusion's, with sqrt(beta) linear over them.
+    """Variance-preserving process in 1000 steps; by default Stable Diffusion's, with sqrt(beta) linear in the step.
+
+    t is the index of the step, 1 to t_max. Between indices ln(level) is linear in t; below index 1 the level itself is
+    linear, so that it reaches 0 at t = 0.
 
     t is the index of the step, 1 to t_max. Between indices ln(level) is linear in t; below index 1 the level itself is,
     so that it reaches 0 at t = 0.
@@ -172,8 +182,8 @@ class DiscreteVp(NoiseProcess):
 
     Attributes:
         beta_start, beta_end: The first and the last beta.
-        even: What rises in even steps from the first to the last: "sqrt-beta", or "beta" itself as in DDPM and DiT.
-        first_number: What the network is told at index 1: 1, or 0 where its authors count from 0.
+        even: The quantity that rises in even steps: "sqrt-beta", or "beta" itself as in DDPM and DiT.
+        first_number: The network's input c_noise at index 1: 1, or 0 where its authors count from 0.
         t_min, t_max: Least and largest index.
     """
 
@@ -186,11 +196,11 @@ class DiscreteVp(NoiseProcess):
 
     @property
     def num_levels(self) -> int:
-        """Entries of the table."""
+        """Number of steps, the length of the table."""
         return round(self.t_max)
 
     def __post_init__(self) -> None:
-        """Make the table now: made during a trace by torch it would hold the trace's stand-ins for numbers."""
+        """Compute the table now: inside a trace by torch it would hold the trace's symbols instead of numbers."""
         _between("beta_start", self.beta_start, 0, 1)
         _between("beta_end", self.beta_end, 0, 1)
         if not 2 <= self.t_max <= MAX_STEPS:
@@ -208,18 +218,18 @@ class DiscreteVp(NoiseProcess):
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """Waist level at index 1, 2, ..., num_levels."""
+        """Noise levels at index 1, 2, ..., num_levels."""
         return self.__dict__["_levels"]
 
     def _segment(self, index: Array, x: Array) -> tuple[Array, Array, Array]:
-        """For whole indices, kept within 1 .. num_levels - 1: index, level, and d ln(level) / dt up to the next."""
+        """Return index, level and d ln(level) / dt up to the next, for whole indices clipped to 1 .. num_levels - 1."""
         xp = namespace(index)
         index = xp.clip(index, 1, self.num_levels - 1)
         row = xp.asarray(index, dtype=xp.int64) - 1
         return like(index, x), like(self.levels[:-1], x)[row], like(self.__dict__["_slopes"], x)[row]
 
     def at(self, t: Array) -> Coefficients:
-        """From the interpolated level: alpha = 1 / sqrt(1 + level²)."""
+        """Return the coefficients of the interpolated level: alpha = 1 / sqrt(1 + level²)."""
         xp = namespace(t)
         _, _, slope = self._segment(xp.floor(t), t)
         level = self.level(t)
@@ -230,14 +240,14 @@ class DiscreteVp(NoiseProcess):
         )
 
     def level(self, t: Array) -> Array:
-        """Interpolated from the table."""
+        """Interpolate the level in the table."""
         xp = namespace(t)
         index, start, slope = self._segment(xp.floor(t), t)
         return xp.where(t < 1, t * self.levels[0], start * xp.exp(slope * (t - index)))
 
     def t_of(self, level: Array) -> Array:
-        """The interpolation read backwards."""
-        # Counting the levels passed is a search that torch.export and ONNX know how to write down.
+        """Invert the interpolation."""
+        # The index is found by counting the levels below: torch.export and ONNX can express that, but no search.
         xp, first = namespace(level), self.levels[0]
         level = np.asarray(level, dtype=np.float64) if isinstance(level, float | int) else level
         passed = xp.sum(level[..., None] >= like(self.levels, level), -1)
@@ -254,7 +264,10 @@ class DiscreteVp(NoiseProcess):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cosine(NoiseProcess):
-    """Variance preserving, alpha a cosine: alpha = cos(u) / cos(u0), u = (t + offset) / (1 + offset) * pi / 2.
+    """Variance-preserving process of a cosine: alpha = cos(u) / cos(u0), u = (t + offset) / (1 + offset) * pi / 2.
+
+    At t = 1 alpha is 0 and the noise level infinite. t_max = 0.995 ends at a level of about 128, close to the 152
+    where Vp ends: an image of unit size is under 1 % of that noise, and later times have nothing to learn.
 
     alpha is 0 at t = 1, and the waist's level infinite. t_max = 0.995 ends at a level of about 128, close to the 152
     where Vp ends: an image of unit size is under 1 % of that noise, and what is cut off carries nothing to learn.
@@ -267,7 +280,7 @@ class Cosine(NoiseProcess):
     t_max: float = 0.995
 
     def __post_init__(self) -> None:
-        """Refuse what is past the end of the cosine."""
+        """Refuse a negative offset, and times past the end of the cosine."""
         if not 0 <= self.offset < inf:
             raise ConfigError(f"process offset {self.offset}: it must be 0 or more; 0.008 is usual")
         _below_one(self.t_max)
@@ -282,24 +295,24 @@ class Cosine(NoiseProcess):
         return self.offset * self._speed  # u at t = 0
 
     def _root(self, t: Array) -> Array:
-        """sqrt(cos² u0 - cos² u), as a product of sines, which does not cancel at small t."""
+        """Return sqrt(cos² u0 - cos² u), as a product of sines, which does not cancel at small t."""
         xp = namespace(t)
         turned = t * self._speed
         return xp.sqrt(xp.sin(turned) * xp.sin(turned + 2 * self._start))
 
     def at(self, t: Array) -> Coefficients:
-        """The cosine and its slope."""
+        """Return the coefficients: the cosine and its slope."""
         xp, u, norm = namespace(t), t * self._speed + self._start, cos(self._start)
         alpha, sigma = xp.cos(u) / norm, self._root(t) / norm
         d_alpha = -self._speed / norm * xp.sin(u)
         return Coefficients(alpha=alpha, sigma=sigma, d_alpha=d_alpha, d_sigma=-alpha * d_alpha / sigma)
 
     def level(self, t: Array) -> Array:
-        """sqrt(cos² u0 - cos² u) / cos u."""
+        """Return sqrt(cos² u0 - cos² u) / cos u."""
         return self._root(t) / namespace(t).cos(t * self._speed + self._start)
 
     def t_of(self, level: Array) -> Array:
-        """Through the tangent of u - u0."""
+        """Return the time by way of the tangent of u - u0."""
         # tan² u = tan² u0 + level² / cos² u0; then tan(u - u0), with the difference of tangents as a quotient.
         xp, tan0 = namespace(level), tan(self._start)
         rise = (level / cos(self._start)) ** 2
@@ -310,7 +323,7 @@ class Cosine(NoiseProcess):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Edm(NoiseProcess):
-    """EDM: time is the noise level, alpha = 1, sigma = t; the network sees ln(sigma) / 4 and an input of unit size.
+    """EDM's process: time is the noise level, alpha = 1, sigma = t; c_noise is ln(sigma) / 4, c_in scales to unit size.
 
     Source: Karras et al., 2206.00364, Table 1.
 
@@ -324,21 +337,21 @@ class Edm(NoiseProcess):
     t_max: float = 80.0
 
     def __post_init__(self) -> None:
-        """Refuse data of no size."""
+        """Refuse a sigma_data that is not above 0."""
         _between("sigma_data", self.sigma_data, 0, inf)
         super().__post_init__()
 
     def at(self, t: Array) -> Coefficients:
-        """(1, t, 0, 1)."""
+        """Return the coefficients (1, t, 0, 1)."""
         zero = t * 0
         return Coefficients(alpha=zero + 1, sigma=t, d_alpha=zero, d_sigma=zero + 1)
 
     def level(self, t: Array) -> Array:
-        """t itself."""
+        """Return t itself."""
         return t
 
     def t_of(self, level: Array) -> Array:
-        """The level itself."""
+        """Return the level itself."""
         return level
 
     def c_noise(self, t: Array) -> Array:
@@ -353,7 +366,7 @@ class Edm(NoiseProcess):
 @final
 @dataclass(frozen=True, kw_only=True)
 class LinearFlow(NoiseProcess):
-    """The straight path from image to noise, alpha = 1 - t, sigma = t.
+    """Straight path from image to noise: alpha = 1 - t, sigma = t.
 
     The level t / (1 - t) is infinite at t = 1, so sampling starts just below.
 
@@ -364,21 +377,21 @@ class LinearFlow(NoiseProcess):
     t_max: float = 0.999
 
     def __post_init__(self) -> None:
-        """Refuse an infinite level."""
+        """Refuse a t_max whose level is infinite."""
         _below_one(self.t_max)
         super().__post_init__()
 
     def at(self, t: Array) -> Coefficients:
-        """(1 - t, t, -1, 1)."""
+        """Return the coefficients (1 - t, t, -1, 1)."""
         one = t * 0 + 1
         return Coefficients(alpha=1 - t, sigma=t, d_alpha=-one, d_sigma=one)
 
     def level(self, t: Array) -> Array:
-        """t / (1 - t)."""
+        """Return t / (1 - t)."""
         return t / (1 - t)
 
     def t_of(self, level: Array) -> Array:
-        """level / (1 + level)."""
+        """Return level / (1 + level)."""
         return level / (1 + level)
 
 

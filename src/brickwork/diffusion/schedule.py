@@ -1,4 +1,4 @@
-"""Which noise levels a sampler visits: steps + 1 waist levels, from the process's sigma_max down to 0, in float64."""
+"""Noise schedules: the steps + 1 noise levels of a sampler, from the process's sigma_max down to 0, in float64."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from brickwork.registry import Registry
 
 
 class Schedule(ABC):
-    """A rule that spaces noise levels."""
+    """Rule that spaces noise levels."""
 
     @property
     def num_steps(self) -> int | None:
-        """The only number of steps that the rule has levels for; None where any number will do."""
+        """The one number of steps that the rule has levels for; None if any number will do."""
         return None
 
     @abstractmethod
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
-        """The levels above 0, falling, (steps,) float64."""
+        """Return the levels above 0, falling, (steps,) float64."""
 
     def sigmas(self, process: NoiseProcess, steps: int) -> np.ndarray:
-        """All levels, (steps + 1,) float64: the first is process.sigma_max, the last 0.
+        """Return all levels, (steps + 1,) float64: the first is process.sigma_max, the last 0.
+
+        Raises:
+            ArgumentError: The number of steps is no whole number above 0.
 
         Raises:
             ArgumentError: For fewer than one step.
@@ -44,7 +47,7 @@ class Schedule(ABC):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Karras(Schedule):
-    """Even in sigma^(1/rho), down to sigma_min: the larger rho, the more steps near the image.
+    """Schedule even in sigma^(1/rho), down to sigma_min: the larger rho, the more steps at low noise.
 
     Source: Karras et al., 2206.00364, Eq. 5.
     """
@@ -52,12 +55,12 @@ class Karras(Schedule):
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        """Refuse what the formula cannot do."""
+        """Refuse a rho that is not a number above 0."""
         if not 0 < self.rho < inf:
             raise ArgumentError(f"rho {self.rho}: it must be a number above 0; 7 is usual")
 
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
-        """(sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho."""
+        """Return (sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho."""
         ends = process.sigma_max ** (1 / self.rho), process.sigma_min ** (1 / self.rho)
         return np.linspace(*ends, steps) ** self.rho
 
@@ -65,30 +68,36 @@ class Karras(Schedule):
 @final
 @dataclass(frozen=True, kw_only=True)
 class LogSnr(Schedule):
-    """Even in ln sigma, that is in half the log signal-to-noise ratio, down to sigma_min.
+    """Schedule even in ln sigma, which is -1/2 of the log signal-to-noise ratio, down to sigma_min.
 
     Source: Lu et al., 2206.00927, Sec. 3.3.
     """
 
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
-        """sigma_max (sigma_min / sigma_max)^(i / (steps - 1))."""
+        """Return sigma_max (sigma_min / sigma_max)^(i / (steps - 1))."""
         return np.exp(np.linspace(np.log(process.sigma_max), np.log(process.sigma_min), steps))
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class LinearTime(Schedule):
-    """Even in the process's own time, t_i = t_max (1 - i / steps), down to t = 0."""
+    """Schedule even in the process's own time, t_i = t_max (1 - i / steps), down to t = 0."""
 
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
-        """level(t_max (1 - i / steps))."""
+        """Return level(t_max (1 - i / steps))."""
         return np.asarray(process.level(process.t_max * (1 - np.arange(steps) / steps)), dtype=np.float64)
 
 
 @final
 @dataclass(frozen=True)
 class Levels(Schedule):
-    """Noise levels of one's own, one more than there are steps.
+    """Noise levels of the caller's own, one more than there are steps.
+
+    Attributes:
+        values: Falling noise levels; the last is 0. Sampling starts at the first, at most the process's sigma_max.
+
+    Raises:
+        ArgumentError: There are fewer than two levels, one is not finite, they do not fall, or the last is above 0.
 
     Attributes:
         values: Falling waist levels; the last is 0. The first is where sampling starts, at most the sigma_max of the
@@ -110,7 +119,7 @@ class Levels(Schedule):
         if len(levels) < 2:
             raise ArgumentError(f"levels {list(levels)}: one step has two levels; give at least one above 0, then 0")
         for before, after in pairwise(levels):
-            if not inf > before > after:  # nan is not
+            if not inf > before > after:  # false for NaN too
                 raise ArgumentError(f"level {after:g} after {before:g}: levels are finite and fall; turn them round")
         if levels[-1] != 0:
             raise ArgumentError(f"the last level is {levels[-1]:g}: a run ends without noise; let the last be 0")
@@ -118,7 +127,7 @@ class Levels(Schedule):
 
     @property
     def num_steps(self) -> int:
-        """One less than there are levels."""
+        """Number of steps, one less than there are levels."""
         return len(self.values) - 1
 
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
@@ -126,7 +135,10 @@ class Levels(Schedule):
         return np.array(self.values[:-1])
 
     def sigmas(self, process: NoiseProcess, steps: int) -> np.ndarray:
-        """Return the levels as they were given, (steps + 1,) float64.
+        """Return the levels unchanged, (steps + 1,) float64.
+
+        Raises:
+            ArgumentError: The number of steps is another, or the first level is above the process's sigma_max.
 
         Raises:
             ArgumentError: For another number of steps, or a first level above the sigma_max of the process.
