@@ -39,9 +39,13 @@ def test_a_full_disk_leaves_the_old_file(place: str, tmp_path: Path, monkeypatch
 
 
 def test_a_mistake_of_the_writer_passes_through_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="mine"), whole_file(tmp_path / "a") as part:
-        part.write_bytes(b"half")
-        raise ValueError("mine")
+    def fail() -> None:
+        with whole_file(tmp_path / "a") as part:
+            part.write_bytes(b"half")
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 
