@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[digits]"
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[digits,plots]"
 	touch $@
 
 .venv/ready-dev: .venv/ready

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from brickwork.backbone.stoic import Stoic
@@ -21,10 +23,11 @@ from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import Velocity
 from brickwork.diffusion.process import Edm, LinearFlow
 from brickwork.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
+from brickwork.files.header import open_tensors
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.model import hub
 from brickwork.model.checkpoint import load, read_header, save
-from brickwork.model.header import HEADER, find_model
+from brickwork.model.header import HEADER, MODEL_FILE, find_model
 from brickwork.model.model import Model
 
 
@@ -252,11 +255,24 @@ def test_the_hub_goes_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 (store / repo_id / source.name).write_bytes(source.read_bytes())
             return "commit"
 
-    stand_in = types.SimpleNamespace(HfApi=Api, hf_hub_download=lambda r, f, revision: str(store / r / f))
+    stand_in = types.SimpleNamespace(
+        HfApi=Api,
+        hf_hub_download=lambda r, f, revision: str(store / r / f),
+        ModelCard=huggingface_hub.ModelCard,
+        ModelCardData=huggingface_hub.ModelCardData,
+    )
     monkeypatch.setattr(hub, "_hub", lambda: stand_in)
     model = make_model()
-    assert hub.push_to_hub(model, "me/birds") == "commit"
-    assert "library_name: brickwork" in (store / "me/birds/README.md").read_text()
+    assert hub.push_to_hub(model, "me/birds", licence="apache-2.0", pictures=2) == "commit"
+    card = huggingface_hub.ModelCard.load(store / "me/birds/README.md")
+    assert (card.data.library_name, card.data.license) == ("brickwork", "apache-2.0")
+    assert card.data.pipeline_tag == "unconditional-image-generation"
+    assert {"brickwork", "diffusion", "stoic"} <= set(card.data.tags or ())
+    assert "pictures.png" in card.text
+    with Image.open(store / "me/birds/pictures.png") as picture:
+        assert picture.width > 2 * 90
+    with open_tensors(store / "me/birds" / MODEL_FILE) as file:
+        assert file.metadata()["format"] == "pt"
     again = hub.from_pretrained("me/birds")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     with pytest.raises(CheckpointError, match="me/none"):

@@ -31,6 +31,8 @@ EXTRAS = {
     "digits": "sklearn",
     "hub": "huggingface_hub",
     "peers": "diffusers",
+    "plots": "matplotlib",
+    "browser": "pooch",
     "tensorboard": "tensorboard",
     "text": "transformers",
     "onnx": "onnxruntime",

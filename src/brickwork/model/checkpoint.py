@@ -98,7 +98,7 @@ def save(model: Model, path: str | Path) -> None:
         OutputError: The place cannot be written; a previous file there is whole.
     """
     path = Path(path)
-    write_tensors(path, named_weights(model), {HEADER: json.dumps(header_of(model))})
+    write_tensors(path, named_weights(model), {HEADER: json.dumps(header_of(model)), "format": "pt"})
     model.digest = file_digest(path)
 
 

@@ -9,36 +9,85 @@ from typing import Any
 
 import torch
 
-from brickwork.errors import CheckpointError, MissingExtraError
+from brickwork.errors import ArgumentError, CheckpointError, MissingExtraError
+from brickwork.files.picture import save_png, sheet
 from brickwork.model.checkpoint import header_of, load, save
 from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
+from brickwork.sampling.loop import sample
+
+PICTURE = "pictures.png"
+COLUMNS = 4
+SMALLEST = 96
+"""Pixels on a side that a picture on the card is enlarged to at least."""
 
 
-def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingExtraError("hub", "huggingface_hub", "sharing models through the Hugging Face Hub") from error
-    return huggingface_hub
+def push_to_hub(
+    model: Model, repository: str, *, private: bool = False, licence: str = "", pictures: int = 8, text: str = ""
+) -> str:
+    """Upload a model as ``model.safetensors`` with a card, and return the commit's address.
 
-
-def push_to_hub(model: Model, repository: str, *, private: bool = False) -> str:
-    """Upload a model as ``model.safetensors`` with a short card; returns the commit's address.
+    The card states library, licence, tags and task, shows pictures that the model draws, and ends with the header of
+    the model's file.
 
     Args:
         model: The model.
         repository: "owner/name"; made when it does not exist.
         private: Whether a new repository is private.
+        licence: Licence of the weights, by the Hub's word for it, as in "apache-2.0"; unstated when left out.
+        pictures: Pictures to draw for the card, at seeds 0, 1, 2, ...; 0 for none. A model that needs a picture to draw
+            after shows none.
+        text: Caption of these pictures, for a model that reads text.
+
+    Raises:
+        ArgumentError: A number of pictures below 0.
+        MissingExtraError: huggingface_hub is not installed.
     """
-    api = _hub().HfApi()
+    if pictures < 0:
+        raise ArgumentError(f"{pictures} pictures: give 0 for none, or how many the card shows")
+    hub, shown = _hub(), 0 if model.given_channels else pictures
+    api = hub.HfApi()
     api.create_repo(repository, private=private, exist_ok=True)
-    card = f"---\nlibrary_name: brickwork\n---\n\n`brickwork.from_pretrained({repository!r})`\n\n```json\n"
-    card += json.dumps(header_of(model), indent=2) + "\n```\n"
     with tempfile.TemporaryDirectory() as folder:
         save(model, Path(folder) / MODEL_FILE)
-        (Path(folder) / "README.md").write_text(card)
+        if shown:
+            save_png(_drawn(model, shown, text), Path(folder) / PICTURE)
+        card_of(model, repository, licence=licence, picture=shown > 0).save(Path(folder) / "README.md")
         return str(api.upload_folder(repo_id=repository, folder_path=folder))
+
+
+def card_of(model: Model, repository: str, *, licence: str = "", picture: bool = False) -> Any:
+    """Return a model's card, a ``huggingface_hub.ModelCard``.
+
+    Args:
+        model: The model.
+        repository: "owner/name", for the line that loads it.
+        licence: Licence of the weights, by the Hub's word for it; unstated when left out.
+        picture: Show the file ``pictures.png`` of the repository.
+
+    Raises:
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    hub, header = _hub(), header_of(model)
+    task = "unconditional-image-generation"
+    if model.given_channels:
+        task = "image-to-image"
+    elif header["text"][0] != "none":
+        task = "text-to-image"
+    data = hub.ModelCardData(
+        library_name="brickwork",
+        license=licence or None,
+        pipeline_tag=task,
+        tags=["brickwork", "diffusion", header["backbone"][0]],
+    )
+    parts = [
+        f"---\n{data.to_yaml()}\n---",
+        f"# {repository.rpartition('/')[2]}",
+        *([f"![Pictures that this model drew]({PICTURE})"] if picture else []),
+        f'```python\nimport brickwork as bw\n\nmodel = bw.from_pretrained("{repository}")\n```',
+        f"```json\n{json.dumps(header, indent=2)}\n```",
+    ]
+    return hub.ModelCard("\n\n".join(parts) + "\n")
 
 
 def from_pretrained(repository: str, *, revision: str | None = None, device: str | torch.device = "cpu") -> Model:
@@ -46,6 +95,7 @@ def from_pretrained(repository: str, *, revision: str | None = None, device: str
 
     Raises:
         CheckpointError: The repository or its file cannot be had.
+        MissingExtraError: huggingface_hub is not installed.
     """
     hub = _hub()
     try:
@@ -53,3 +103,19 @@ def from_pretrained(repository: str, *, revision: str | None = None, device: str
     except Exception as error:  # the hub's errors are of many kinds, none of them ours
         raise CheckpointError(f"cannot fetch {MODEL_FILE} of {repository!r} from the Hub: {error}") from error
     return load(path, device)
+
+
+def _drawn(model: Model, count: int, text: str) -> Any:
+    """Draw pictures of the model's classes in turn, as one sheet, uint8 (H, W, C)."""
+    labels = [k % model.num_classes for k in range(count)] if model.num_classes else None
+    images = sample(model, seeds=range(count), labels=labels, text=text or None)
+    return sheet(images, min(COLUMNS, count), scale=max(1, SMALLEST // min(images.shape[1:3])))
+
+
+def _hub() -> Any:
+    """Return the library that talks to the Hub."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise MissingExtraError("hub", "huggingface_hub", "sharing models through the Hugging Face Hub") from error
+    return huggingface_hub

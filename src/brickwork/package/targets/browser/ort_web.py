@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
 import tarfile
-from base64 import b64encode
+from base64 import b64decode
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
+from typing import Any
 
 from brickwork.data.cache import cache_folder
-from brickwork.errors import PackageError
-from brickwork.files.whole import write_whole
+from brickwork.errors import MissingExtraError, PackageError
 
 NAME, VERSION = "onnxruntime-web", "1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-"""Of the tarball, as the registry states it (dist.integrity)."""
+"""Hash of the tarball, as the registry states it (dist.integrity)."""
 REGISTRY = "https://registry.npmjs.org/"
 FILES = (
     "ort.wasm.min.mjs",
@@ -86,30 +83,34 @@ def _from_folder(given: Path, folder: Path) -> str:
 
 
 def tarball() -> Path:
-    """The pinned tarball, from the cache or else from npm; its hash is checked each time.
+    """Return the pinned tarball, from the cache or else from npm; its hash is checked each time.
 
     Raises:
         PackageError: It cannot be loaded, or is another one.
+        MissingExtraError: pooch is not installed.
     """
-    path = cache_folder().with_name(NAME) / f"{NAME}-{VERSION}.tgz"
-    if path.is_file() and _integrity(path.read_bytes()) == INTEGRITY:
-        return path
-    address = f"{_registry()}{NAME}/-/{NAME}-{VERSION}.tgz"
     try:
-        with urlopen(address, timeout=300) as answer:  # the address is npm's registry, and the hash is pinned
-            data = answer.read()
-    except (URLError, OSError, ValueError) as error:
+        import pooch
+    except ImportError as error:
+        raise MissingExtraError("browser", "pooch", f"loading {NAME}") from error
+    name, wanted = f"{NAME}-{VERSION}.tgz", b64decode(INTEGRITY.removeprefix("sha512-")).hex()
+    address, folder = f"{_registry()}{NAME}/-/{name}", cache_folder().with_name(NAME)
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        return Path(pooch.retrieve(address, f"sha512:{wanted}", name, folder, downloader=_downloader(pooch)))
+    except ValueError as error:  # the hash
+        raise PackageError(
+            f"{address}: its hash is not the pinned {INTEGRITY}: it is not used; try again later"
+        ) from error
+    except OSError as error:
         raise PackageError(
             f"{address}: it cannot be loaded ({error}); be online once, or give --ort-web DIR with the files of {NAME}"
         ) from None
-    if (found := _integrity(data)) != INTEGRITY:
-        raise PackageError(f"{address}: its hash is {found}, pinned is {INTEGRITY}: it is not used; try again later")
-    write_whole(path, data)
-    return path
 
 
-def _integrity(data: bytes) -> str:
-    return "sha512-" + b64encode(hashlib.sha512(data).digest()).decode()
+def _downloader(pooch: Any) -> Any:
+    """Return the function that loads a file from an address; it gives up after 300 s without an answer."""
+    return pooch.HTTPDownloader(timeout=300)
 
 
 def _registry() -> str:
