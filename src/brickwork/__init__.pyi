@@ -2,6 +2,7 @@
 
 from .backbone.base import Backbone as Backbone
 from .backbone.base import BackboneConfig as BackboneConfig
+from .backbone.base import beside as beside
 from .backbone.dit import Dit as Dit
 from .backbone.lego import Lego as Lego
 from .backbone.presets import list_presets as list_presets
@@ -51,6 +52,7 @@ from .diffusion.schedule import LinearTime as LinearTime
 from .diffusion.schedule import LogSnr as LogSnr
 from .diffusion.schedule import Schedule as Schedule
 from .errors import BrickworkError as BrickworkError
+from .errors import ConfigError as ConfigError
 from .files.manifest import verify as verify
 from .files.picture import save_png as save_png
 from .files.picture import sheet as sheet

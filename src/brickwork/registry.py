@@ -227,6 +227,18 @@ def _check_config(entry: type, told: str) -> None:
         raise ExtensionError(f"{told}: a recipe's table has keys {', '.join(taken)} of its own; rename these fields")
 
 
+def outside_names() -> dict[str, list[str]]:
+    """Return what installed packages add, as "backbone conv", by package; nothing is imported."""
+    from importlib.metadata import distributions
+
+    found: dict[str, list[str]] = {}
+    for package in distributions():
+        stated = [point for point in package.entry_points if point.group.startswith("brickwork.")]
+        if stated:
+            found[package.name] = sorted(f"{p.group.removeprefix('brickwork.')} {p.name}" for p in stated)
+    return found
+
+
 @cache
 def _points(group: str) -> tuple[EntryPoint, ...]:
     """The entry points that installed packages state in a group."""

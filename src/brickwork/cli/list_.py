@@ -10,6 +10,7 @@ from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.model.header import SHIPPED
+from brickwork.registry import outside_names
 from brickwork.sampling.canvas import MODES
 from brickwork.sampling.solvers import SOLVERS
 
@@ -49,5 +50,7 @@ def print_list() -> None:
     """List presets, solvers, schedules, processes, predictions, devices, shipped models and extras."""
     for title, names in ROWS.items():
         print(f"{title:<11} {'  '.join(names)}")
+    for package, names in outside_names().items():
+        print(f"{'packages':<11} {package} ({', '.join(names)})")
     here = (f"{extra} ({'installed' if find_spec(module) else 'missing'})" for extra, module in EXTRAS.items())
     print(f"{'extras':<11} {'  '.join(here)}")
