@@ -63,7 +63,7 @@ def test_a_registry_is_a_mapping_in_the_order_it_was_written() -> None:
 
 @pytest.mark.parametrize(
     ("config", "name"),
-    [(Ddim(), "euler"), (Ddim, "euler"), (DpmSolverPP(order=2), "dpm2m"), (DpmSolverPP(order=3), "dpm3m")],
+    [(Ddim(), "ddim"), (Ddim, "ddim"), (DpmSolverPP(order=2), "dpm2m"), (DpmSolverPP(order=3), "dpm3m")],
 )
 def test_a_config_has_the_first_name_that_makes_it(config: object, name: str) -> None:
     assert SOLVERS.name_of(config) == name
