@@ -1,4 +1,6 @@
-"""A zip of image files; its folders are the classes; captions may lie beside the images.
+"""Zips of image files: their folders are the classes, and captions may lie beside the images.
+
+Members are read into memory; nothing is unpacked to disk.
 
 Members are read in memory, nothing is unpacked to disk.
 """
@@ -17,11 +19,18 @@ from brickwork.data.tree import arrange, is_image_path
 from brickwork.errors import DataError
 
 MAX_MEMBER_BYTES = 4 * MAX_PIXELS
-"""Largest member that is unpacked, in bytes: more than the largest image allowed has when stored plainly."""
+"""Largest member that is unpacked, in bytes; the largest image allowed takes less, even uncompressed."""
 
 
 def open_archive(path: Path, *, captions: bool = True) -> Source:
-    """The images of a zip, sorted by path. One folder around everything, as zip programs add it, is not a class.
+    """Open the images of a zip, sorted by path. One folder around everything, as zip programs add it, is no class.
+
+    Args:
+        path: The zip.
+        captions: Look for captions.
+
+    Raises:
+        DataError: It is no zip, damaged, without images, or some images have captions and others none.
 
     Args:
         path: The zip.
@@ -67,7 +76,7 @@ def open_archive(path: Path, *, captions: bool = True) -> Source:
 
 
 def without_wrapper(files: list[str]) -> list[str]:
-    """The paths without the one folder that all of them share at the top, if there is one."""
+    """Return the paths without the one top folder that all of them share, if there is one."""
     parts = [PurePosixPath(file).parts for file in files]
     if len({p[0] for p in parts}) == 1 and all(len(p) > 1 for p in parts):
         parts = [p[1:] for p in parts]

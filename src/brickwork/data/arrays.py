@@ -1,4 +1,4 @@
-"""A NumPy .npz: plain arrays of images, or encoded images one after the other with their offsets.
+"""NumPy .npz files: plain arrays of images, or encoded images one after the other with their offsets.
 
 | key | layout "images" | layout "jpeg" |
 | --- | --- | --- |
@@ -30,7 +30,10 @@ Read = tuple[Callable[[int], Pixels], Callable[[int], bytes]]
 
 
 def open_arrays(path: Path) -> Source:
-    """The images of an .npz in either layout.
+    """Open the images of an .npz in either layout.
+
+    Raises:
+        DataError: It is damaged, pickled, in neither layout, or its arrays do not fit each other.
 
     Raises:
         DataError: If it is damaged, pickled, in neither layout, or its arrays do not fit each other.
@@ -63,7 +66,7 @@ def open_arrays(path: Path) -> Source:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz that have a meaning here, unpacked; pickled ones are refused."""
+    """Read the arrays of an .npz whose keys are in the table above; refuse pickled ones."""
     try:
         with path.open("rb") as opened:
             file = np.load(opened, allow_pickle=False)
@@ -84,7 +87,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def one_array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    """One array, unless opening it would run a pickle."""
+    """Read one array; refuse it if opening it would run a pickle."""
     try:
         return file[key]
     except ValueError as error:
@@ -95,7 +98,7 @@ def one_array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 
 
 def checked_images(name: str, images: np.ndarray) -> Images:
-    """Images as (N, H, W, C) or a DataError."""
+    """Return images as (N, H, W, C); refuse another dtype or shape."""
     if images.dtype != np.uint8:
         raise DataError(f"{name}: images are {images.dtype}; they must be uint8, 0 to 255: scale and round them")
     if images.ndim == 3:
@@ -108,7 +111,7 @@ def checked_images(name: str, images: np.ndarray) -> Images:
 
 
 def from_pixels(images: Images) -> Read:
-    """Readers of rows of an array."""
+    """Return two readers of rows of an array: the image, and its SHA-256."""
 
     def image(i: int) -> Pixels:
         if images.shape[3] == 4:
@@ -119,7 +122,7 @@ def from_pixels(images: Images) -> Read:
 
 
 def checked_offsets(name: str, jpeg: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, Rows]:
-    """The bytes (total,) and the places (N+1,) where each image begins and the last one ends, or a DataError."""
+    """Return bytes (total,) and offsets (N+1,) where each image begins and the last one ends; refuse wrong ones."""
     if jpeg.dtype != np.uint8 or jpeg.ndim != 1:
         raise DataError(f"{name}: jpeg is {jpeg.dtype} of shape {jpeg.shape}; it must be uint8 of shape (total,)")
     if offsets.dtype.kind not in "iu" or offsets.ndim != 1 or len(offsets) < 1:
@@ -136,7 +139,7 @@ def checked_offsets(name: str, jpeg: np.ndarray, offsets: np.ndarray) -> tuple[n
 
 
 def from_bytes(jpeg: np.ndarray, offsets: Rows, names: list[str]) -> Read:
-    """Readers of images that lie one after the other in an array of bytes."""
+    """Return two readers of encoded images in an array of bytes: the image, and its file's SHA-256."""
 
     def data(i: int) -> bytes:
         return jpeg[offsets[i] : offsets[i + 1]].tobytes()
@@ -145,7 +148,7 @@ def from_bytes(jpeg: np.ndarray, offsets: Rows, names: list[str]) -> Read:
 
 
 def texts(name: str, arrays: Mapping[str, np.ndarray], key: str, count: int) -> list[str] | None:
-    """An array of texts as a list, None if there is no such key."""
+    """Return an array of texts as a list; None if there is no such key."""
     if key not in arrays:
         return None
     array = arrays[key]
@@ -155,7 +158,7 @@ def texts(name: str, arrays: Mapping[str, np.ndarray], key: str, count: int) -> 
 
 
 def split_codes(name: str, split: np.ndarray, count: int) -> Rows:
-    """Splits, by number or by name, as int64 (N,)."""
+    """Convert splits, by number or by name, into int64 (N,)."""
     if split.shape != (count,):
         raise DataError(f"{name}: split has shape {split.shape}; it must be ({count},), one per image")
     if split.dtype.kind == "U":

@@ -1,4 +1,4 @@
-"""Decoded sets that are too big for memory, kept as .npy files to be mapped; found again by the next run."""
+"""Cache of decoded sets too big for memory: .npy files that are mapped, and found again by the next run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from brickwork.files.whole import write_whole
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images, the row of the source that each came from, and what was skipped."""
+    """Decoded images, the source's row of each, and one line for each skipped image."""
 
     images: Images
     kept: list[int]
@@ -38,13 +38,13 @@ def cache_folder() -> Path:
 
 
 def cache_key(source: Source, facts: tuple[object, ...]) -> str:
-    """A name for the result of decoding a source in one way; never the same twice if changes cannot be told."""
+    """Return a name for a source decoded in one way; a new one each time if its changes cannot be detected."""
     content = source.fingerprint or uuid.uuid4().hex
     return hashlib.sha256(repr((1, source.name, len(source), content, facts)).encode()).hexdigest()[:32]
 
 
 def recall(folder: Path, key: str) -> Decoded | None:
-    """What was kept under a key, None if nothing (whole) is there."""
+    """Return the images kept under a key; None if they are missing or incomplete."""
     try:
         facts = json.loads((folder / f"{key}.json").read_text())
         images = np.load(folder / f"{key}.npy", mmap_mode="r")
@@ -58,7 +58,10 @@ def recall(folder: Path, key: str) -> Decoded | None:
 
 @contextmanager
 def part_file(folder: Path, key: str) -> Iterator[Path]:
-    """A name to write to, of this process alone; gone afterwards if it was not renamed.
+    """Give the context a temporary path to write to; the file is removed afterwards unless it was renamed.
+
+    Raises:
+        OutputError: The folder cannot be made or written, or the disk is full.
 
     Raises:
         OutputError: If the folder cannot be made or written, or the disk is full.
@@ -78,7 +81,7 @@ def part_file(folder: Path, key: str) -> Iterator[Path]:
 
 
 def remember(folder: Path, key: str, part: Path, decoded: Decoded) -> Decoded:
-    """Put a finished file in its place; the facts come last, so that what has facts is whole."""
+    """Move a finished file to its place; its facts are written last, so that images with facts are complete."""
     part.replace(folder / f"{key}.npy")
     write_whole(folder / f"{key}.json", json.dumps({"kept": decoded.kept, "skipped": decoded.skipped}).encode())
     return decoded

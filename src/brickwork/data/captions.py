@@ -1,7 +1,8 @@
-"""Captions that lie beside images: a text file for each, or one file of JSON lines for all.
+"""Captions beside images: a text file for each, or one file of JSON lines for all.
 
 ``cat.txt`` beside ``cat.png``; or ``captions.jsonl`` or ``metadata.jsonl`` in the folder or any sub-folder, with lines
-such as ``{"file_name": "cat.png", "caption": "a black cat"}``, in which the file is named from where the lines lie.
+such as ``{"file_name": "cat.png", "caption": "a black cat"}``, with paths relative to the lines' folder.
+Either every image has a caption or none has: a set with gaps is refused, since a model would learn from the gaps.
 Either every image has a caption or none has: a set with gaps is refused, since a model would learn from the gaps.
 """
 
@@ -18,22 +19,22 @@ from brickwork.errors import DataError
 
 TABLES = ("captions.jsonl", "metadata.jsonl")
 KEYS = ("caption", "captions", "text", "prompt", "description")
-"""What a caption is called in a line, or in a column of a table."""
+"""Names of a caption in a line, or in a column of a table."""
 MAX_BYTES = 1 << 28
-"""Longest file of texts that is read: 256 MiB."""
+"""Size of the largest file of captions that is read: 256 MiB."""
 
 Read = Callable[[str, int], bytes]
-"""The first so many bytes of a file, or a DataError that names it."""
+"""Function that returns the first so many bytes of a file, or raises a DataError that names it."""
 
 
 def find_captions(name: str, images: Sequence[str], files: Collection[str], read: Read) -> list[str] | None:
-    """A caption for each image, None where none has one; an empty one stands for no text.
+    """Find a caption for each image; None if no image has one. An empty caption stands for no text.
 
     Args:
         name: What the user called the set, for messages.
         images: Paths of the images, with forward slashes.
         files: Paths of all files there are.
-        read: How to read one of them.
+        read: Function that reads one of them.
 
     Raises:
         DataError: Some images have a caption and others none, an image has two, a line is not understood or names no
@@ -59,12 +60,12 @@ def find_captions(name: str, images: Sequence[str], files: Collection[str], read
 
 
 def from_tables(name: str, images: Sequence[str], files: Collection[str], read: Read) -> dict[str, str]:
-    """Path of an image → its caption in a file of JSON lines."""
+    """Return captions by path of their image, from all files of JSON lines."""
     known, found = set(images), {}
     for table in sorted(file for file in files if PurePosixPath(file).name in TABLES and not is_hidden(file)):
         rows = list(lines_of(table, read))
         if table.endswith("metadata.jsonl") and not any(key in row for _, row in rows for key in KEYS):
-            continue  # it tells something else about the images
+            continue  # a table of other facts about the images
         for place, row in rows:
             file, caption = named_file(place, row), caption_of(place, row)
             path = posixpath.normpath(posixpath.join(posixpath.dirname(table), file))
@@ -77,7 +78,7 @@ def from_tables(name: str, images: Sequence[str], files: Collection[str], read: 
 
 
 def lines_of(table: str, read: Read) -> Iterator[tuple[str, dict[str, Any]]]:
-    """("FILE line 3", its object) for each line that is not blank."""
+    """Yield ("FILE line 3", its object) for each line that is not blank."""
     for number, line in enumerate(text_of(table, read).split("\n"), 1):
         if not line.strip():
             continue
@@ -91,14 +92,14 @@ def lines_of(table: str, read: Read) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def named_file(place: str, row: dict[str, Any]) -> str:
-    """The image that a line is about."""
+    """Return the name of the image that a line is about."""
     if not isinstance(file := row.get("file_name"), str):
         raise DataError(f'{place} names no image: give it a "file_name"')
     return file
 
 
 def caption_of(place: str, row: dict[str, Any]) -> str:
-    """The caption in a line; null is no text."""
+    """Return the caption in a line; null stands for no text."""
     key = next((key for key in KEYS if key in row), None)
     if key is None:
         raise DataError(f'{place} has no caption: give it a "caption", or a "text"')
@@ -108,7 +109,7 @@ def caption_of(place: str, row: dict[str, Any]) -> str:
 
 
 def text_of(path: str, read: Read) -> str:
-    """A file's text."""
+    """Read a file's text."""
     data = read(path, MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataError(f"{path}: longer than {MAX_BYTES} bytes, which is no file of captions; split or shorten it")
@@ -119,5 +120,5 @@ def text_of(path: str, read: Read) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text with one space between its words."""
+    """Return a text with one space between its words."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""How the images of a set are chosen and made to fit: everything about the data that changes a result."""
+"""Config of a data set: which images are used, and how they are cropped and resized; all that changes a result."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from brickwork.errors import ConfigError, UnknownNameError
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How images are chosen and made to fit."""
+    """Images to use, and how they are cropped and resized."""
 
     size: int | None = None
-    """Side in pixels that every image is resized to; none: as they are, if all are equal."""
+    """Side in pixels that every image is resized to; none: unchanged, if all have one size."""
     channels: int | None = None
-    """1 for grey, 3 for colour; none: grey if all images are grey."""
+    """Channels, 1 for grey or 3 for colour; none: grey if all images are grey."""
     crop: str = "centre"
-    """Before resizing: centre (the largest square) or none (the images are square)."""
+    """Crop before resizing: centre (the largest square) or none (the images are square)."""
     box: tuple[int, int, int, int] | None = None
-    """Fixed part to cut out first: left, top, right, bottom in pixels of the original."""
+    """Fixed box to cut out first: left, top, right, bottom in pixels of the original."""
     filter: str = "lanczos"
-    """How to resize: lanczos, box, bilinear, bicubic or nearest."""
+    """Filter of resizing: lanczos, box, bilinear, bicubic or nearest."""
     flip: bool | None = None
-    """Mirror half of the training images; none: only photographs, not digits, text or what has captions."""
+    """Mirror half of the training images; none: only photographs without captions, not digits or text."""
     split: str = "train"
     """Images to use: train, validation, test, heldout or all."""
     holdout: float = 0.05
@@ -35,7 +35,11 @@ class DataConfig:
     """Refuse a set with a broken image instead of skipping that image."""
 
     def __post_init__(self) -> None:
-        """Check each value by itself.
+        """Refuse a value out of its range or an unknown name.
+
+        Raises:
+            ConfigError: A number is out of its range.
+            UnknownNameError: A crop, filter or split is unknown.
 
         Raises:
             ConfigError: For a number out of its range.

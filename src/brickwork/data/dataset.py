@@ -1,4 +1,4 @@
-"""A set of images in memory, all of one size, with labels or captions: what training and measuring work on."""
+"""Data sets: images of one size in memory or mapped, with labels or captions, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dataset:
-    """N images of one size.
+    """Set of N images of one size.
+
+    Args:
+        name: Path or name of their source.
 
     Args:
         name: Where they came from.
@@ -35,9 +38,9 @@ class Dataset:
         classes: Class names, also of classes that this split has no image of; empty without labels.
         captions: One text per image, or None.
         skipped: One line for each image left out because it could not be read.
-        flip: Whether to mirror half of the images in training.
-        digest: sha256 of images, labels and captions, in hex.
-        config: How they were read, with flip decided; None for images that were not read from a source.
+        flip: True if training mirrors half of the images.
+        digest: SHA-256 of images, labels and captions, in hex.
+        config: Config that they were read with, flip decided; None for images that were not read from a source.
     """
 
     name: str
@@ -51,7 +54,10 @@ class Dataset:
     config: DataConfig | None = None
 
     def __post_init__(self) -> None:
-        """Check that labels and captions are as many as images.
+        """Refuse labels or captions that are not as many as the images.
+
+        Raises:
+            DataError: They are fewer or more.
 
         Raises:
             DataError: If they are not.
@@ -73,7 +79,7 @@ class Dataset:
         return height, width, channels
 
     def batch(self, indices: Rows, flips: Flips | None = None) -> Images:
-        """The images of these indices, uint8 (B, H, W, C), those with a true flip mirrored left to right."""
+        """Return the images of these indices, uint8 (B, H, W, C), those with a true flip mirrored left to right."""
         out = self.images[indices]
         if flips is not None and flips.any():
             out[flips] = out[flips, :, ::-1]
@@ -93,16 +99,16 @@ def load_dataset(
     Images that cannot be read are left out, listed in .skipped and counted in one logged warning.
 
     Args:
-        spec: A path or name, as for open_source.
-        config: Which images, and how they are made to fit.
-        progress: Whether to show a bar.
-        max_bytes: A set above this is kept in a file and mapped, not held in memory.
+        spec: A path or name; ``open_source`` lists the kinds.
+        config: Images to use, and how they are cropped and resized.
+        progress: Show a bar.
+        max_bytes: Largest set held in memory; a larger one is kept in a file and mapped.
         cache: The folder of that file; None for the user's cache.
 
     Raises:
-        DataError: For nothing there, no images, captions for some images alone, mixed sizes without a size, or a
-            broken image with config.strict.
-        OutputError: If that file cannot be written.
+        DataError: The source is missing or has no images, captions for some images alone, mixed sizes without a size,
+            or a broken image with config.strict.
+        OutputError: That file cannot be written.
     """
     source = open_source(spec, config.split, holdout=config.holdout, captions=config.captions)
     decoded = decode_all(source, config, progress, max_bytes, cache or cache_folder())
@@ -136,7 +142,11 @@ def load_heldout(
     max_bytes: int = MAX_BYTES,
     cache: Path | None = None,
 ) -> Dataset:
-    """The held-out twin of a training set: its own test images, else validation, else the share held out by hash.
+    """Load the held-out images of a training set: its test images, else validation, else the share held out by hash.
+
+    Raises:
+        DataError: ``load_dataset`` would raise it.
+        MissingSplitError: Nothing is held out.
 
     Raises:
         DataError: As load_dataset.
@@ -174,7 +184,7 @@ def gather(source: Source, config: DataConfig, progress: bool, path: Path | None
 
 
 def pixels_each(source: Source, config: DataConfig) -> int:
-    """Pixels of an image as it will be kept: of the first one that can be read, if no size is asked."""
+    """Return the pixels of one prepared image; without a size, those of the first image that can be read."""
     if config.size is not None:
         return config.size**2
     results = (read_one(source, config, i) for i in range(len(source)))
@@ -182,13 +192,13 @@ def pixels_each(source: Source, config: DataConfig) -> int:
 
 
 def mirrors(source: Source) -> bool:
-    """Whether mirrored images are as good: not of digits or text, with captions, or in classes named by one sign."""
+    """Tell whether mirrored images are valid: not digits or text, not with captions or one-character class names."""
     single = bool(source.classes) and all(len(name) == 1 for name in source.classes)
     return source.mirrors and source.captions is None and not single
 
 
 def digest_of(images: Images, labels: Labels | None, captions: tuple[str, ...] | None) -> str:
-    """sha256 in hex over the shape, the pixels, the labels as little-endian int64, and the captions, if any."""
+    """Return the SHA-256 (hex) of shape, pixels, labels as little-endian int64, and captions, if any."""
     digest = hashlib.sha256(repr(images.shape).encode())
     rows = max(1, (1 << 24) // max(1, images[0].nbytes))
     for i in range(0, len(images), rows):

@@ -1,4 +1,4 @@
-"""One image file → uint8 (H, W, C), grey or RGB, the right way up: what a viewer on a white page would show."""
+"""Decoding of image files into uint8 (H, W, C), grey or RGB, upright: as a viewer would show them on a white page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brickwork.data.source import Changed, Pixels
 from brickwork.errors import DataError
 
 MAX_PIXELS = 89_478_485
-"""Largest image that is decoded, in pixels: Pillow's own mark, 256 MiB as RGB. A small file can claim far more."""
+"""Largest image that is decoded, in pixels: Pillow's own limit, 256 MiB as RGB. A small file can claim far more."""
 
 GREY_MODES = {"1", "L", "LA", "La"}
 
@@ -22,7 +22,7 @@ GREY_MODES = {"1", "L", "LA", "La"}
 Image.init()
 SAFE = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "TGA")
 FORMATS = tuple(name for name in SAFE if name in Image.OPEN)
-"""What Pillow may take a file for. Not EPS and the like, for which it would start another program."""
+"""Formats that Pillow may read. EPS and the like are left out, as it would start another program for them."""
 
 
 def decode_image(data: bytes, name: str = "image") -> Pixels:
@@ -33,11 +33,11 @@ def decode_image(data: bytes, name: str = "image") -> Pixels:
     others three.
 
     Args:
-        data: The whole file; its format is told by its content, not its name.
-        name: What to call it in an error.
+        data: The whole file; its format is recognised by its content, not its name.
+        name: Its name in an error.
 
     Raises:
-        DataError: If it is no image, truncated, or of more than MAX_PIXELS pixels.
+        DataError: It is no image, truncated, or has more than MAX_PIXELS pixels.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -49,12 +49,12 @@ def decode_image(data: bytes, name: str = "image") -> Pixels:
     except Image.UnidentifiedImageError:
         what = "the file is empty" if not data else "not an image, or of a format that Pillow cannot read"
         raise DataError(f"{name}: {what}") from None
-    except Exception as error:  # broken bytes make Pillow's readers raise nearly anything
+    except Exception as error:  # broken bytes make Pillow's readers raise errors of many kinds
         raise DataError(f"{name}: {str(error).strip() or type(error).__name__}") from error
 
 
 def pixels_of(image: Image.Image) -> Pixels:
-    """An opened picture as uint8 (H, W, 1) if it is grey, else (H, W, 3)."""
+    """Convert an opened picture into uint8 (H, W, 1) if it is grey, else (H, W, 3)."""
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "F":
         raise DataError("floating-point pixels have no agreed white; save it with 8 or 16 bits per channel")
@@ -82,7 +82,7 @@ def on_white(image: Image.Image, mode: str) -> Image.Image:
 
 
 def eight_bits(image: Image.Image) -> Pixels:
-    """16-bit grey, 0 to 65535, as uint8 (H, W, 1): value * 255 / 65535, rounded to nearest."""
+    """Convert 16-bit grey, 0 to 65535, into uint8 (H, W, 1): value * 255 / 65535, rounded to nearest."""
     wide = np.asarray(image).astype(np.int64)
     low, high = int(wide.min()), int(wide.max())
     if low < 0 or high > 65535:
@@ -95,7 +95,7 @@ def eight_bits(image: Image.Image) -> Pixels:
 
 
 def with_channels(image: Pixels, channels: int) -> Changed:
-    """Grey as three equal channels, or colour as its luma (ITU-R BT.601, as Pillow's "L"). channels: 1 or 3."""
+    """Convert grey into three equal channels, or colour into luma (ITU-R BT.601, Pillow's "L"). channels: 1 or 3."""
     if image.shape[2] == channels:
         return image
     if channels == 3:
@@ -105,7 +105,10 @@ def with_channels(image: Pixels, channels: int) -> Changed:
 
 @contextmanager
 def bombs_refused() -> Iterator[None]:
-    """Within, Pillow's warning of a huge image is an error, so that it ends up in that image's own report.
+    """Turn Pillow's warning of a huge image into an error inside the context, so that it is reported for that image.
+
+    Its other warnings (odd EXIF data and the like, in images that decode nevertheless) are dropped. Enter it once,
+    around all threads: the filters of the warnings module belong to the whole process.
 
     Its other warnings (odd EXIF data and the like, in images that decode nevertheless) are dropped. Set once around all
     threads: the filters of the warnings module belong to the whole process.

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 grey images of 8x8, in the package itself, so nothing is downloaded."""
+"""Handwritten digits of scikit-learn: 1,797 grey images of 8x8, part of that package, so nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from brickwork.errors import MissingExtraError
 
 
 def open_digits() -> Source:
-    """The digits, their strokes 0 to 16 scaled to 0 to 255.
+    """Open the digits, their strokes 0 to 16 scaled to 0 to 255.
 
     E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test part).
 
     Raises:
-        MissingExtraError: Without scikit-learn.
+        MissingExtraError: scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""Crop an image and resize it to a square."""
+"""Cropping of images, and resizing to a square."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "nearest": Image.Resampling.NEAREST,
 }
-"""How to resize. All but "nearest" average over the whole footprint of a pixel when they shrink."""
+"""Filters of resizing. All but "nearest" average over the whole footprint of a pixel when they shrink an image."""
 
 CROPS = {"centre": "the largest square around the centre", "none": "the whole image"}
 Box = tuple[int, int, int, int]
@@ -30,10 +30,10 @@ def fit(image: Pixels, *, size: int | None, crop: str, box: Box | None, filter: 
         crop: A key of CROPS.
         box: (left, top, right, bottom) in pixels of the original, right and bottom excluded; None for the whole.
         filter: A key of FILTERS.
-        name: What to call the image in an error.
+        name: Name of the image in an error.
 
     Raises:
-        DataError: If the box is not inside the image, or crop is "none" and the image is not square.
+        DataError: The box is not inside the image, or crop is "none" and the image is not square.
     """
     if box is not None:
         image = cut(image, box, name)
@@ -54,7 +54,7 @@ def fit(image: Pixels, *, size: int | None, crop: str, box: Box | None, filter: 
 
 
 def cut(image: Pixels, box: Box, name: str) -> Changed:
-    """The part of an image inside a box."""
+    """Return the part of an image inside a box."""
     left, top, right, bottom = box
     height, width = image.shape[:2]
     if right > width or bottom > height:

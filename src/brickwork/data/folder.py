@@ -1,4 +1,4 @@
-"""A folder of image files; its sub-folders are the classes; captions may lie beside the images."""
+"""Folders of image files: their sub-folders are the classes, and captions may lie beside the images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from brickwork.errors import DataError
 
 
 def open_folder(path: Path, *, captions: bool = True) -> Source:
-    """The images of a folder and its sub-folders, sorted by path.
+    """Open the images of a folder and its sub-folders, sorted by path.
+
+    Args:
+        path: The folder.
+        captions: Look for captions.
+
+    Raises:
+        DataError: It holds no image, images lie beside class folders, or some images have captions and others none.
 
     Args:
         path: The folder.
@@ -51,7 +58,7 @@ def open_folder(path: Path, *, captions: bool = True) -> Source:
 
 
 def walk(root: Path) -> list[str]:
-    """Every file below a folder, relative to it, with forward slashes. Links are followed, but not in circles."""
+    """List every file below a folder, relative to it, with forward slashes; follow links, but not in circles."""
     found, seen = [], set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
@@ -64,7 +71,7 @@ def walk(root: Path) -> list[str]:
 
 
 def fingerprint_of(root: Path, paths: list[str]) -> str:
-    """sha256 over the files' names, sizes and times of change."""
+    """Return the SHA-256 (hex) of the files' names, sizes and times of change."""
     digest = hashlib.sha256()
     for path in paths:
         try:

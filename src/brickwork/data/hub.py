@@ -1,4 +1,4 @@
-"""A data set of the Hugging Face hub, by name."""
+"""Data sets of the Hugging Face hub, by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,15 @@ LABEL_NAMES = ("label", "labels", "class", "fine_label", "coarse_label")
 
 
 def open_hub(name: str) -> Source:
-    """All splits of "owner/name" or "owner/name:config" whose names say train, validation or test.
+    """Open the splits of "owner/name" or "owner/name:config" that are named train, validation or test.
+
+    The image column is the first of the feature type Image, one called "image" or the like before others; labels come
+    from a ClassLabel column, captions from a text column called "caption", "text" or the like. No code that comes with
+    the data set is run.
+
+    Raises:
+        MissingExtraError: The package datasets is not installed.
+        DataError: The data set is missing, or no column holds images.
 
     The image column is the first of the feature type Image, with those called "image" and the like going first; labels
     come from a ClassLabel column, captions from a text column called "caption", "text" or the like. Nothing that comes
@@ -46,7 +54,7 @@ def open_hub(name: str) -> Source:
 
 
 def usable_splits(name: str, loaded: Any) -> dict[str, Any]:
-    """Our name of each split → its table."""
+    """Return the tables by split: train, validation, test."""
     if not isinstance(loaded, Mapping):
         return {"train": loaded}
     tables = {SPLIT_FOLDERS[str(key)]: table for key, table in loaded.items() if str(key) in SPLIT_FOLDERS}
@@ -58,7 +66,7 @@ def usable_splits(name: str, loaded: Any) -> dict[str, Any]:
 
 
 def source_of(name: str, tables: Mapping[str, Any], library: Any) -> Source:
-    """One source over the tables of all splits."""
+    """Return one source over the tables of all splits."""
     features = next(iter(tables.values())).features
     column = column_of(features, ("Image",), IMAGE_NAMES)
     if column is None:
@@ -95,19 +103,19 @@ def source_of(name: str, tables: Mapping[str, Any], library: Any) -> Source:
 
 
 def column_of(features: Mapping[str, Any], types: tuple[str, ...], names: tuple[str, ...]) -> str | None:
-    """The first column of a feature type, those with a usual name first."""
+    """Return the first column of a feature type, one with a usual name before others."""
     found = [key for key, feature in features.items() if type(feature).__name__ in types]
     return next((key for key in names if key in found), found[0] if found else None)
 
 
 def with_labels(tables: Mapping[str, Any], column: str) -> dict[str, Any]:
-    """The tables without those whose labels are kept secret, all -1, as of some test splits."""
+    """Return the tables without those whose labels are all -1, kept secret as in some test splits."""
     known = {split: table for split, table in tables.items() if not all(label == -1 for label in table[column])}
     return known or dict(tables)
 
 
 def captions_of(features: Mapping[str, Any], tables: Mapping[str, Any]) -> list[str] | None:
-    """The texts of the column that is called like a caption and holds strings; None without one."""
+    """Return the texts of a column of strings with a caption's usual name; None without one."""
     for key in KEYS:
         if key in features and getattr(features[key], "dtype", None) in ("string", "large_string"):
             return [str(text or "") for table in tables.values() for text in table[key]]
@@ -115,14 +123,14 @@ def captions_of(features: Mapping[str, Any], tables: Mapping[str, Any]) -> list[
 
 
 def undecoded(table: Any, column: str, library: Any) -> Any:
-    """The table with the files' own bytes, not pictures, so that our decoder sees 16 bits, CMYK and EXIF itself."""
+    """Return the table with the files' bytes instead of pictures, so that 16 bits, CMYK and EXIF are decoded here."""
     if not hasattr(table, "cast_column"):
         return table
     return table.cast_column(column, library.Image(decode=False))
 
 
 def cell_bytes(cell: Any) -> bytes | None:
-    """The bytes of an image file in a cell, None if it holds a picture or an array."""
+    """Return the bytes of the image file in a cell; None if it holds a picture or an array."""
     if isinstance(cell, Mapping):
         if cell.get("bytes") is not None:
             return cell["bytes"]
@@ -132,7 +140,7 @@ def cell_bytes(cell: Any) -> bytes | None:
 
 
 def cell_pixels(cell: Any, name: str) -> Pixels:
-    """One cell as uint8 (H, W, C)."""
+    """Decode one cell into uint8 (H, W, C)."""
     try:
         data = cell_bytes(cell)
     except OSError as error:
@@ -148,7 +156,7 @@ def cell_pixels(cell: Any, name: str) -> Pixels:
 
 
 def cell_identity(cell: Any) -> bytes:
-    """What stays with an image wherever it stands in the table: its bytes, or its pixels."""
+    """Return an identity that does not depend on an image's row: the SHA-256 of its bytes, or of its pixels."""
     data = cell_bytes(cell)
     if data is not None:
         return hashlib.sha256(data).digest()

@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST and Fashion-MNIST: big-endian sizes, then bytes; packed with gzip or not.
+"""IDX files, the format of MNIST and Fashion-MNIST: big-endian sizes, then bytes; gzipped or not.
 
 An images file starts with 0, 0, 8 (uint8), 3 (axes), then N, H, W as uint32; a labels file with 0, 0, 8, 1, then N.
 """
@@ -26,7 +26,7 @@ MAX_BYTES = 1 << 34
 
 
 def idx_files(folder: Path) -> dict[str, Path]:
-    """Split → images file, of the IDX files directly in a folder; empty if there are none."""
+    """Return the images files by split, of the IDX files directly in a folder; empty if there are none."""
     found = {}
     for path in sorted(folder.iterdir()):
         prefix = path.name.split("-")[0]
@@ -36,7 +36,10 @@ def idx_files(folder: Path) -> dict[str, Path]:
 
 
 def open_idx(path: Path) -> Source:
-    """The images of a folder of IDX files, or of one images file, with the labels that lie beside.
+    """Open the images of a folder of IDX files, or of one images file, with the labels beside them.
+
+    Raises:
+        DataError: A file is truncated or no IDX file of bytes, or labels and images differ in number.
 
     Raises:
         DataError: If a file is truncated or no IDX of bytes, or labels and images differ in number.
@@ -70,7 +73,7 @@ def open_idx(path: Path) -> Source:
 
 
 def read_pair(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images uint8 (N, H, W) of one file and labels uint8 (N,) of the file of the same name with "labels", if any."""
+    """Read images, uint8 (N, H, W), and labels, uint8 (N,), from the file named "labels" instead, if there is one."""
     images = read_idx(path, axes=3)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     if beside.name == path.name or not beside.exists():
@@ -82,7 +85,7 @@ def read_pair(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
-    """One IDX file of uint8 with so many axes."""
+    """Read one IDX file of uint8 with so many axes."""
     length = 4 + 4 * axes
     try:
         with path.open("rb") as raw:

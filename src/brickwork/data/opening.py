@@ -1,4 +1,4 @@
-"""From what the user typed to a source."""
+"""Opening of sources by path or name."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def open_source(spec: str | Path, split: str = "train", *, holdout: float = 0.05
             is "./digits"), or "hf:owner/name[:config]", a data set of the Hugging Face hub.
         split: "train", "validation", "test", "heldout" (test, else validation, else a share by hash) or "all".
         holdout: The share held out by hash where the source has no split of its own.
-        captions: Whether to read captions, where there are any.
+        captions: Read captions, where there are any.
 
     Raises:
-        DataError: If there is nothing there, it holds no images, not that split, or captions for some images alone.
-        MissingExtraError: If it needs a package that is not installed.
+        DataError: The source is missing, has no images, not that split, or captions for some images alone.
+        MissingExtraError: It needs a package that is not installed.
     """
     return choose(open_whole(spec, captions=captions), split, holdout)
 
 
 def open_whole(spec: str | Path, *, captions: bool = True) -> Source:
-    """All images of a source, of every split; the arguments are those of open_source."""
+    """Open all images of a source, of every split; the arguments are those of ``open_source``."""
     source = open_any(spec, captions)
     return source if captions else replace(source, captions=None)
 
 
 def open_any(spec: str | Path, captions: bool) -> Source:
-    """By its kind; without captions those beside image files are not looked for, and so need not be whole."""
+    """Open a source by its kind; without captions, files of captions beside images are not read and may be broken."""
     if spec == "digits":
         return open_digits()
     if isinstance(spec, str) and spec.startswith(HUB):

@@ -1,4 +1,7 @@
-"""Which image comes n-th, and whether it is mirrored: pure functions of (seed, n), so that resuming needs no state.
+"""Order of training images and their mirroring: pure functions of (seed, n), so that resuming needs no state.
+
+Epoch e is places e*size to (e+1)*size - 1 of the sequence. It visits every image once, in the order that sorts 64-bit
+numbers drawn for (seed, e).
 
 Epoch e is images e*size to (e+1)*size - 1 of the sequence. It visits every image once, in the order that sorts 64-bit
 numbers drawn for (seed, e).
@@ -21,7 +24,13 @@ FLIPS_PER_DRAW = 1 << 16
 
 
 def indices(seed: int, start: int, count: int, size: int) -> Rows:
-    """Which images come at places start to start + count - 1 of the endless sequence.
+    """Return the images at places start to start + count - 1 of the endless sequence.
+
+    Args:
+        seed: Seed of the order, 0 to 2**64 - 1.
+        start: Images seen before, from 0.
+        count: Number of images, across the ends of epochs if need be.
+        size: Images in the set, from 1.
 
     Args:
         seed: Of the order, 0 to 2**64 - 1.
@@ -45,7 +54,7 @@ def indices(seed: int, start: int, count: int, size: int) -> Rows:
 
 
 def flips(seed: int, start: int, count: int) -> Flips:
-    """Whether the images at places start to start + count - 1 are mirrored: bool (count,), each with chance 1/2."""
+    """Return bool (count,), true where the image at places start to start + count - 1 is mirrored, with chance 1/2."""
     if start < 0 or count < 0:
         raise ArgumentError(f"flips of {count} images from {start}: places and counts start at 0")
     parts = [np.empty(0, bool)]
@@ -60,7 +69,7 @@ def flips(seed: int, start: int, count: int) -> Flips:
 
 @lru_cache(maxsize=2)
 def permutation(seed: int, epoch: int, size: int) -> Rows:
-    """The order of one epoch, int64 (size,), read-only. Equal numbers, if ever, keep their order: sorting is stable."""
+    """Return the order of one epoch, int64 (size,), read-only; a stable sort keeps the order of equal numbers."""
     order = np.argsort(integers(seed, epoch, size, stream=ORDER), kind="stable").astype(np.int64, copy=False)
     order.flags.writeable = False
     return order
@@ -68,7 +77,7 @@ def permutation(seed: int, epoch: int, size: int) -> Rows:
 
 @lru_cache(maxsize=2)
 def coins(seed: int, draw: int) -> Flips:
-    """The flips of places draw * FLIPS_PER_DRAW onwards: the top bit of one number each."""
+    """Return the flips of FLIPS_PER_DRAW places from draw * FLIPS_PER_DRAW: the top bit of one number each."""
     sides = integers(seed, draw, FLIPS_PER_DRAW, stream=AUGMENT) >> np.uint64(63) == 1
     sides.flags.writeable = False
     return sides

@@ -1,4 +1,4 @@
-"""Read all images of a source in order, on several threads: Pillow decodes and resizes without Python's lock."""
+"""Reading of all images of a source in order, on several threads: Pillow decodes and resizes without Python's lock."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from brickwork.data.source import Pixels, Source
 from brickwork.errors import DataError
 
 BLOCK = 16
-"""Images per task: enough to make the cost of handing a task over small beside 50 us for one CIFAR image."""
+"""Images per task: enough for the cost of a task to be small beside decoding, 50 us for one CIFAR image."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """One image as it will be kept, and "WIDTHxHEIGHT (name)" of the original."""
+    """One prepared image, and "WIDTHxHEIGHT (name)" of the original."""
 
     pixels: Pixels
     label: str
 
 
 def read_all(source: Source, config: DataConfig, progress: bool) -> Iterator[Fitted | DataError]:
-    """Each image of the source in order, cropped and resized, or the error that says why it cannot be read.
+    """Yield each image of the source in order, cropped and resized, or the error that says why it cannot be read.
+
+    Raises:
+        DataError: An image that can be read cannot be cropped and resized.
 
     Raises:
         DataError: If an image that can be read cannot be made to fit.
@@ -41,7 +44,7 @@ def read_all(source: Source, config: DataConfig, progress: bool) -> Iterator[Fit
         waiting = deque()
         try:
             while blocks or waiting:
-                while blocks and len(waiting) < 2 * workers:  # a window, so that a slow writer does not fill the memory
+                while blocks and len(waiting) < 2 * workers:  # bounded, so that a slow writer fills no memory
                     waiting.append(pool.submit(read_block, source, config, blocks.popleft()))
                 results = waiting.popleft().result()
                 yield from results
@@ -52,12 +55,12 @@ def read_all(source: Source, config: DataConfig, progress: bool) -> Iterator[Fit
 
 
 def read_block(source: Source, config: DataConfig, start: int) -> list[Fitted | DataError]:
-    """The images from start to start + BLOCK."""
+    """Read the images from start to start + BLOCK - 1."""
     return [read_one(source, config, i) for i in range(start, min(start + BLOCK, len(source)))]
 
 
 def read_one(source: Source, config: DataConfig, i: int) -> Fitted | DataError:
-    """One image; an error while reading it is the result, an error while fitting it is raised."""
+    """Read one image; return an error in reading it, but raise an error in cropping or resizing it."""
     try:
         image = source.image(i)
     except DataError as error:

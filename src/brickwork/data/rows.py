@@ -1,4 +1,4 @@
-"""Images gathered one after the other: in memory, or in an .npy file that is mapped afterwards."""
+"""Gathering of images one by one into an array: in memory, or in an .npy file that is mapped afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ Shape = tuple[int, int, int]
 
 
 class Gathering:
-    """Takes images of one size, one by one; turns to colour at the first coloured one, unless the channels are given.
+    """Collector of images of one size; it turns to colour at the first coloured one, unless channels are set.
+
+    Args:
+        limit: Most images that may be added.
+        channels: 1 or 3; None for grey until a coloured image comes.
+        path: The file to write; None for memory.
 
     Args:
         limit: The most images that can come.
@@ -24,7 +29,7 @@ class Gathering:
     """
 
     def __init__(self, limit: int, channels: int | None, path: Path | None) -> None:
-        """Nothing is allocated or opened before the first image."""
+        """Start empty: nothing is allocated or opened before the first image."""
         self.limit, self.channels, self.path = limit, channels, path
         self.shape: Shape | None = None
         self.count = 0
@@ -32,7 +37,7 @@ class Gathering:
         self.file: IO[bytes] | None = None
 
     def __enter__(self) -> Gathering:
-        """Nothing to do: the file is opened by the first image."""
+        """Return itself: the first image opens the file."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -44,7 +49,7 @@ class Gathering:
         """Append one image. label: its size and name as the user knows them, for the message of a mismatch.
 
         Raises:
-            DataError: If its height or width differ from the first one's.
+            DataError: Its height or width differ from the first one's.
         """
         image = with_channels(image, self.channels or max(image.shape[2], self.shape[2] if self.shape else 1))
         if self.shape is None:
@@ -84,7 +89,7 @@ class Gathering:
             self.file.write(np.repeat(image, 3, axis=2).data)
 
     def close(self) -> Images:
-        """The images gathered, uint8 (N, H, W, C)."""
+        """Return the images gathered, uint8 (N, H, W, C), and finish the file."""
         if self.path is None or self.file is None or self.shape is None:
             return self.array[: self.count]
         self.file.seek(0)
@@ -94,6 +99,6 @@ class Gathering:
 
 
 def write_header(file: IO[bytes], count: int, shape: Shape) -> None:
-    """The head of an .npy file; as long for any count, so that it can be written again when the count is known."""
+    """Write the header of an .npy file, as long for any count, so that it can be rewritten with the final one."""
     facts = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
     np.lib.format.write_array_header_1_0(file, facts)

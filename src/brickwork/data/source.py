@@ -1,4 +1,4 @@
-"""A source: images by index, with what is known of each; read only when asked for."""
+"""Sources: images by index, read when needed, with their labels, captions and splits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Labels = Int64[np.ndarray, "N"]
 Rows = Int64[np.ndarray, "N"]
 
 MAX_UNNAMED = 100_000
-"""Most classes that get numbers for names: a single stray label must not make millions."""
+"""Most classes that get numbers as names: one wrong label must not create millions of classes."""
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 
@@ -27,19 +27,22 @@ SPLITS = {"train": 0, "validation": 1, "test": 2}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """N images that are read one at a time.
+    """Source of N images that are read one at a time.
+
+    Args:
+        name: The user's name for it, for messages.
 
     Args:
         name: What the user called it, for messages.
         image: Row -> uint8 (H, W, C), C = 1 or 3. Raises DataError naming the image if it cannot be read. Thread-safe.
         identity: Row -> bytes that stay the same when images are added or the whole is moved: a name, or the content.
-        names: Per row, what to call it in a message.
+        names: Name of each row, for messages.
         labels: int64 (N,), index into classes; None if there are none.
         classes: Class names; empty without labels.
         captions: One text per row, or None.
         splits: int64 (N,), a value of SPLITS per row; None if the source has no splits of its own.
-        mirrors: Whether a mirror image is as good a picture: not so for digits and text.
-        fingerprint: Changes whenever the content may have; "" if that cannot be told.
+        mirrors: True if a mirrored image is a valid one, which digits and text are not.
+        fingerprint: Text that changes whenever the content may have changed; "" if changes cannot be detected.
     """
 
     name: str
@@ -54,11 +57,11 @@ class Source:
     fingerprint: str = ""
 
     def __len__(self) -> int:
-        """N, the number of images."""
+        """Return N, the number of images."""
         return len(self.names)
 
     def take(self, rows: Rows) -> Source:
-        """The same source with these rows only, in this order."""
+        """Return the source with these rows only, in this order."""
         image, identity = self.image, self.identity
         return dataclasses.replace(
             self,
@@ -73,18 +76,18 @@ class Source:
 
 @final
 class Picked(Sequence[str]):
-    """Some rows of a sequence of strings, without a copy."""
+    """Rows of a sequence of strings, without a copy."""
 
     def __init__(self, whole: Sequence[str], rows: Rows) -> None:
-        """Rows of whole, in this order."""
+        """Keep the sequence and the rows, in this order."""
         self.whole, self.rows = whole, rows
 
     def __len__(self) -> int:
-        """The number of rows picked."""
+        """Return the number of rows picked."""
         return len(self.rows)
 
     def __getitem__(self, i):  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The i-th of the rows picked."""
+        """Return the i-th of the rows picked, or a list for a slice."""
         if isinstance(i, slice):
             return [self.whole[int(row)] for row in self.rows[i]]
         return self.whole[int(self.rows[i])]
@@ -93,7 +96,10 @@ class Picked(Sequence[str]):
 def checked_labels(
     name: str, labels: np.ndarray, count: int, classes: Sequence[str] | None
 ) -> tuple[Labels, tuple[str, ...]]:
-    """Labels as int64 (N,) with a name for every class: the given names, or the numbers themselves.
+    """Return labels as int64 (N,), and a name for every class: those in ``classes``, or the numbers themselves.
+
+    Raises:
+        DataError: There is not one label per image, or one is no whole number or has no class.
 
     Raises:
         DataError: If there is not one label per image, or one is no whole number or has no class.

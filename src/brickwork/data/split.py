@@ -1,4 +1,4 @@
-"""Which images of a source are for training and which are held out."""
+"""Splits: the images of a source that are trained on, and those that are held out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ CHOICES = {
 
 
 def choose(source: Source, split: str, holdout: float) -> Source:
-    """The images of one split, in the source's order.
+    """Return the images of one split, in the source's order.
+
+    A source with at least two splits of its own keeps them. In any other, a hash of each image's identity holds out a
+    share: an image stays on its side when others are added, and equal images are on the same side.
 
     A source with at least two splits of its own keeps them. Of any other a share is held out by a hash of each image's
     identity: an image stays on its side when others are added, and equal images are on the same side.
@@ -30,8 +33,8 @@ def choose(source: Source, split: str, holdout: float) -> Source:
         holdout: The share held out where the source has no split of its own, 0 to 1; at least one image if above 0.
 
     Raises:
-        DataError: If there are no images.
-        MissingSplitError: If there is no such split.
+        DataError: The source has no images.
+        MissingSplitError: It has no such split.
     """
     if split not in CHOICES:
         raise UnknownNameError("split", split, CHOICES)
@@ -58,7 +61,10 @@ def choose(source: Source, split: str, holdout: float) -> Source:
 
 
 def held_out(source: Source, holdout: float) -> np.ndarray:
-    """bool (N,): whose hash, as a fraction of 1, is below the share. The lowest one always, the highest one never."""
+    """Return bool (N,), true where the hash as a fraction of 1 is below the share.
+
+    The lowest hash is always held out, the highest never.
+    """
     if holdout <= 0 or len(source) < 2:
         return np.zeros(len(source), bool)
     place = np.array([fraction(source.identity(i)) for i in range(len(source))])
@@ -69,5 +75,5 @@ def held_out(source: Source, holdout: float) -> np.ndarray:
 
 
 def fraction(identity: bytes) -> float:
-    """A number in [0, 1) that looks random and depends on the identity alone: 64 bits of its sha256."""
+    """Return a pseudo-random number in [0, 1) of the identity alone: 64 bits of its SHA-256."""
     return int.from_bytes(hashlib.sha256(identity).digest()[:8], "big") / 2**64

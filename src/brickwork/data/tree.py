@@ -1,4 +1,4 @@
-"""What the paths of image files say: which class, which split."""
+"""Classes and splits told by the paths of image files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".apng", ".webp", ".gif", ".avif", ".heic", ".heif"),
     *(".tif", ".tiff", ".bmp", ".tga", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
-"""Files that mean to be images. One that Pillow cannot read is reported, not passed over."""
+"""Suffixes of image files. A file with one that Pillow cannot read is reported, not silently skipped."""
 
 SPLIT_FOLDERS = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
@@ -23,23 +23,23 @@ SPLIT_FOLDERS = {
 
 
 def is_image_path(path: str) -> bool:
-    """Whether a path has an image's suffix and neither it nor a folder above it is hidden or the Mac archiver's own."""
+    """Tell whether a path has an image's suffix and is not hidden."""
     return PurePosixPath(path).suffix.lower() in SUFFIXES and not is_hidden(path)
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a path or a folder above it is hidden or the Mac archiver's own."""
+    """Tell whether a path or a folder above it is hidden, or a folder that the Mac's archiver adds."""
     return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
 
 
 def arrange(name: str, paths: Sequence[str]) -> tuple[Labels | None, tuple[str, ...], Rows | None]:
-    """Labels, class names and splits told by sub-folders: ``[split/]class/.../file`` or ``[split/]file``.
+    """Return labels, class names and splits by sub-folders: ``[split/]class/.../file`` or ``[split/]file``.
 
     The folders at the top are splits if all have a split's name ("train", "test", "val" ...) and one is "train"; else
     they are the classes, sorted by name.
 
     Raises:
-        DataError: If some images lie in class folders and others beside them.
+        DataError: Some images lie in class folders and others beside them.
     """
     parts = [PurePosixPath(path).parts for path in paths]
     splits = None
