@@ -35,7 +35,7 @@ from brickwork.quality.reference import Reference
 from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.recipe import Recipe, Report
 from brickwork.training.denoiser.times import LogitNormal, Uniform
-from brickwork.training.run.curve import Line, Point, panel
+from brickwork.training.run.panel import Line, Point, panel
 
 NETWORKS = {"tldm": "tldm-tiny", "unet": "unet-small-latent"}
 COLOURS = {"tldm": (20, 90, 180), "unet": (200, 90, 20)}

@@ -40,7 +40,7 @@ from brickwork.sampling.loop import sample_x0
 from brickwork.speed.child import Child
 from brickwork.speed.measure import measure
 from brickwork.speed.subjects import subjects
-from brickwork.training.run.curve import Line, panel
+from brickwork.training.run.panel import Line, panel
 
 COLOURS = {"whole": (40, 40, 40), "stack": (20, 90, 180), "scan": (200, 90, 20)}
 SEEDS = (0, 1, 2)

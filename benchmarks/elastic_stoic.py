@@ -31,7 +31,7 @@ from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.parts import PartsConfig
 from brickwork.training.denoiser.recipe import Recipe, Report
 from brickwork.training.denoiser.times import LogitNormal
-from brickwork.training.run.curve import Line, panel
+from brickwork.training.run.panel import Line, panel
 
 COLOURS = {"fixed": (40, 40, 40), "prefix": (20, 90, 180), "each": (200, 90, 20)}
 

@@ -30,7 +30,7 @@ from brickwork.sampling.levels import evaluated_levels
 from brickwork.sampling.loop import sample
 from brickwork.sampling.plan import Plan
 from brickwork.sampling.planned import Planned
-from brickwork.training.run.curve import Line, panel
+from brickwork.training.run.panel import Line, panel
 
 COLOURS = {"pg": (20, 90, 180), "pr": (200, 90, 20)}
 BREAKS = tuple(k / 10 for k in range(11))

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
-import numpy as np
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from brickwork.training.run.curve import STRONG, Line, draw_curve, panel
+import numpy as np
+import pytest
+
+from brickwork.errors import MissingExtraError
+from brickwork.training.run.curve import Curve, draw_curve
+from brickwork.training.run.panel import STRONG, Line, panel
 
 
 def test_a_straight_line_is_drawn_straight() -> None:
@@ -27,3 +35,18 @@ def test_an_empty_log_and_odd_values_draw() -> None:
     assert draw_curve([]).shape == (400, 1120, 3)
     draw_curve([{"step": 1, "images": 8, "loss": float("nan")}, {"step": 2, "images": 16, "loss": 0.0}])
     draw_curve([{"step": 1, "images": 8, "loss": 0.5}])
+
+
+def test_without_matplotlib_the_run_goes_on_and_says_once_what_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingExtraError, match=r"brickwork\[plots\]"):
+        draw_curve([])
+    said: list[str] = []
+    run: Any = SimpleNamespace(lines=list, folder=tmp_path, say=said.append)
+    curve = Curve(draw_curve)
+    curve.measure(run)
+    curve.on_end(run)
+    assert said == ['no curve.png: drawing a curve needs matplotlib: pip install "brickwork[plots]"']
+    assert list(tmp_path.iterdir()) == []

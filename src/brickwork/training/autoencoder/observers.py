@@ -20,8 +20,9 @@ from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.files.picture import save_png, sheet
 from brickwork.training.autoencoder.recipe import AutoencoderReport
-from brickwork.training.run.curve import Curve, Line, panel
+from brickwork.training.run.curve import Curve
 from brickwork.training.run.observer import Findings, Observer, RunView
+from brickwork.training.run.panel import Line, panel
 
 AT_ONCE = 64
 """Images that are encoded or reconstructed at once."""
