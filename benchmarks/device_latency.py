@@ -148,20 +148,22 @@ def write_package(path: Path, folder: Path, target_name: str, precision: str) ->
     from brickwork.device.runner import open_package
     from brickwork.files.manifest import write_manifest
     from brickwork.model.checkpoint import load, read_header
-    from brickwork.package.check.parity import SEEDS, compare
-    from brickwork.package.pack import how_of, manifest_of, target_of, write
+    from brickwork.package.check.parity import compare, sampler_of, wishes
+    from brickwork.package.manifest import manifest_of
+    from brickwork.package.pack import write
     from brickwork.package.packing import Packing
-    from brickwork.package.precision import Precision
+    from brickwork.package.spec import read_packing
 
     model = plain(path) if read_header(path)["backbone"][0] == "unet" else load(path)
-    packing, target = Packing(target=target_name, precision=precision, steps=5, batches=(1, 2)), target_of(target_name)
+    packing = Packing(target=target_name, precision=precision, steps=5, batches=(1, 2))
+    spec = read_packing(packing, model, folder)
+    spec = replace(spec, precision=replace(spec.precision, samples=samples(model)))
     part = folder.with_suffix(".part")
     part.mkdir(parents=True)
-    entries = write(model, part, packing, target, Precision(name=precision, samples=samples(model)), print)
-    manifest = manifest_of(model, part, packing, entries, target.versions())
+    manifest = manifest_of(model, part, spec, write(model, part, spec, print), spec.target.toolkit.versions())
     write_manifest(part, manifest)
-    labels = [seed % model.num_classes for seed in SEEDS]
-    found = compare(model, open_package(part), model, open_package(part), how_of(model, packing) | {"labels": labels})
+    asked = wishes(model, *model.shape[1:])
+    found = compare(model, open_package(part), model, asked, sampler_of(model, spec.sampler))
     print(f"{found.db:.1f} dB against the model, five guided steps")
     write_manifest(part, replace(manifest, parity={"checked": True, **found.to_dict()}))
     part.rename(folder)

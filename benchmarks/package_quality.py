@@ -88,11 +88,11 @@ def main() -> None:
 
     from brickwork.files.picture import save_png
     from brickwork.model.checkpoint import load
-    from brickwork.package.pack import target_of
+    from brickwork.package.targets.table import target_of
     from brickwork.sampling.loop import sample
 
     options.out.mkdir(parents=True, exist_ok=True)
-    cases = [(target, precision) for target in options.targets for precision in target_of(target).PRECISIONS]
+    cases = [(target, precision) for target in options.targets for precision in target_of(target).precisions]
     rows = [measured(options.model, options.data, *case, options.out) for case in cases]
     for row in rows:
         print(said(row), "" if row["kept"] else "(refused by the usual bound)")

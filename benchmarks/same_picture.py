@@ -27,8 +27,6 @@ TITLES = {
     "browser": "onnxruntime-web, Chromium",
 }
 LABELS, STEPS, GUIDANCE = range(10), 25, 1.5
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
 
 
 def pictures(denoiser: Any) -> np.ndarray:
@@ -53,12 +51,13 @@ def write(name: str, target: str, out: Path) -> None:
 
 def by_the_page(package: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, dict[str, str]]:
     """What the page draws in headless Chromium, and the browser's version."""
+    from headless import launch
     from playwright.sync_api import sync_playwright
     from serving import serving
 
     found = []
     with serving(package) as address, sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = launch(started)
         page = browser.new_page()
         page.set_default_timeout(120_000)
         page.goto(address)

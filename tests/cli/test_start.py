@@ -11,7 +11,6 @@ from brickwork.backbone.presets import PRESETS
 from brickwork.cli import names
 from brickwork.cli.verbs import VERBS
 from brickwork.codec.given import GIVEN
-from brickwork.package.pack import TARGETS
 from brickwork.text.table import TEXTS
 
 HEAVY = ("torch", "diffusers", "transformers", "onnx", "onnxruntime", "sklearn", "PIL.ImageShow")
@@ -45,7 +44,7 @@ def test_no_torch_comes_in(words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("known", "table"),
-    [(names.PRESETS, PRESETS), (names.TEXTS, TEXTS), (names.GIVEN, GIVEN), (names.TARGETS, TARGETS)],
+    [(names.PRESETS, PRESETS), (names.TEXTS, TEXTS), (names.GIVEN, GIVEN)],
 )
 def test_names_are_those_of_the_tables(known: tuple[str, ...], table: dict[str, object]) -> None:
     assert list(known) == list(table)

@@ -19,7 +19,7 @@ from brickwork.errors import PackageError
 from brickwork.files.manifest import Graph
 from brickwork.model.model import Model
 from brickwork.package import graph as graphs
-from brickwork.package.graph import Source
+from brickwork.package.graph import GraphSpec
 from brickwork.package.precision import Precision
 from brickwork.package.targets import litert as target
 
@@ -57,25 +57,25 @@ class TestLitert(PackageContract):
 
 
 @cache
-def wide() -> tuple[Model, Source, bytes]:
+def wide() -> tuple[Model, GraphSpec, bytes]:
     """A model whose rows can be cut into groups, its graph of two rows, and that graph's file in fp32."""
     model = tiny_model(Stoic.Config(width=64, heads=2, depth=2, size=8, channels=3, num_classes=5))
-    source = graphs.denoiser(model, 8, 8, 2)
-    return model, source, target.to_litert(source)
+    spec = graphs.denoiser(model, 8, 8, 2)
+    return model, spec, target.to_litert(spec)
 
 
 def error(data: bytes, folder: Path) -> float:
     """Of a graph's file, as a share of what the network adds to x."""
-    _, source, _ = wide()
+    _, spec, _ = wide()
     (folder / "a.tflite").write_bytes(data)
-    graph = Graph(role="denoiser", file="a.tflite", inputs=source.inputs, outputs=source.outputs)
+    graph = Graph(role="denoiser", file="a.tflite", inputs=spec.inputs, outputs=spec.outputs)
     program = load(folder / "a.tflite", graph, None, 1)  # pyright: ignore[reportArgumentType]  # unused
     generator, errors, sizes = np.random.default_rng(3), [], []
     for sigma in np.geomspace(0.05, 10, 4).astype(np.float32):
         x = generator.standard_normal((2, 3, 8, 8)).astype(np.float32) * (1 + sigma)
         call = {"x": x, "sigma": np.full(2, sigma), "labels": np.array([-1, 3])}
         with torch.no_grad():
-            theirs = source.module(*map(torch.from_numpy, call.values())).numpy()
+            theirs = spec.module(*map(torch.from_numpy, call.values())).numpy()
         errors.append(program(call)[0] - theirs)
         sizes.append(theirs - x)
     return float(np.std(errors) / np.std(sizes))
@@ -86,8 +86,8 @@ def error(data: bytes, folder: Path) -> float:
 )
 def test_fewer_bits(name: str, least: float, most: float, bits: float, tmp_path: Path) -> None:
     """The error is that of the bits: not more, and not so little that the bits are not in use."""
-    model, source, fp32 = wide()
-    data = target.quantize(fp32, source, Precision(name=name))
+    model, spec, fp32 = wide()
+    data = target.quantize(fp32, spec, Precision(name=name))
     assert least < error(data, tmp_path) < most
     layers = [weight for key, weight in model.named_parameters() if weight.ndim > 1 and "table" not in key]
     weights = sum(weight.numel() for weight in layers) if name == "fp16" else 2 * 12 * 64 * 64  # two blocks' products
@@ -95,8 +95,10 @@ def test_fewer_bits(name: str, least: float, most: float, bits: float, tmp_path:
 
 
 def test_parts_that_are_kept_stay_fp32(tmp_path: Path) -> None:
-    _, source, fp32 = wide()
-    some = target.quantize(fp32, source, Precision(name="int8", keep=("backbone.blocks.0", "backbone.blocks.1.mlp")))
+    _, spec, fp32 = wide()
+    some = target.quantize(
+        fp32, spec, Precision(name="int8", fp32_layers=("backbone.blocks.0", "backbone.blocks.1.mlp"))
+    )
     assert len(fp32) - len(some) == pytest.approx(3 * 4 * 64 * 64, rel=0.1)  # attention's two products of one block
-    assert target.quantize(fp32, source, Precision(name="int8", keep=("backbone.blocks",))) == fp32
+    assert target.quantize(fp32, spec, Precision(name="int8", fp32_layers=("backbone.blocks",))) == fp32
     assert error(fp32, tmp_path) < 1e-5

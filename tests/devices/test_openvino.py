@@ -26,7 +26,7 @@ from brickwork.files.manifest import Graph, Manifest, described, write_manifest
 from brickwork.model.model import Model
 from brickwork.package import graph as graphs
 from brickwork.package.check.parity import psnr
-from brickwork.package.graph import Source
+from brickwork.package.graph import GraphSpec
 from brickwork.package.precision import Precision
 
 private()  # before OpenVINO is imported, which reports that
@@ -113,7 +113,7 @@ class TestOpenvino(PackageContract):
 
 
 @cache
-def wide() -> tuple[Model, Source]:
+def wide() -> tuple[Model, GraphSpec]:
     """A model whose rows can be cut into groups of 64, and its graph of two rows."""
     model = tiny_model(Stoic.Config(size=8, channels=3, num_classes=5, width=64, heads=2, depth=2))
     return model, graphs.denoiser(model, 8, 8, 2)
@@ -140,8 +140,8 @@ def error(tmp_path: Path) -> Error:
     """Error of a graph as a share of what the network adds to x, its entry, and the bytes of its weights."""
 
     def measure(precision: Precision) -> tuple[float, Graph, int]:
-        model, source = wide()
-        (graph,) = target.write([source], tmp_path, precision)
+        model, spec = wide()
+        (graph,) = target.write([spec], tmp_path, precision)
         files = {name: described(tmp_path, name) for name in (graph.file, *graph.weights)}
         manifest = Manifest(
             brickwork="0", target="openvino", precision=precision.name, shape=model.shape, picture_channels=3,
@@ -150,9 +150,9 @@ def error(tmp_path: Path) -> Error:
         write_manifest(tmp_path, manifest)
         program = Files(tmp_path, manifest, 1).program(graph)
         errors, sizes = [], []
-        for call in target.calibration(source, calls(8)):
+        for call in target.calibration(spec, calls(8)):
             with torch.no_grad():
-                theirs = source.module(*map(torch.from_numpy, call.values())).numpy()
+                theirs = spec.module(*map(torch.from_numpy, call.values())).numpy()
             errors.append(program(call)[0] - theirs)
             sizes.append(theirs - call["x"])
         return float(np.std(errors) / np.std(sizes)), graph, files["weights.bin"].length
@@ -189,10 +189,10 @@ def test_fewer_bits(name: str, least: float, most: float, share: float, error: E
 def test_parts_that_are_kept_stay_fp32(error: Error) -> None:
     """Each block has four products; with one block and a part of another kept, two are left."""
     _, _, everything = error(Precision(name="int8"))
-    _, graph, some = error(Precision(name="int8", keep=("backbone.blocks.0", "backbone.blocks.1.mlp")))
+    _, graph, some = error(Precision(name="int8", fp32_layers=("backbone.blocks.0", "backbone.blocks.1.mlp")))
     block = 12 * 64 * 64
     assert some - everything == pytest.approx(3 * (block + 8 * 64 * 64), rel=0.05)
-    whole, _, _ = error(Precision(name="int8", keep=("backbone.blocks",)))
+    whole, _, _ = error(Precision(name="int8", fp32_layers=("backbone.blocks",)))
     assert whole < 1e-5
     assert graph.ops["MatMul"] == 9
 
@@ -201,7 +201,9 @@ def test_scores_are_integers_where_queries_and_keys_are(error: Error) -> None:
     """Six ranges a block: of the inputs of q, k and v, of proj, widen and narrow, and of q and k themselves."""
     found, graph, _ = error(Precision(name="int8-static", samples=calls(24)))
     assert graph.ops["FakeQuantize"] == 12
-    less, graph, _ = error(Precision(name="int8-static", samples=calls(24), keep=("backbone.blocks.0.attention",)))
+    less, graph, _ = error(
+        Precision(name="int8-static", samples=calls(24), fp32_layers=("backbone.blocks.0.attention",))
+    )
     assert graph.ops["FakeQuantize"] == 8
     assert less < found
 
@@ -214,5 +216,5 @@ def test_queries_keys_and_values_are_products_of_their_own(name: str, products: 
 
 
 def test_bf16_has_no_parts_to_keep(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"keep backbone\.stem: OpenVINO computes"):
-        packed(tiny_model("stoic"), "openvino", tmp_path, precision="bf16", keep=("backbone.stem",))
+    with pytest.raises(ConfigError, match=r"fp32 layers backbone\.stem: OpenVINO computes"):
+        packed(tiny_model("stoic"), "openvino", tmp_path, precision="bf16", fp32_layers=("backbone.stem",))

@@ -21,7 +21,7 @@ from brickwork.diffusion.prediction import EdmF, Eps
 from brickwork.diffusion.process import Edm, Vp
 from brickwork.errors import ArgumentError, CheckpointError, ConfigError
 from brickwork.files.tensors import read_tensors
-from brickwork.model.checkpoint import configs_of, fingerprint, load, named_weights, read_header, save
+from brickwork.model.checkpoint import configs_of, digest_of, load, named_weights, read_header, save
 from brickwork.model.cost import cost, plan_macs
 from brickwork.model.header import HEADER
 from brickwork.model.model import Model
@@ -219,7 +219,7 @@ def test_one_file_holds_both(tmp_path: Path) -> None:
     assert configs_of(read_header(tmp_path / "a.safetensors")) == again.configs == model.configs
     names = set(named_weights(model))
     assert {n for n in names if n.startswith("guest.")} == {f"guest.{n}" for n in stoic().backbone.state_dict()}
-    assert fingerprint(again) == fingerprint(model) != fingerprint(host(shaken(stoic(), 5)))
+    assert digest_of(again) == digest_of(model) != digest_of(host(shaken(stoic(), 5)))
 
 
 def test_a_guest_may_have_a_guest(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_the_shipped_digits_as_a_guest(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*train, "--out", run]) == 0
     guest = load(run).guest
     assert guest is not None
-    assert fingerprint(guest) == fingerprint(load("digits"))
+    assert digest_of(guest) == digest_of(load("digits"))
     capsys.readouterr()
     assert main(["info", run]) == 0
     out = capsys.readouterr().out

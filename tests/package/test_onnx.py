@@ -99,12 +99,10 @@ def test_every_process_at_every_level(name: str, tmp_path: Path) -> None:
 
 def test_a_picture_that_is_given(tmp_path: Path) -> None:
     config = Stoic.Config(width=32, heads=2, depth=2, given_channels=3, **IMAGE)
-    source = tiny_model(config.__class__(width=32, heads=2, depth=2, **IMAGE))
+    plain = tiny_model(config.__class__(width=32, heads=2, depth=2, **IMAGE))
     torch.manual_seed(0)
     model = (
-        Model(config.build(), source.process, source.prediction, source.codec, given=Grey())
-        .eval()
-        .requires_grad_(False)
+        Model(config.build(), plain.process, plain.prediction, plain.codec, given=Grey()).eval().requires_grad_(False)
     )
     package = packed(model, "onnx", tmp_path)
     given = normal((3, 3, 8, 8))

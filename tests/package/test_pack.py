@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,28 @@ from tiny_models import tiny_model
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.cli import main
-from brickwork.device.runner import Runner
-from brickwork.errors import BrickworkError, ConfigError, MissingExtraError, OutputError, ParityError
+from brickwork.device.runner import Runner, open_package
+from brickwork.errors import (
+    ArgumentError,
+    BrickworkError,
+    ConfigError,
+    OutputError,
+    PackageError,
+    ParityError,
+)
 from brickwork.files.manifest import verify
 from brickwork.model.checkpoint import save
 from brickwork.model.model import Model
-from brickwork.package import installed as installed_module
 from brickwork.package import pack as packing_module
+from brickwork.package import spec as spec_module
 from brickwork.package.check.parity import deterministic, psnr
 from brickwork.package.graph import DenoiserDoor
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
+from brickwork.package.targets import toolkit as toolkit_module
+from brickwork.package.targets.table import TARGETS, choose_target, target_of
+from brickwork.sampling.loop import sample
+from brickwork.sampling.sampler import Sampler
 from brickwork.sampling.solvers import Ddim, DpmSolverPP, EulerMaruyama, Heun
 
 QUICK: dict[str, Any] = {"batches": (2,), "steps": 2}
@@ -113,14 +125,23 @@ def test_a_full_disk_leaves_nothing(model: Model, tmp_path: Path, monkeypatch: p
     assert leftovers(tmp_path) == []
 
 
-def test_a_missing_toolkit_is_named(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a", 'packing for ONNX Runtime needs onnx: pip install "brickwork[onnx]"'),
+        ("a.openvino", 'packing for OpenVINO needs openvino: pip install "brickwork[openvino]"'),
+        ("a.litert", "packing for LiteRT needs litert-torch, which is no extra: install litert-torch first"),
+    ],
+)
+def test_a_missing_toolkit_is_named(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(installed_module, "version", missing)
-    said = 'packing for ONNX Runtime needs onnx: pip install "brickwork[onnx]"'
-    with pytest.raises(MissingExtraError, match=re.escape(said)):
-        pack(model, tmp_path / "a.onnx", Packing(**QUICK), say=quiet)
+    monkeypatch.setattr(toolkit_module, "version", missing)
+    with pytest.raises(BrickworkError, match=re.escape(said)):
+        pack(model, tmp_path / name, Packing(**QUICK), say=quiet)
     assert leftovers(tmp_path) == []
 
 
@@ -147,6 +168,61 @@ def test_options_that_do_not_fit(model: Model, tmp_path: Path, options: dict[str
         pack(model, tmp_path / "a.onnx", Packing(**{**QUICK, **options}), say=quiet)
     assert len(str(caught.value).splitlines()) == 1
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_suffix_chooses_the_target(name: str) -> None:
+    assert choose_target(None, Path(f"digits.{name}")) is choose_target(name, Path("digits")) is target_of(name)
+    assert target_of(name).suffix == f".{name}"
+
+
+def test_without_suffix_and_word_it_is_onnx_runtime() -> None:
+    assert choose_target(None, Path("folder.v2/digits")).name == choose_target(None, None).name == "onnx"
+    assert choose_target("litert", Path("digits-v1.5")).name == "litert"
+
+
+@pytest.mark.parametrize(
+    ("word", "out", "said"),
+    [
+        ("openvino", "a.onnx", "a.onnx for target openvino: its suffix says onnx; name it a.openvino"),
+        (None, "a.openvin", "a.openvin: .openvin is the suffix of no target; there are .onnx, "),
+    ],
+)
+def test_a_suffix_that_says_something_else_is_refused(
+    model: Model, tmp_path: Path, word: str | None, out: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ArgumentError, match=re.escape(said)):
+        pack(model, tmp_path / out, Packing(target=word, **QUICK), say=quiet)
+    assert leftovers(tmp_path) == []
+    words = ["pack", "digits", "--out", str(tmp_path / out), *(["--target", word] if word else [])]
+    assert main(words) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_package_that_cannot_run_here_is_returned_and_refuses_to_draw(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for Core ML, whose converter need not be installed for this: the graphs are ONNX's."""
+    elsewhere = replace(target_of("coreml"), write=target_of("onnx").write, toolkit=target_of("onnx").toolkit)
+    monkeypatch.setattr(spec_module, "choose_target", lambda word, out: elsewhere)
+    package = pack(model, tmp_path / "a.coreml", Packing(**QUICK), say=quiet)
+    assert package.manifest == verify(tmp_path / "a.coreml")
+    assert package.manifest.parity == {"checked": False, "why": elsewhere.elsewhere}
+    assert (package.shape, package.counts) == ((3, 8, 8), (1,))
+    with pytest.raises(PackageError, match="Apple's devices alone"):
+        sample(package, seeds=[0], steps=1)
+    with pytest.raises(PackageError, match="Apple's devices alone"):
+        open_package(tmp_path / "a.coreml")
+
+
+def test_a_sampler_says_how_the_package_draws(model: Model, tmp_path: Path) -> None:
+    how = Sampler(steps=3, solver="heun:churn=2", schedule="log-snr", guidance=1.5)
+    package = pack(model, tmp_path / "a", Packing(batches=(2,)), how=how, say=quiet)
+    said = package.manifest.sampling
+    assert (said.steps, said.solver, said.grid, said.guidance) == (3, "heun:churn=2", "log-snr", 1.5)
+    assert package.sampler == how
+    with pytest.raises(ArgumentError, match="steps 2: how says it too"):
+        pack(model, tmp_path / "a", Packing(**QUICK), how=how, say=quiet)
 
 
 def test_guidance_needs_something_to_follow(tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from brickwork.diffusion.schedule import Karras
 from brickwork.errors import ArgumentError, ParityError, UnknownNameError
 from brickwork.model.checkpoint import load, save
 from brickwork.model.model import Model
-from brickwork.package.check import quality
-from brickwork.package.check.quality import calibration, check_quality, loss_rise
-from brickwork.package.check.sensitivity import sensitivity
+from brickwork.package.check.calibrate import DRAW, calibration, real_images
+from brickwork.package.check.quality import check_quality, loss_rise
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.package.precision import Inputs
+from brickwork.package.spec import read_packing
 from brickwork.package.targets.onnx import integers
+from brickwork.package.targets.onnx.sensitivity import sensitivity
 from brickwork.quality.heldout import LevelLoss, chosen, held_out_loss
 from brickwork.quality.reference import Reference
 
@@ -38,7 +39,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def reference(model: Model) -> Reference:
-    return quality.real_images(model, "digits", "a test")
+    return real_images(model, "digits", "a test")
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,7 @@ def test_calibration_is_of_training_images(model: Model, reference: Reference, r
     train = reference.train
     assert train.labels is not None
     for row, place in zip(rows, chosen(len(train), 64), strict=True):
-        x0 = row["x"] - row["sigma"][:, None, None, None] * normals(
-            [int(place)], quality.DRAW, (1, 8, 8), stream=MEASURE
-        )
+        x0 = row["x"] - row["sigma"][:, None, None, None] * normals([int(place)], DRAW, (1, 8, 8), stream=MEASURE)
         image = model.encode(train.batch(np.array([place]))).numpy()
         assert np.allclose(x0, image, atol=1e-5 * (1 + row["sigma"][0]))
         assert row["labels"][0] in (train.labels[place], -1)
@@ -102,7 +101,8 @@ def test_rises_are_shares_by_level() -> None:
 def test_a_package_in_fp32_costs_nothing(model: Model, reference: Reference, packed_digits: Path) -> None:
     """The whole way, of a package whose pictures are the model's: all differences are rounding."""
     packing = Packing(parts=(2, 3), batches=(1,), steps=4, quality_images=24, quality_pictures=32, guidance=2.0)
-    found = check_quality(model, open_package(packed_digits), packing, reference, silent)
+    spec = read_packing(packing, model, packed_digits)
+    found = check_quality(model, open_package(packed_digits), spec, reference, silent)
     assert abs(found["loss_increase"]) < 1e-4
     assert abs(found["distance_increase"]) < 1e-3
     theirs = held_out_loss(model, reference.held_out, num_images=24)
@@ -117,7 +117,8 @@ def test_a_package_of_fewer_parts_is_compared_with_these(
     parts: int, model: Model, reference: Reference, packed_digits: Path
 ) -> None:
     packing = Packing(steps=2, quality_images=8, quality_pictures=16)
-    found = check_quality(model, open_package(packed_digits).first(parts), packing, reference, silent)
+    spec = read_packing(packing, model, packed_digits)
+    found = check_quality(model, open_package(packed_digits).first(parts), spec, reference, silent)
     assert abs(found["loss_increase"]) < 1e-4
 
 
@@ -135,7 +136,9 @@ def test_int8_of_the_shipped_model_keeps_the_bound(model: Model, reference: Refe
 
 def test_four_bits_are_refused_where_nothing_may_be_lost(model: Model, reference: Reference, tmp_path: Path) -> None:
     packing = Packing(precision="int4", max_loss_increase=0, **SMALL)
-    with pytest.raises(ParityError, match=r"held-out loss \+0\.\d+%.* at most \+0.00%.*--keep.*--max-loss-increase"):
+    with pytest.raises(
+        ParityError, match=r"held-out loss \+0\.\d+%.* at most \+0.00%.*--fp32-layers.*--max-loss-increase"
+    ):
         pack(model, tmp_path / "a", packing, data=reference, say=silent)
     assert not list(tmp_path.iterdir())
 

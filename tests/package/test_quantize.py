@@ -21,7 +21,7 @@ from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
 from brickwork.package.precision import Inputs, Precision
 from brickwork.package.targets.onnx.integers import GROUP, columns, groups, ranges
-from brickwork.package.targets.onnx.quantize import block_lists, layers_of, part_of, quantized, unfold_gemms
+from brickwork.package.targets.onnx.quantize import block_lists, layer_of, layers_of, quantized, unfold_gemms
 from brickwork.package.targets.onnx.target import to_onnx
 from brickwork.package.targets.onnx.trial import Trial
 from brickwork.sampling.loop import sample_x0
@@ -37,19 +37,19 @@ class Exported:
 
     def __init__(self) -> None:
         self.model = tiny_model(STOIC)
-        self.source = graphs.denoiser(self.model, 8, 8, 2)
-        self.plain = to_onnx(self.source)
+        self.spec = graphs.denoiser(self.model, 8, 8, 2)
+        self.plain = to_onnx(self.spec)
 
-    def at(self, name: str, keep: tuple[str, ...] = ()) -> Any:
+    def at(self, name: str, fp32_layers: tuple[str, ...] = ()) -> Any:
         copy = type(self.plain)()
         copy.CopyFrom(self.plain)
-        return quantized(copy, self.source, Precision(name=name, keep=keep, samples=samples(self.model)))
+        return quantized(copy, self.spec, Precision(name=name, fp32_layers=fp32_layers, samples=samples(self.model)))
 
     def run(self, graph: Any) -> np.ndarray:
         """The estimates for some rows at several levels."""
         rows = [(row["x"], row["sigma"], row["labels"]) for row in samples(self.model)]
         x, sigma, labels = (np.concatenate(column) for column in zip(*rows, strict=True))
-        return Trial(graph, self.source)(x, sigma, Condition(labels=labels))
+        return Trial(graph, self.spec)(x, sigma, Condition(labels=labels))
 
 
 @pytest.fixture(scope="module")
@@ -129,18 +129,18 @@ def test_every_product_of_a_block_is_found_and_no_other(exported: Exported) -> N
     graph = exported.at("fp32")
     unfold_gemms(graph)
     assert not [node for node in graph.graph.node if node.op_type == "Gemm"]
-    names = {layer.names for layer in layers_of(graph, exported.source)}
+    names = {layer.names for layer in layers_of(graph, exported.spec)}
     assert names == {(f"backbone.blocks.{k}.{name}.weight",) for k in (0, 1) for name in BLOCK}
-    for layer in layers_of(graph, exported.source):
+    for layer in layers_of(graph, exported.spec):
         assert np.array_equal(layer.weight.T, exported.model.get_parameter(layer.names[0]).numpy())
     assert error(exported.run(graph), eager(exported.model)) < 1e-5
 
 
 def test_parts_have_names_that_can_be_kept(exported: Exported) -> None:
-    lists = block_lists(exported.source)
-    assert part_of("backbone.blocks.1.mlp.widen.weight", lists) == "backbone.blocks.1.mlp"
-    assert part_of("backbone.blocks.1.modulation.weight", lists) == "backbone.blocks.1.modulation"
-    assert part_of(
+    lists = block_lists(exported.spec)
+    assert layer_of("backbone.blocks.1.mlp.widen.weight", lists) == "backbone.blocks.1.mlp"
+    assert layer_of("backbone.blocks.1.modulation.weight", lists) == "backbone.blocks.1.modulation"
+    assert layer_of(
         "backbone.bricks.0.blocks.2.attention.qkv.weight", ["backbone.bricks", "backbone.bricks.0.blocks"]
     ) == ("backbone.bricks.0.blocks.2.attention")
 
@@ -163,7 +163,7 @@ def test_whole_numbers_shrink_and_stay_near(exported: Exported, name: str, worst
 @pytest.mark.parametrize("name", ["fp16", "int8", "int8-static", "int4"])
 def test_what_is_kept_stays_fp32(exported: Exported, name: str) -> None:
     """One block's weights are there as they are; the other's are not; and keeping all blocks is no change at all."""
-    graph = exported.at(name, keep=("backbone.blocks.0",))
+    graph = exported.at(name, fp32_layers=("backbone.blocks.0",))
     constants = {tensor.name: tensor.raw_data for tensor in graph.graph.initializer}
     for k, stays in ((0, True), (1, False)):
         for part in BLOCK:
@@ -171,13 +171,15 @@ def test_what_is_kept_stays_fp32(exported: Exported, name: str) -> None:
             forms = {weight.tobytes(), weight.T.tobytes()}
             assert any(value in forms for value in constants.values()) == stays, (k, part)
     if name != "fp16":
-        assert np.array_equal(exported.run(exported.at(name, keep=("backbone",))), exported.run(exported.at("fp32")))
+        assert np.array_equal(
+            exported.run(exported.at(name, fp32_layers=("backbone",))), exported.run(exported.at("fp32"))
+        )
     else:
-        assert np.dtype(np.float16) not in kinds(exported.at(name, keep=("backbone",))).values()
+        assert np.dtype(np.float16) not in kinds(exported.at(name, fp32_layers=("backbone",))).values()
 
 
 def test_a_name_that_only_begins_alike_is_not_kept(exported: Exported) -> None:
-    kept = exported.at("int8", keep=("backbone.block", "backbone.blocks.0.m"))
+    kept = exported.at("int8", fp32_layers=("backbone.block", "backbone.blocks.0.m"))
     assert nbytes(kept) == nbytes(exported.at("int8"))
 
 
@@ -199,7 +201,7 @@ def test_the_arithmetic_of_noise_levels_stays_fp32(exported: Exported) -> None:
     x, told = samples(exported.model)[0]["x"] * 500, Condition(labels=np.array([1]))
     for sigma in (313.7, 871.3):
         level = np.array([sigma], np.float32)
-        ours = Trial(graph, exported.source)(x, level, told)
+        ours = Trial(graph, exported.spec)(x, level, told)
         with torch.no_grad():
             condition = Condition(labels=torch.tensor([1]))
             theirs = exported.model(torch.from_numpy(x), torch.from_numpy(level), condition).numpy()
@@ -209,13 +211,13 @@ def test_the_arithmetic_of_noise_levels_stays_fp32(exported: Exported) -> None:
 def test_ranges_hold_all_that_was_seen(exported: Exported) -> None:
     """Of x itself: the range of the samples, of which there are five for batches of two."""
     x = np.concatenate([row["x"] for row in samples(exported.model)])
-    assert ranges(exported.plain, exported.source, ["x"], samples(exported.model)) == {"x": (x.min(), x.max())}
+    assert ranges(exported.plain, exported.spec, ["x"], samples(exported.model)) == {"x": (x.min(), x.max())}
 
 
 def test_static_needs_samples(exported: Exported) -> None:
     copy = exported.at("fp32")
     with pytest.raises(ConfigError, match="real images"):
-        quantized(copy, exported.source, Precision(name="int8-static"))
+        quantized(copy, exported.spec, Precision(name="int8-static"))
 
 
 def test_the_shipped_model_in_half(tmp_path: Path) -> None:
@@ -232,8 +234,8 @@ def test_the_shipped_model_in_half(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "says"),
     [
-        ({"precision": "int8", "keep": ("backbone.blocks.9",)}, UnknownNameError, "backbone.blocks"),
-        ({"keep": ("backbone.stem",)}, ConfigError, "fp32"),
+        ({"precision": "int8", "fp32_layers": ("backbone.blocks.9",)}, UnknownNameError, "backbone.blocks"),
+        ({"fp32_layers": ("backbone.stem",)}, ConfigError, "fp32"),
     ],
 )
 def test_keep_is_checked_before_anything_is_written(

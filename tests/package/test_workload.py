@@ -14,7 +14,8 @@ from brickwork.backbone.tldm import Tldm
 from brickwork.backbone.unet import Unet
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.model.cost import cost
-from brickwork.package.workload import Operator, workload
+from brickwork.package.sheet import Operator
+from brickwork.package.workload import workload
 
 PLAIN = Stoic.Config(size=8, channels=3, num_classes=5, width=32, heads=2, depth=3)
 T, L, H = 4 * 4 + 2, 32, 2  # rows: image, time, class; width; heads

@@ -7,23 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import CHROMIUM, launch
 from tiny_models import latent_model, text_model
 
 import brickwork as bw
 from brickwork.model.model import Model
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 Packed = tuple[Model, Path]
 
@@ -35,7 +25,7 @@ def chromium() -> Iterator[Any]:
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not installed")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = launch(started)
         yield browser
         browser.close()
 

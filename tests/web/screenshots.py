@@ -10,6 +10,7 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
+from headless import launch
 from serving import serving
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -40,9 +41,7 @@ def shoot(browser: Any, address: str, name: str, **how: Any) -> None:
 def main(package: Path) -> None:
     """Both sizes, one in the light and one in the dark."""
     with sync_playwright() as playwright, serving(package) as address:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-        )
+        browser = launch(playwright)
         shoot(browser, address, "page-desktop.png", viewport={"width": 1280, "height": 800})
         phone = {"width": 390, "height": 844}
         shoot(browser, address, "page-phone.png", viewport=phone, is_mobile=True, color_scheme="dark")

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from brickwork.cli.names import GIVEN, PRESETS, TARGETS, TEXTS
+from brickwork.cli.names import GIVEN, PRESETS, TEXTS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.model.header import SHIPPED
+from brickwork.package.targets.table import TARGETS
 from brickwork.registry import outside_names
 from brickwork.sampling.canvas import MODES
 from brickwork.sampling.solvers import SOLVERS

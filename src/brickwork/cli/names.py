@@ -28,9 +28,4 @@ GIVEN = (
     "nothing", "coarse", "grey",
 )
 """Pictures beside x, as in ``brickwork.codec.given.GIVEN``."""
-
-TARGETS = (
-    "onnx", "executorch", "openvino", "litert", "coreml", "browser",
-)
-"""Targets of packages, as in ``brickwork.package.pack.TARGETS``."""
 # fmt: on

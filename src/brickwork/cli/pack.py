@@ -24,18 +24,19 @@ def pack(
 
     Args:
         model: Run folder, model file, or a shipped model by name.
-        out: The folder; by default MODEL.TARGET here. An earlier package there is replaced.
+        out: The folder; by default MODEL.TARGET here. Its suffix chooses the target where none is named: .onnx,
+            .openvino and so on. An earlier package there is replaced.
         data: Images to calibrate with and to measure quality on; needed for int8 and int4.
         packing: Target, precision, sizes and sampling of the package.
     """
-    from brickwork.package.pack import target_of
+    from brickwork.package.targets.table import choose_target
 
-    suffix = target_of(packing.target).SUFFIX
+    target = choose_target(packing.target, out)
     name = Path(model).resolve().name.removesuffix(".safetensors") if Path(model).exists() else model
-    place = out if out is not None else Path(f"{name}{suffix}")
+    place = out if out is not None else Path(f"{name}{target.suffix}")
     bw.pack(bw.load(model), place, packing, data=data)
     print(f"manifest {manifest_digest(place)}")
-    if packing.target == "browser":
+    if target.name == "browser":
         print(f"see it: brickwork serve {place}")
-    elif packing.target != "coreml":
+    elif target.runs_here:
         print(f"draw: brickwork run {place} --seed 0 --out a.png")

@@ -19,7 +19,7 @@ def sensitivity(
     num_images: int = 64,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Measure the cost of fewer bits in each part of a network, for `brickwork pack --keep`.
+    """Measure the cost of fewer bits in each part of a network, for `brickwork pack --fp32-layers`.
 
     Args:
         model: Run folder, model file, or a shipped model by name.
@@ -41,5 +41,6 @@ def sensitivity(
         print(f"{part.name:<{width}} {part.weights:>10} {part.loss_increase:>+9.3%}")
     print(f"{'all of these':<{width}} {whole.weights:>10} {whole.loss_increase:>+9.3%}")
     print(
-        f"keep the first in fp32: brickwork pack {model} --precision {precision} --data {data} --keep {parts[0].name}"
+        f"keep the first in fp32: brickwork pack {model} --precision {precision} --data {data}"
+        f" --fp32-layers {parts[0].name}"
     )

@@ -7,16 +7,15 @@ On a phone the same files run without it.
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from brickwork.device.mute import muted
 from brickwork.errors import PackageError
 from brickwork.files.manifest import Graph, Manifest
+from brickwork.files.suppressed import suppressed
 
 EXTRA, PACKAGE = "executorch", "executorch"
 
@@ -27,22 +26,21 @@ def start() -> None:
 
 
 def binding() -> Any:
-    """The module executorch.extension.pybindings.portable_lib."""
-    with muted(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that its interface may change; constraints.txt pins it
+    """Import and return the module executorch.extension.pybindings.portable_lib."""
+    with suppressed():  # it warns that its interface may change; constraints.txt pins it
         from executorch.extension.pybindings import portable_lib
 
         return portable_lib
 
 
 def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> ExecutorchProgram:
-    """The graph in a file; see ``brickwork.device.program``.
+    """Open the graph in a file; see ``brickwork.device.program``.
 
     Raises:
         PackageError: Graphs of this process run on another number of threads already.
     """
     runtime = binding()
-    with muted():
+    with suppressed():
         _THREADS.set(runtime, threads)
         program = runtime._load_program(str(path))
         return ExecutorchProgram(program, program.load_method("forward"), graph)
@@ -50,7 +48,7 @@ def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> E
 
 @final
 class ExecutorchProgram:
-    """A method as a function.
+    """A loaded method as a function of arrays.
 
     Args:
         program: Which the method lives in; kept as long as the method.
@@ -68,20 +66,20 @@ class ExecutorchProgram:
             raise PackageError(f"{graph.file} takes {found}, its manifest says {wanted}: pack it again")
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """See ``brickwork.device.program.Program``."""
+        """Run the graph; see ``brickwork.device.program.Program``."""
         told = [self.tensor(np.require(inputs[port.name], port.dtype, ["C", "W"])) for port in self.ports]
         return tuple(found.numpy() for found in self.method(told))
 
 
 @final
 class _Threads:
-    """The one pool of threads that all graphs of a process share: it must not change once a graph holds it."""
+    """The one pool of threads that all graphs of a process share; it must not change once a graph holds it."""
 
     def __init__(self) -> None:
         self.held = False
 
     def set(self, runtime: Any, threads: int | None) -> None:
-        """Before a graph is opened: its threads; None for what there is."""
+        """Set the threads before a graph is opened; None leaves them as they are."""
         if threads is not None and threads != (there := runtime._threadpool_get_thread_count()):
             if self.held:
                 raise PackageError(

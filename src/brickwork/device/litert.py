@@ -8,9 +8,9 @@ from typing import Any, final
 
 import numpy as np
 
-from brickwork.device.mute import muted
 from brickwork.errors import PackageError
 from brickwork.files.manifest import Graph, Manifest
+from brickwork.files.suppressed import suppressed
 
 EXTRA, PACKAGE = "litert", "ai-edge-litert"
 
@@ -21,17 +21,17 @@ def start() -> None:
 
 
 def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> LitertProgram:
-    """The graph in a file; see ``brickwork.device.program``."""
+    """Open the graph in a file; see ``brickwork.device.program``."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with muted():
+    with suppressed():
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
     return LitertProgram(interpreter, graph)
 
 
 @final
 class LitertProgram:
-    """An interpreter as a function.
+    """An opened interpreter as a function of arrays.
 
     Graphs of LiteRT have whole numbers of 32 bits where the manifest says 64.
 
@@ -54,7 +54,7 @@ class LitertProgram:
         self.dtypes = {name: found[arg]["dtype"] for name, arg in self.names.items()}
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """See ``brickwork.device.program.Program``."""
+        """Run the graph; see ``brickwork.device.program.Program``."""
         found = self.run(
             **{arg: inputs[name].astype(self.dtypes[name], copy=False) for name, arg in self.names.items()}
         )

@@ -1,4 +1,4 @@
-"""ONNX Runtime: opens what ``package/targets/onnx.py`` wrote."""
+"""ONNX Runtime: opens what ``brickwork.package.targets.onnx`` wrote."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def start() -> None:
 
 
 def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> OnnxProgram:
-    """The graph in a file; see ``brickwork.device.program``."""
+    """Open the graph in a file; see ``brickwork.device.program``."""
     return OnnxProgram(session(path, threads), graph)
 
 
 def session(path: Path, threads: int | None, **entries: str) -> Any:
-    """An onnxruntime.InferenceSession on the CPU that says nothing on its own.
+    """Open a graph as an onnxruntime.InferenceSession on the CPU that prints nothing of its own.
 
     Args:
         path: The graph.
@@ -44,7 +44,7 @@ def session(path: Path, threads: int | None, **entries: str) -> Any:
 
 @final
 class OnnxProgram:
-    """A session as a function.
+    """An open session as a function of arrays.
 
     Args:
         session: Open.
@@ -57,5 +57,5 @@ class OnnxProgram:
         self.outputs = [port.name for port in graph.outputs]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """See ``brickwork.device.program.Program``."""
+        """Run the graph; see ``brickwork.device.program.Program``."""
         return tuple(self.session.run(self.outputs, {name: inputs[name] for name in self.inputs}))

@@ -23,7 +23,7 @@ def start() -> None:
 
 
 def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> OpenvinoProgram:
-    """The graph in a file; see ``brickwork.device.program``.
+    """Open the graph in a file; see ``brickwork.device.program``.
 
     Raises:
         PackageError: Its weights are not in one file.
@@ -37,7 +37,7 @@ def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> O
 
 
 def options(precision: str, threads: int | None) -> dict[str, Any]:
-    """How a graph is compiled: one call at a time as fast as it goes, and computed in what the manifest says."""
+    """Return how a graph is compiled: for the latency of single calls, and computed in the manifest's precision."""
     found: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -48,7 +48,7 @@ def options(precision: str, threads: int | None) -> dict[str, Any]:
 
 @cache
 def core() -> Any:
-    """The openvino.Core of this process."""
+    """Return the openvino.Core of this process."""
     private()
     import openvino
 
@@ -65,7 +65,7 @@ def private() -> None:
 
 @final
 class OpenvinoProgram:
-    """A compiled model as a function.
+    """A compiled model as a function of arrays.
 
     Args:
         compiled: An openvino.CompiledModel.
@@ -78,6 +78,6 @@ class OpenvinoProgram:
         self.outputs = [compiled.output(port.name) for port in graph.outputs]
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """See ``brickwork.device.program.Program``."""
+        """Run the graph; see ``brickwork.device.program.Program``."""
         found = self.request.infer({name: inputs[name] for name in self.inputs}, share_inputs=True)
         return tuple(found[output] for output in self.outputs)

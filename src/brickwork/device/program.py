@@ -1,4 +1,4 @@
-"""What every runtime looks like from here: a file of a package becomes a function of numpy arrays."""
+"""Programs: a graph's file, opened by the runtime of its target, is a function from numpy arrays to numpy arrays."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _OF_MEMORY = ("bad_alloc", "memory", "mmap", "allocat")
 
 
 class Program(Protocol):
-    """A graph, ready to run."""
+    """A graph that was opened and can be called."""
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Its outputs, in order.
+        """Run the graph; returns its outputs, in order.
 
         Args:
-            inputs: By name, of the graph's own shapes and dtypes.
+            inputs: Arrays by the names of the graph's inputs, of exactly their shapes and dtypes.
         """
         ...
 
 
 def runtime_of(target: str) -> ModuleType:
-    """The module that opens packages for a target.
+    """Return the module that opens packages for a target.
 
     Raises:
         PackageError: Such packages cannot run on this kind of machine.
@@ -55,12 +55,12 @@ def runtime_of(target: str) -> ModuleType:
 
 
 def open_program(folder: Path, graph: Graph, manifest: Manifest, threads: int | None = None) -> Program:
-    """A graph of a package, its files checked, in the package's runtime.
+    """Open a graph of a package, whose files were checked, in the package's runtime.
 
     Args:
-        folder: The package.
-        graph: Which.
-        manifest: Of the package.
+        folder: Folder of the package.
+        graph: Entry of the graph in the manifest.
+        manifest: Manifest of the package.
         threads: Processor threads; the runtime's own choice when left out.
 
     Raises:
@@ -80,7 +80,7 @@ def open_program(folder: Path, graph: Graph, manifest: Manifest, threads: int | 
 
 @final
 class _Guarded:
-    """A program whose runtime's errors become one line."""
+    """A program that turns its runtime's exceptions into a ``PackageError`` of one line."""
 
     def __init__(self, program: Program, path: Path, graph: Graph, manifest: Manifest) -> None:
         self.program, self.path, self.graph, self.manifest = program, path, graph, manifest
@@ -95,7 +95,7 @@ class _Guarded:
 
 
 def refused(path: Path, graph: Graph, manifest: Manifest, error: Exception, verb: str) -> PackageError:
-    """What a runtime said, as a line of ours."""
+    """Return what a runtime's exception said as an error of one line, with a way out."""
     said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
     if isinstance(error, MemoryError) or any(word in said.lower() for word in _OF_MEMORY):
         size = sum(manifest.files[name].length for name in {graph.file, *graph.weights})

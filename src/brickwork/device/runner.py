@@ -278,7 +278,7 @@ class _First:
 
 
 def open_package(path: str | Path, *, expect: str = "", threads: int | None = None) -> Runner:
-    """A package, its manifest checked; each further file is checked before it is first used.
+    """Open a package to draw with; its manifest is checked now, each further file before it is first used.
 
     Args:
         path: The folder that ``brickwork pack`` wrote.
@@ -288,11 +288,21 @@ def open_package(path: str | Path, *, expect: str = "", threads: int | None = No
     Raises:
         PackageError: No package, a damaged one, or one that cannot run here.
     """
+    runner = read_package(path, expect=expect, threads=threads)
+    runtime_of(runner.manifest.target)
+    return runner
+
+
+def read_package(path: str | Path, *, expect: str = "", threads: int | None = None) -> Runner:
+    """Open a package to look at, whether or not it can draw on this kind of machine; see ``open_package``.
+
+    Raises:
+        PackageError: No package, or a damaged one.
+    """
     folder = Path(path)
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads {threads}: at least 1 computes")
     manifest = read_manifest(folder, expect)
-    runtime_of(manifest.target)
     _, height, width = manifest.shape
     try:
         runner = Runner(Files(folder, manifest, threads), 0, height, width)

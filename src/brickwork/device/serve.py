@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from functools import partial
 from html import escape
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from brickwork.errors import ArgumentError, PackageError
@@ -68,7 +69,7 @@ def serve(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") ->
 
 
 def server(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -> ThreadingHTTPServer:
-    """A server that listens, not yet answering; see ``serve``."""
+    """Return a server that listens and does not answer yet; see ``serve``."""
     packages: Packages = {}
     for folder in folders:
         manifest = read_manifest(folder)
@@ -84,74 +85,72 @@ def server(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -
         raise ArgumentError(f"port {port} of {host}: {error}; choose another with --port") from None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD."""
+class _Handler(SimpleHTTPRequestHandler):
+    """The standard library's handler of files, for those alone that the manifests name."""
 
     # HTTP/1.0: each connection ends with its answer, so that no thread outlives the server.
-    server_version, sys_version = "brickwork", ""
+    server_version, sys_version, tag = "brickwork", "", ""
 
-    def __init__(self, packages: Packages, *args: object) -> None:
+    def __init__(self, packages: Packages, *args: Any) -> None:
         self.packages = packages
-        super().__init__(*args)  # pyright: ignore[reportArgumentType]
-
-    def do_GET(self) -> None:
-        """The bytes of a file."""
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        """The headers alone."""
-        self._answer(body=False)
+        super().__init__(*args)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: who serves wants to read the address, and no more."""
+        """Say nothing: who serves wants to read the address, and no more."""
 
-    def _answer(self, *, body: bool) -> None:
-        path = unquote(urlsplit(self.path).path).removeprefix("/")
-        if "" not in self.packages:
-            if path == "":
-                self._send(HTTPStatus.OK, TYPES[".html"], _overview(self.packages).encode(), body=body)
-                return
-            if path in self.packages:
-                self._send(HTTPStatus.PERMANENT_REDIRECT, TYPES[""], b"", body=body, Location=f"/{path}/")
-                return
-        folder, _, name = path.rpartition("/")
-        known = self.packages.get(folder)
-        name = name or INDEX
-        if known is None or name not in (MANIFEST, SUMS, *known[1].files):
-            self._send(HTTPStatus.NOT_FOUND, TYPES[""], b"there is no such file in the package\n", body=body)
-            return
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        """Return a file's type by its suffix; bytes for one that is not known here."""
+        return TYPES.get(Path(path).suffix, "application/octet-stream")
+
+    def translate_path(self, path: str) -> str:
+        """Return the place of a file that a manifest names, its size checked; "" for everything else."""
+        folder, _, name = unquote(urlsplit(path).path).removeprefix("/").rpartition("/")
+        package, name = self.packages.get(folder), name or INDEX
+        if package is None or name not in (MANIFEST, SUMS, *package[1].files):
+            return ""
         try:
-            file = known[0] / name if name in (MANIFEST, SUMS) else located(*known, name)
-            with open(file, "rb") as opened:
-                facts = os.fstat(opened.fileno())
-                tag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
-                if self.headers.get("If-None-Match") == tag:
-                    self._head(HTTPStatus.NOT_MODIFIED, ETag=tag)
-                    return
-                kind = TYPES.get(Path(name).suffix, "application/octet-stream")
-                self._head(HTTPStatus.OK, Content_Type=kind, Content_Length=str(facts.st_size), ETag=tag)
-                if body:
-                    shutil.copyfileobj(opened, self.wfile)
-        except (OSError, PackageError) as error:
-            if isinstance(error, ConnectionError):  # the browser left
-                self.close_connection = True
-                return
-            self._send(HTTPStatus.NOT_FOUND, TYPES[""], f"{name}: missing or damaged\n".encode(), body=body)
+            return str(package[0] / name if name in (MANIFEST, SUMS) else located(*package, name))
+        except PackageError:
+            return ""
 
-    def _send(self, status: HTTPStatus, kind: str, data: bytes, *, body: bool, **more: str) -> None:
-        self._head(status, Content_Type=kind, Content_Length=str(len(data)), **more)
-        if body:
-            self.wfile.write(data)
+    def send_head(self) -> Any:
+        """Send the headers; returns the file to send after them, or None."""
+        name = unquote(urlsplit(self.path).path).strip("/")
+        if "" not in self.packages and self.path in ("/", ""):
+            return self._page(_overview(self.packages).encode())
+        if name and name in self.packages and not self.path.endswith("/"):
+            self._answer(HTTPStatus.PERMANENT_REDIRECT, Location=f"/{name}/", Content_Length="0")
+            return None
+        try:
+            facts = os.stat(self.translate_path(self.path))
+        except OSError:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        self.tag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
+        if self.headers.get("If-None-Match") == self.tag:
+            self._answer(HTTPStatus.NOT_MODIFIED)
+            return None
+        return super().send_head()
 
-    def _head(self, status: HTTPStatus, **more: str) -> None:
-        self.send_response(status)
-        for name, value in (HEADERS | {key.replace("_", "-"): value for key, value in more.items()}).items():
+    def end_headers(self) -> None:
+        """Add to every answer the headers that the page needs, and a file's tag."""
+        for name, value in (HEADERS | ({"ETag": self.tag} if self.tag else {})).items():
             self.send_header(name, value)
+        super().end_headers()
+
+    def _page(self, data: bytes) -> BytesIO:
+        self._answer(HTTPStatus.OK, Content_Type=TYPES[".html"], Content_Length=str(len(data)))
+        return BytesIO(data)
+
+    def _answer(self, status: HTTPStatus, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
 
 
 def _overview(packages: Packages) -> str:
-    """A page that leads to each package; its looks are the first one's."""
+    """Return a page that leads to each package; its looks are the first one's."""
     style = next(iter(packages))
     rows = []
     for name, (_, manifest) in packages.items():

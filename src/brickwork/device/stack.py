@@ -1,7 +1,9 @@
-"""One block's program and the weights of all blocks: opens what ``package/stack.py`` wrote.
+"""Layout "stack" on a device: one graph of a block runs once for each block, over weights that stay in a mapped file.
 
-The file with the weights is mapped, and never held: a block's program reads them where they lie, and the system may
-take the pages away again. A block's bytes are checked when it is first read, in a thread that is one block ahead.
+The denoiser is three graphs: stem (x, sigma, conditions → rows and the shared conditioning), block (rows, shared
+conditioning, the weights of one block → rows) and head (rows, x, sigma, conditions → x0). The file of weights is never
+held in memory: the block's program reads them where they lie, and the system may take the pages away again. A block's
+bytes are checked when it is first read, in a thread that is one block ahead. ``brickwork.package`` writes these files.
 """
 
 from __future__ import annotations
@@ -29,12 +31,12 @@ MAX_HEADER_BYTES = 100_000_000  # as the format has it
 
 
 def name_of(block: int, weight: str = "") -> str:
-    """A block's weight in the file, or the block itself."""
+    """Return the name of a block's weight in the file, or of the block itself."""
     return f"blocks.{block}.{weight}" if weight else f"blocks.{block}"
 
 
 class Place(NamedTuple):
-    """Where a tensor lies in the file, in bytes."""
+    """A tensor's place in the file, in bytes from its start."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,7 +45,7 @@ class Place(NamedTuple):
 
 
 def read_header(path: Path) -> tuple[int, dict[str, Place]]:
-    """Where the tensors of a safetensors file lie, and where the first one starts.
+    """Read the header of a safetensors file; returns the byte at which tensors start, and each tensor's place by name.
 
     Raises:
         PackageError: It is no such file.
@@ -89,11 +91,11 @@ class Blocks:
         self.checks: dict[int, Future[None]] = {}
 
     def index(self, part: int) -> int:
-        """The block that a part is made of."""
+        """Return the number of the block that a part is made of."""
         return part % self.count
 
     def view(self, block: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A weight where it lies in the file: no copy.
+        """Return a weight where it lies in the file, without a copy.
 
         Raises:
             PackageError: The file has no such weight within this block, or another shape of it.
@@ -107,7 +109,7 @@ class Blocks:
         return np.frombuffer(self.map, np.float32, prod(shape), place.start).reshape(shape)
 
     def ready(self, block: int, following: int) -> None:
-        """Wait until a block was checked; have another one read meanwhile.
+        """Wait until a block was checked, and have the following one read meanwhile.
 
         Raises:
             PackageError: The block's bytes are not those that were packed.
@@ -132,7 +134,7 @@ class Blocks:
         check_piece(self.path, piece, memoryview(self.map)[piece.start : piece.start + piece.length])
 
     def _will_need(self, block: int) -> None:
-        """Have the system read pages that it took away, without waiting for them."""
+        """Ask the system to read pages of a block that it took away, without waiting for them."""
         piece = self.pieces[name_of(block)]
         start = piece.start // mmap.PAGESIZE * mmap.PAGESIZE
         self.map.madvise(mmap.MADV_WILLNEED, start, piece.start + piece.length - start)
@@ -140,14 +142,14 @@ class Blocks:
 
 @final
 class Stack:
-    """Stem, one block's program, and head, for one size and batch.
+    """The programs of stem, block and head, for one size of x and one batch.
 
     Rows go from one of two buffers to the other, so that everything that a block reads and writes is bound once.
 
     Args:
-        files: Of the package, see ``brickwork.device.runner``.
-        graphs: Stem, block, head.
-        blocks: The weights.
+        files: Files of the package, see ``brickwork.device.runner``.
+        graphs: Entries of stem, block and head in the manifest.
+        blocks: Weights of all blocks.
     """
 
     def __init__(self, files: Any, graphs: tuple[Graph, Graph, Graph], blocks: Blocks) -> None:
@@ -164,11 +166,11 @@ class Stack:
         self.bindings: dict[int, tuple[Any, list[Any]]] = {}
 
     def __call__(self, inputs: Mapping[str, np.ndarray], parts: int) -> tuple[np.ndarray, ...]:
-        """x0, by the first parts.
+        """Estimate x0 by the first parts of the model.
 
         Args:
-            inputs: By name, of the stem's own shapes and dtypes.
-            parts: How many.
+            inputs: Arrays by the names of the stem's inputs, of exactly their shapes and dtypes.
+            parts: Number of parts that run.
         """
         given = {port.name: inputs[port.name] for port in self.stem_graph.inputs}
         with self._running(self.stem_graph):
@@ -188,7 +190,7 @@ class Stack:
             return tuple(self.head.run([port.name for port in self.head_graph.outputs], fed))
 
     def _binding(self, part: int) -> Any:
-        """What a part reads and writes; made once."""
+        """Return a part's inputs and outputs, bound to their memory once."""
         if part not in self.bindings:
             from onnxruntime import OrtValue
 
@@ -216,7 +218,7 @@ class Stack:
 
     @contextmanager
     def _running(self, graph: Graph, verb: str = "run") -> Iterator[None]:
-        """The runtime's errors become one line."""
+        """Turn the runtime's exceptions into a ``PackageError`` of one line."""
         try:
             yield
         except BrickworkError:
@@ -226,11 +228,11 @@ class Stack:
 
 
 def open_stack(files: Any, *, height: int, width: int, batch: int) -> Stack:
-    """The denoiser of one size and batch, called with its inputs and how many parts are to run.
+    """Open the denoiser of one size and batch; it is called with its inputs and the number of parts that run.
 
     Args:
-        files: Of the package, see ``brickwork.device.runner``.
-        height, width, batch: Of its graphs.
+        files: Files of the package, see ``brickwork.device.runner``.
+        height, width, batch: Sizes of its graphs, in model space.
 
     Raises:
         PackageError: A file is missing or damaged, or the runtime cannot open a graph.
@@ -256,16 +258,16 @@ class CheckedOnce:
     """A program that reads large weights by itself: their bytes are checked before the first call, not at opening.
 
     Args:
-        program: Opened.
-        files: Of the package, see ``brickwork.device.runner``.
-        names: Files whose pieces are to be checked.
+        program: Opened graph.
+        files: Files of the package, see ``brickwork.device.runner``.
+        names: Names of the files whose pieces are to be checked.
     """
 
     def __init__(self, program: Program, files: Any, names: list[str]) -> None:
         self.program, self.files, self.names = program, files, names
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """See ``brickwork.device.program.Program``."""
+        """Run the graph; see ``brickwork.device.program.Program``."""
         for name in self.names:
             if name not in self.files.seen:
                 check_pieces(self.files.folder / name, self.files.manifest.files[name])
@@ -298,7 +300,7 @@ def check_tiled(path: Path, file: File) -> None:
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """A file's bytes, for reading, of which the system keeps in memory what it likes.
+    """Map a file's bytes for reading; the system keeps in memory what it likes.
 
     The file may be replaced meanwhile, but not cut: reading what is gone ends the process.
     """

@@ -1,4 +1,4 @@
-"""The door between packing and running: a folder of files and ``manifest.json``, which says what they are.
+"""Packages on disk: a folder of files and ``manifest.json``, which says what they are.
 
 Every file of a package is named in its manifest with its size and SHA-256; the manifest itself is named with all the
 others in ``SHA256SUMS``. Names are plain, so that a package cannot point outside its folder. Knows no torch.
@@ -67,7 +67,7 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """Bytes of a file that are read, and checked, by themselves: the weights of one block."""
+    """A range of a file that is read, and checked, by itself: the weights of one block."""
 
     name: str
     start: int
@@ -86,7 +86,7 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How pictures are drawn unless told otherwise, in the words of the command line.
+    """The way of drawing that a package states, in the words of the command line.
 
     Attributes:
         guidance_interval: Waist levels; None for no upper end.
@@ -194,7 +194,7 @@ class Manifest:
                     raise PackageError(f"its piece {piece.name} lies outside {name}; pack it again")
 
     def graph(self, role: Role, **wanted: int) -> Graph:
-        """The first graph of a role with the given ``parts``, ``height``, ``width`` and ``batch``.
+        """Return the first graph of a role with the given ``parts``, ``height``, ``width`` and ``batch``.
 
         Raises:
             PackageError: There is none.
@@ -206,7 +206,7 @@ class Manifest:
         raise PackageError(f"the package has no {role} graph{' of ' + words if words else ''}; pack one with it")
 
     def of_role(self, role: Role) -> tuple[Graph, ...]:
-        """All graphs of a role."""
+        """Return all graphs of a role."""
         return tuple(graph for graph in self.graphs if graph.role == role)
 
 
@@ -227,12 +227,12 @@ def check_name(name: str) -> None:
 
 
 def to_json(manifest: Manifest) -> str:
-    """The text of ``manifest.json``."""
+    """Return the text of ``manifest.json``."""
     return json.dumps(asdict(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Manifest:
-    """The manifest in a text.
+    """Read the manifest in a text.
 
     Raises:
         PackageError: It is none, of a later format, or a value is of a wrong type.
@@ -252,7 +252,7 @@ Record = TypeVar("Record")
 
 
 def _read(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
-    """A dataclass from JSON, every value checked against its field's type."""
+    """Read a dataclass from JSON, every value checked against its field's type."""
     hints, known = get_type_hints(kind), {item.name: item for item in fields(cast(Any, kind))}
     if extra := sorted(values.keys() - known.keys()):
         raise PackageError(f"its manifest has unknown {where}{extra[0]}: upgrade brickwork, or pack it again")
@@ -305,7 +305,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path, expect: str = "") -> Manifest:
-    """The manifest of a package, after checking it against ``SHA256SUMS``.
+    """Read the manifest of a package, after checking it against ``SHA256SUMS``.
 
     Args:
         folder: The package.
@@ -336,12 +336,12 @@ def read_manifest(folder: Path, expect: str = "") -> Manifest:
 
 
 def manifest_digest(folder: Path) -> str:
-    """SHA-256 (hex) of a package's manifest, which names all else: the hash to pin a package by."""
+    """Return the SHA-256 (hex) of a package's manifest, which names all else: the digest to pin a package by."""
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
 def checked(folder: Path, manifest: Manifest, name: str) -> Path:
-    """The path of a file of the package after checking all of its bytes.
+    """Return the path of a file of the package, after checking all of its bytes.
 
     Raises:
         PackageError: It is missing, of another size, outside the folder, or damaged.
@@ -352,7 +352,7 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
 
 
 def located(folder: Path, manifest: Manifest, name: str) -> Path:
-    """The path of a file of the package, its size checked and its bytes not.
+    """Return the path of a file of the package, its size checked and its bytes not.
 
     Raises:
         PackageError: It is missing, of another size, or leads outside the folder.
@@ -395,7 +395,7 @@ def verify(folder: Path, expect: str = "") -> Manifest:
 
 
 def described(folder: Path, name: str, pieces: tuple[Piece, ...] = ()) -> File:
-    """The entry of a file that lies in a folder."""
+    """Return the entry of a file that lies in a folder."""
     path = folder / name
     return File(length=path.stat().st_size, sha256=file_digest(path), pieces=pieces)
 

@@ -84,8 +84,8 @@ def _shared(name: str) -> bool:
     return name.startswith(f"{GUEST}.") and ".codec." in name
 
 
-def fingerprint(model: Model) -> str:
-    """SHA-256 (hex) of what a model computes: its weights and what they mean, but not what it was trained on."""
+def digest_of(model: Model) -> str:
+    """Return the SHA-256 (hex) of a model's weights and what they mean, but not of what it was trained on."""
     meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in chain(header_of(model))]
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in named_weights(model).items()}
     return hashlib.sha256(to_bytes(tensors, {HEADER: json.dumps(meaning)})).hexdigest()

@@ -1,15 +1,12 @@
-"""A model as static graphs: the whole denoiser at the waist, and beside it the decoder and the text encoder.
+"""Graphs that are to be exported: the whole denoiser, and beside it the decoder and the text encoder.
 
-x, sigma and the estimate are fp32 at the door; everything between is the model's own forward, traced by torch.export
-at one shape. So the loop on a device is the solver's arithmetic and nothing else.
+x, sigma and the estimate are fp32 at a graph's ends; everything between is the model's own forward, traced by
+torch.export at one shape. So the loop on a device is the solver's arithmetic and nothing else.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -20,6 +17,7 @@ from torch.export import ExportedProgram
 from brickwork.codec.latents import Latents
 from brickwork.diffusion.denoiser import Condition
 from brickwork.files.manifest import Graph, Port, Role
+from brickwork.files.suppressed import suppressed
 from brickwork.model.model import Model
 from brickwork.text.small import SmallEncoder
 
@@ -27,24 +25,10 @@ DOORS = {"denoiser": ("model.", ""), "text": ("encoder.", "text.")}
 """Prefix of modules' names in a graph, and in the model, by role."""
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Within the context toolkits that export keep to themselves what is news to their own authors alone."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
-    """A graph to be written: a module and the shapes it is to be traced at.
+class GraphSpec:
+    """A graph that is to be exported: a module and the shapes it is traced at.
 
     Attributes:
         role, parts, height, width, batch: As in ``brickwork.files.manifest.Graph``.
@@ -63,7 +47,7 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """Its file's name without suffix, as in denoiser-p8-32x32-b2."""
+        """Name of its file without suffix, as in denoiser-p8-32x32-b2."""
         words = [self.role]
         if self.parts:
             words.append(f"p{self.parts}")
@@ -72,7 +56,7 @@ class Source:
         return "-".join([*words, f"b{self.batch}"])
 
     def entry(self, file: str, ops: dict[str, int], weights: tuple[str, ...] = ()) -> Graph:
-        """What the manifest says of it, once it is written.
+        """Return its entry in the manifest, once it is written.
 
         Args:
             file: Its own file's name.
@@ -93,59 +77,59 @@ class Source:
         )
 
     def arguments(self) -> tuple[Tensor, ...]:
-        """Inputs to trace with: levels of 1, everything else zeros."""
+        """Return inputs to trace with: noise levels of 1, everything else zeros."""
         kinds = {"float32": torch.float32, "int64": torch.int64}
         return tuple(
             (torch.ones if p.name == "sigma" else torch.zeros)(p.shape, dtype=kinds[p.dtype]) for p in self.inputs
         )
 
     def export(self) -> ExportedProgram:
-        """The graph."""
-        with torch.no_grad(), quiet():
+        """Trace the module; returns the program of torch.export."""
+        with torch.no_grad(), suppressed():
             return torch.export.export(self.module.eval(), self.arguments(), strict=False)
 
 
 @final
 class DenoiserDoor(nn.Module):
-    """D(x, sigma, ...) of a model with what it is told as further arguments, by the names of ``Condition``."""
+    """A model's D(x, sigma, ...) with its conditions as further arguments, by the names of ``Condition``."""
 
     def __init__(self, model: Model, told: Sequence[str]) -> None:
         super().__init__()
         self.model, self.told = model, tuple(told)
 
     def forward(self, x: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
-        """The estimate of x0, fp32."""
+        """Estimate x0, fp32."""
         return self.model(x, sigma, Condition(**dict(zip(self.told, told, strict=True))))
 
 
 @final
 class DecoderDoor(nn.Module):
-    """x0 in model space → pixels in [-1, 1], not clamped, of an autoencoder's decoder."""
+    """An autoencoder's decoder: x0 in model space → pixels in [-1, 1], not clamped."""
 
     def __init__(self, codec: Latents) -> None:
         super().__init__()
         self.codec = codec
 
     def forward(self, x0: Tensor) -> Tensor:
-        """(B, Z, h, w) → (B, C, H, W)."""
+        """Decode (B, Z, h, w) to (B, C, H, W)."""
         return self.codec.autoencoder.decode(x0 * self.codec.std + self.codec.mean)
 
 
 @final
 class TextDoor(nn.Module):
-    """Token numbers → embedded tokens."""
+    """A text encoder: token numbers → embedded tokens."""
 
     def __init__(self, encoder: SmallEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, M) int64 → (B, M, E) fp32."""
+        """Embed tokens: (B, M) int64 → (B, M, E) fp32."""
         return self.encoder(tokens)
 
 
-def told_ports(model: Model, height: int, width: int, batch: int) -> tuple[Port, ...]:
-    """What a model's denoiser is told besides x and sigma."""
+def condition_ports(model: Model, height: int, width: int, batch: int) -> tuple[Port, ...]:
+    """Return the inputs that a model's denoiser has besides x and sigma."""
     ports = []
     if model.num_classes:
         ports.append(Port(name="labels", dtype="int64", shape=(batch,)))
@@ -156,12 +140,12 @@ def told_ports(model: Model, height: int, width: int, batch: int) -> tuple[Port,
     return tuple(ports)
 
 
-def denoiser(model: Model, height: int, width: int, batch: int) -> Source:
-    """The whole of D for images of one size and so many rows."""
-    told = told_ports(model, height, width, batch)
+def denoiser(model: Model, height: int, width: int, batch: int) -> GraphSpec:
+    """Return the graph of the whole denoiser for images of one size and so many rows."""
+    told = condition_ports(model, height, width, batch)
     x = Port(name="x", dtype="float32", shape=(batch, model.shape[0], height, width))
     sigma = Port(name="sigma", dtype="float32", shape=(batch,))
-    return Source(
+    return GraphSpec(
         role="denoiser",
         parts=model.num_parts,
         height=height,
@@ -173,13 +157,13 @@ def denoiser(model: Model, height: int, width: int, batch: int) -> Source:
     )
 
 
-def decoder(model: Model, height: int, width: int) -> Source | None:
-    """The decoder for one image of so many places; None for a model of pixels."""
+def decoder(model: Model, height: int, width: int) -> GraphSpec | None:
+    """Return the graph of the decoder for one image of (height, width) latents; None for a model of pixels."""
     codec = model.codec
     if not isinstance(codec, Latents):
         return None
     pixels = (1, codec.picture_channels, height * codec.factor, width * codec.factor)
-    return Source(
+    return GraphSpec(
         role="decoder",
         height=height,
         width=width,
@@ -189,12 +173,12 @@ def decoder(model: Model, height: int, width: int) -> Source | None:
     )
 
 
-def text(model: Model) -> Source | None:
-    """The text encoder for one caption; None where there is none, or a published one that stays outside."""
+def text(model: Model) -> GraphSpec | None:
+    """Return the graph of the text encoder for one caption; None for none, or a published one that stays outside."""
     if not isinstance(model.text, SmallEncoder):
         return None
     config = model.text.config
-    return Source(
+    return GraphSpec(
         role="text",
         module=TextDoor(model.text),
         inputs=(Port(name="tokens", dtype="int64", shape=(1, config.num_tokens)),),
@@ -202,12 +186,31 @@ def text(model: Model) -> Source | None:
     )
 
 
-def block_lists(source: Source) -> list[str]:
-    """The model's names of its lists of blocks."""
-    return [own_name(name, source) for name, part in source.module.named_modules() if isinstance(part, nn.ModuleList)]
+def graphs_of(
+    model: Model, models: Iterable[Model], sizes: Iterable[tuple[int, int]], batches: Iterable[int]
+) -> tuple[GraphSpec, ...]:
+    """Return the whole graphs of a package.
+
+    Args:
+        model: Whose decoder and text encoder these are.
+        models: Denoisers: the model, and models of its first parts.
+        sizes: (height, width) of x in model space.
+        batches: Rows that a denoiser takes at once.
+    """
+    found: list[GraphSpec | None] = []
+    models, batches = tuple(models), tuple(batches)
+    for height, width in sizes:
+        found += [denoiser(one, height, width, batch) for one in models for batch in batches]
+        found.append(decoder(model, height, width))
+    return tuple(spec for spec in (*found, text(model)) if spec is not None)
 
 
-def own_name(name: str, source: Source) -> str:
+def block_lists(spec: GraphSpec) -> list[str]:
+    """Return the model's names of its lists of blocks."""
+    return [own_name(name, spec) for name, module in spec.module.named_modules() if isinstance(module, nn.ModuleList)]
+
+
+def own_name(name: str, spec: GraphSpec) -> str:
     """Translate a module's name in a graph into its name in the model."""
-    theirs, ours = DOORS.get(source.role, ("", ""))
+    theirs, ours = DOORS.get(spec.role, ("", ""))
     return ours + name.removeprefix(theirs)

@@ -1,4 +1,4 @@
-"""What goes into a package: the options of ``brickwork pack``."""
+"""The options of packing, in the words of the command line; ``brickwork.package.spec`` reads them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from math import inf
 class Packing:
     """What goes into a package."""
 
-    target: str = "onnx"
-    """onnx, executorch, openvino, litert, coreml or browser."""
+    target: str | None = None
+    """onnx, executorch, openvino, litert, coreml or browser; when left out, as the package's suffix says, or onnx."""
     layout: str = "whole"
     """whole graphs; stack: one block, weights fed to it in turn; scan: one block, weights stacked (ONNX Runtime)."""
     precision: str = "fp32"
@@ -34,8 +34,8 @@ class Packing:
     """Guide only where the noise level lies in this interval."""
     plan: str | None = None
     """Parts that run by noise level, as in pg:0.3."""
-    keep: tuple[str, ...] = ()
-    """Parts of the network that stay fp32 in a quantised package, as in backbone.stem or backbone.blocks.0."""
+    fp32_layers: tuple[str, ...] = ()
+    """Layers that stay fp32 in a package of fewer bits, by module, as in backbone.stem or backbone.blocks.0."""
     max_loss_increase: float = 0.02
     """Quantised packages: largest share by which the held-out loss may rise; five times that for the distance."""
     quality_images: int = 256

@@ -1,4 +1,4 @@
-"""The numbers inside a package: how many bits, what they were calibrated on, and which layers keep more."""
+"""The numbers inside a package: their bits, the samples they were calibrated on, and the layers that stay fp32."""
 
 from __future__ import annotations
 
@@ -19,20 +19,41 @@ Inputs = Mapping[str, np.ndarray]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """How a package computes inside.
+    """The arithmetic inside a package.
 
     Attributes:
         name: fp32, fp16, bf16; int8: weights stored as int8, activations by the range of each call; int8-static: ranges
             from calibration; int4: weights of 4 bits, in groups, activations as they are.
         samples: Inputs to calibrate with, over noise levels; needed for int8-static.
-        keep: Parts of the network by module names ("backbone.stem", "backbone.blocks.0"), which stay fp32.
+        fp32_layers: Modules that stay fp32, by name ("backbone.stem", "backbone.blocks.0"), with all inside them.
     """
 
     name: str = "fp32"
     samples: Sequence[Inputs] = field(default=(), repr=False)
-    keep: tuple[str, ...] = ()
+    fp32_layers: tuple[str, ...] = ()
+
+    @property
+    def floor_db(self) -> float | None:
+        """Least PSNR of whole pictures against eager fp32, in dB; None where a quality bound holds instead."""
+        return FLOORS_DB.get(self.name)
 
 
-def is_within(name: str, parts: Iterable[str]) -> bool:
-    """Whether a module or weight is one of some modules, or inside one: backbone.blocks.0.mlp in backbone.blocks.0."""
-    return any(name == part or name.startswith(f"{part}.") for part in parts)
+@final
+@dataclass(frozen=True, kw_only=True)
+class QualityBound:
+    """The loss of quality that a package of few bits may have, and the amount of data it is measured on.
+
+    Attributes:
+        max_loss_increase: Largest share by which the held-out loss may rise; five times that for the Fréchet distance.
+        num_images: Held-out images that the loss is taken on, at most.
+        num_pictures: Pictures drawn for the distance.
+    """
+
+    max_loss_increase: float = 0.02
+    num_images: int = 256
+    num_pictures: int = 500
+
+
+def is_within(name: str, modules: Iterable[str]) -> bool:
+    """Return whether a module or weight is one of some modules, or inside one: backbone.stem.0 in backbone.stem."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)

@@ -12,7 +12,7 @@ ALIGN = 64
 
 @final
 class Weights:
-    """The file, while it is written.
+    """The file of weights, while it is written.
 
     Args:
         file: Open for writing, in binary.

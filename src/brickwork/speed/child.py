@@ -63,7 +63,7 @@ class Child:
         self.errors.close()
 
     def ask(self, **words: Any) -> dict[str, Any]:
-        """What the process answers.
+        """Ask the process; returns its answer.
 
         Raises:
             PackageError: A user's mistake, or the process ended.

@@ -13,7 +13,7 @@ from brickwork.device.timing import Opening, Ready, own_output, serve
 
 
 def of_torch(load: Callable[[], Any]) -> tuple[Opening, Ready, dict[str, str]]:
-    """Import torch; see ``brickwork.device.timing.serve``.
+    """Import torch; returns what ``brickwork.device.timing.serve`` needs.
 
     Args:
         load: Gives a denoiser that computes in torch on the CPU.

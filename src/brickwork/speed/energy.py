@@ -30,7 +30,7 @@ class Zone:
 @final
 @dataclass(frozen=True)
 class Energy:
-    """The processor's counters.
+    """The processor's counters of energy.
 
     Attributes:
         zones: None where nothing can be read.
@@ -42,7 +42,7 @@ class Energy:
 
     @classmethod
     def find(cls, folder: Path = POWERCAP) -> Energy:
-        """The counters of this machine.
+        """Find the counters of this machine.
 
         Zones within a package ("intel-rapl:0:1") are parts of it, "intel-rapl-mmio:0" is the same one again and "psys"
         the whole board: none of them is added.
@@ -64,11 +64,11 @@ class Energy:
         return cls(tuple(zones), "" if zones else f"no processor shows its energy under {folder}")
 
     def read(self) -> tuple[int, ...]:
-        """Microjoules of each zone, since some time."""
+        """Read the microjoules of each zone, counted from some time on."""
         return tuple(int(zone.file.read_text()) for zone in self.zones)
 
     def joules(self, before: Sequence[int], after: Sequence[int]) -> float | None:
-        """What was used between two readings, no counter having begun again more than once; None without counters."""
+        """Return the energy used between two readings; a counter may have begun again once. None without counters."""
         if not self.zones:
             return None
         used = (

@@ -34,7 +34,7 @@ SETTLE_S = 0.02  # before each is asked: threads of the one before still spin fo
 @final
 @dataclass(kw_only=True)
 class Measured:
-    """What was measured of one subject.
+    """The measurements of one subject.
 
     Attributes:
         subject: Which.
@@ -57,11 +57,11 @@ class Measured:
 
     @property
     def steps_s(self) -> list[float]:
-        """All calls."""
+        """Seconds of all calls."""
         return [seconds for calls in self.calls_s for seconds in calls]
 
     def add(self, answer: dict[str, Any], joules: float | None) -> None:
-        """Take a picture's figures down."""
+        """Note the figures of a picture."""
         self.images_s.append(answer["image_s"])
         self.calls_s.append(answer["calls_s"])
         self.processor_s.append(answer["processor_s"])
@@ -69,13 +69,13 @@ class Measured:
             self.joules.append(joules)
 
     def ratios_to(self, first: Measured) -> dict[str, dict[str, float]]:
-        """Time over another's, round by round: of the median call, and of the whole picture."""
+        """Return time over another's, round by round: of the median call, and of the whole picture."""
         calls = [float(np.median(a) / np.median(b)) for a, b in zip(self.calls_s, first.calls_s, strict=True)]
         images = [a / b for a, b in zip(self.images_s, first.images_s, strict=True)]
         return {"step": spread(calls), "image": spread(images)}
 
     def to_dict(self, first: Measured, batch: int) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return all figures, ready for JSON."""
         joules = float(np.mean(self.joules)) / batch if self.joules else None
         return {
             "name": self.subject.name,
@@ -105,7 +105,7 @@ class Measured:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What was measured of all subjects.
+    """The measurements of all subjects.
 
     Attributes:
         rows: In the order asked for; ratios are to the first.
@@ -124,7 +124,7 @@ class Speed:
     machine: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return all figures, ready for JSON."""
         return {
             **self.machine,
             "rounds": self.rounds,
@@ -135,7 +135,7 @@ class Speed:
         }
 
     def save(self, path: Path) -> None:
-        """Write as JSON.
+        """Write all figures as JSON.
 
         Raises:
             OutputError: The place cannot be written.
@@ -143,7 +143,7 @@ class Speed:
         write_whole(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
 
     def __str__(self) -> str:
-        """A table for people."""
+        """Return a table for people."""
         rows = [row.to_dict(self.rows[0], self.batch) for row in self.rows]
         head = ["", "step ms", "p95", "image ms", "p95", "images/s", "load ms", "first ms", "peak MB", "anon MB"]
         table = [[*head, "files MB", "J/image", "step / first's"]]
@@ -173,7 +173,7 @@ class Speed:
         return "\n".join([*self._said(), *lines, *([f"no energy: {self.energy}"] if self.energy else [])])
 
     def _said(self) -> list[str]:
-        """How pictures were drawn: in a line, and in one for each that did otherwise than the first."""
+        """Return lines on how pictures were drawn: one, and one for each subject that did otherwise than the first."""
         first = self.rows[0].subject.sampling
         threads = "as each runtime chooses" if self.threads is None else self.threads
         return [
@@ -242,24 +242,24 @@ def measure(
 
 
 def order(asked: list[Any], number: int) -> list[Any]:
-    """Who is asked in a round: all in order, or every other round in reverse."""
+    """Return the order of asking in a round: as given, every other round in reverse."""
     return asked[::-1] if number % 2 else asked
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, and the percentiles that nine tenths lie between."""
+    """Return the median, and the percentiles that nine tenths lie between."""
     low, middle, high = np.percentile(values, (5, 50, 95)).tolist()
     return {"p5": low, "p50": middle, "p95": high}
 
 
 def milliseconds(seconds: Sequence[float]) -> dict[str, float]:
-    """Percentiles 50 and 95, the least, and the number of values."""
+    """Return percentiles 50 and 95 and the least in milliseconds, and the number of values."""
     p50, p95 = np.percentile([1e3 * value for value in seconds], (50, 95)).tolist()
     return {"p50": p50, "p95": p95, "least": 1e3 * min(seconds), "count": len(seconds)}
 
 
 def figure(value: float | None, unit: float = 1.0) -> str:
-    """Four digits, or a dash for what is not known."""
+    """Return a number in four digits, or a dash for None."""
     if value is None:
         return "-"
     value *= unit
@@ -267,14 +267,14 @@ def figure(value: float | None, unit: float = 1.0) -> str:
 
 
 def words(said: Sampling) -> str:
-    """How pictures are drawn."""
+    """Return a line on how pictures are drawn."""
     guidance = "no guidance" if said.guidance == 1 else f"guidance {said.guidance:g}"
     plan = "" if said.plan is None else f", plan {said.plan}"
     return f"{said.steps} steps of {said.solver} on {said.grid}, {guidance}{plan}"
 
 
 def facts_of_this_machine() -> dict[str, Any]:
-    """Processor, cores that may be used, system, how busy it was, and the date."""
+    """Return processor, cores that may be used, system, load and date."""
     try:
         found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

@@ -44,7 +44,7 @@ class Subject:
 def subjects(
     names: Sequence[str], *, python: Mapping[str, str] | None = None, **said: int | float | str | None
 ) -> list[Subject]:
-    """What is behind names: folders of packages, run folders, model files, shipped models.
+    """Return the subjects behind names: folders of packages, run folders, model files, shipped models.
 
     Pictures are drawn as each package's manifest says; by models as the first package's says.
 
@@ -73,7 +73,7 @@ def subjects(
 
 
 def package(name: str, manifest: Manifest, sampling: Sampling, python: Mapping[str, str]) -> Subject:
-    """A package, in the runtime of its target."""
+    """Return a package, in the runtime of its target."""
     said = [MANIFEST, SUMS]
     return Subject(
         name=name,
@@ -86,7 +86,7 @@ def package(name: str, manifest: Manifest, sampling: Sampling, python: Mapping[s
 
 
 def model(name: str, sampling: Sampling) -> Subject:
-    """A model, in eager PyTorch.
+    """Return a model, in eager PyTorch.
 
     Raises:
         PackageError: There is neither a model nor a package of this name.
@@ -108,12 +108,12 @@ def model(name: str, sampling: Sampling) -> Subject:
 
 
 def command(python: str, module: str, *words: str) -> tuple[str, ...]:
-    """Runs a module of brickwork by an interpreter, whether brickwork is installed there or not."""
+    """Return a command that runs a module of brickwork, whether or not the interpreter has brickwork installed."""
     return (python, "-P", "-c", START, str(Path(brickwork.__file__).parents[1]), module, *words)
 
 
 def interpreter(target: str, python: Mapping[str, str]) -> str:
-    """Which Python opens packages for a target.
+    """Return the Python that opens packages for a target.
 
     Raises:
         BrickworkError: No such target, one that cannot run here, or no such interpreter.

@@ -23,8 +23,8 @@ from brickwork.text.source import (
     digest_of,
     find_encoder,
     net_of,
-    quiet,
     tokenizer_of,
+    transformers_for,
     weight_files,
 )
 
@@ -78,7 +78,7 @@ class PublishedConfig(TextConfig):
             CheckpointError: The encoder is missing, of another kind, has another digest, or its weights are pickled.
             ConfigError: The config asks for more tokens than the encoder takes, or for another width.
         """
-        with quiet(self.KIND) as transformers:
+        with transformers_for(self.KIND) as transformers:
             return self._opened(transformers, find_encoder(self.source, self.KIND, self.digest))[0]
 
     def _opened(self, transformers: Any, folders: tuple[Path, Path]) -> tuple[Self, Any]:
@@ -130,7 +130,7 @@ class PublishedEncoder(TextEncoder):
 
     def __init__(self, config: PublishedConfig) -> None:
         super().__init__()
-        with quiet(config.KIND) as transformers:
+        with transformers_for(config.KIND) as transformers:
             folders = find_encoder(config.source, config.KIND, config.digest)
             self._config, self.tokenizer = config._opened(transformers, folders)
             self.net = net_of(config.source, getattr(transformers, self.NET), folders[0])

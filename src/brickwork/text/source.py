@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from brickwork.errors import CheckpointError, MissingExtraError
+from brickwork.files.suppressed import suppressed
 
 WEIGHTS = "model.safetensors"
 VOCABULARIES = ("tokenizer.json", "vocab.json", "spiece.model")
@@ -20,30 +21,21 @@ DOWNLOADED = ("*.json", "*.txt", "*.model", "model*.safetensors", "text_encoder/
 
 
 @contextmanager
-def quiet(kind: str) -> Iterator[Any]:
-    """Import transformers and silence its bars and log inside the context.
+def transformers_for(kind: str) -> Iterator[Any]:
+    """Yield the library transformers, its bars and remarks suppressed meanwhile.
 
-    Raises:
-        MissingExtraError: transformers is not installed.
+    Args:
+        kind: What needs it, for the message.
 
     Raises:
         MissingExtraError: It is not installed.
     """
     try:
         import transformers
-        from transformers.utils import logging
     except ImportError as error:
         raise MissingExtraError("text", "transformers", kind) from error
-    library: Any = transformers
-    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield library
-    finally:
-        logging.set_verbosity(before)
-        if bars:
-            logging.enable_progress_bar()
+    with suppressed():
+        yield transformers
 
 
 def find_encoder(source: str, kind: str, digest: str) -> tuple[Path, Path]:

@@ -1,7 +1,8 @@
-"""Eager against packaged: the same seeds drawn by both, compared before anything is rounded."""
+"""Parity: the same seeds drawn by the model and by its package, compared before anything is rounded."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, log10
 from typing import Any, final
@@ -11,10 +12,14 @@ import torch
 
 from brickwork.device.runner import Runner
 from brickwork.diffusion.denoiser import Denoiser
+from brickwork.diffusion.gaussian import normals
+from brickwork.errors import ParityError
 from brickwork.model.model import Model
+from brickwork.package.spec import PackageSpec
 from brickwork.sampling.canvas import Canvas, Whole
 from brickwork.sampling.loop import sample_x0
-from brickwork.sampling.planned import Planned
+from brickwork.sampling.plan import PlanRule
+from brickwork.sampling.sampler import Sampler
 from brickwork.sampling.solvers import DpmSolverPP, EulerMaruyama, Heun, Solver
 
 SEEDS = (0, 1, 2, 3)
@@ -24,7 +29,7 @@ NUM_STEPS = 10
 @final
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How far a package's pictures are from its model's.
+    """The difference between a package's pictures and its model's.
 
     Attributes:
         db: PSNR of whole pictures on [-1, 1], peak 2, before rounding: the least over what was compared.
@@ -37,24 +42,91 @@ class Parity:
     equal: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON; no difference at all is 999 dB."""
+        """Return the figures, ready for JSON; no difference at all is 999 dB."""
         return {"db": min(self.db, 999.0), "largest_error": self.largest, "equal_8_bit": self.equal}
 
 
 def psnr(a: np.ndarray, b: np.ndarray, peak: float = 2.0) -> float:
-    """10 log10(peak² / mean squared error), in dB."""
+    """Return 10 log10(peak² / mean squared error), in dB; infinite where nothing differs."""
     error = float(np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2))
     return inf if error == 0 else 10 * log10(peak**2 / error)
 
 
+def check_parity(model: Model, runner: Runner, spec: PackageSpec, say: Callable[[str], object]) -> dict[str, Any]:
+    """Compare every size, number of parts and plan of a package with its model.
+
+    Args:
+        model: Model that was packed.
+        runner: Package, opened.
+        spec: Description that it was written by.
+        say: Called with each result.
+
+    Returns:
+        What the manifest says of it, ready for JSON.
+
+    Raises:
+        ParityError: One is below the floor of the package's precision.
+    """
+    floor, how = spec.precision.floor_db, sampler_of(model, spec.sampler)
+    solver = spec.sampler.to_entry()["solver"]
+    told = f"{how.steps} steps of {solver}, seeds {SEEDS[0]} to {SEEDS[-1]}"
+    found: dict[str, Any] = {"checked": True, "floor_db": floor, "how": told, "results": []}
+    counts = [model.num_parts] if spec.layout == "stack" else runner.counts
+    cases: list[tuple[int, PlanRule | None]] = [(count, None) for count in counts]
+    if spec.sampler.plan is not None:
+        cases.append((model.num_parts, spec.sampler.plan))
+    for height, width in runner.sizes:
+        for count, plan in cases:
+            name = str(plan or count)
+            result = compare(
+                at_size(model.first(count), height, width),
+                runner.at(height, width).first(min(count, runner.num_parts)),
+                model,
+                wishes(model, height, width),
+                how.but(plan=plan),
+            )
+            found["results"].append({"plan": name, "height": height, "width": width, **result.to_dict()})
+            say(f"{name} parts at {height}x{width}: {result.db:.1f} dB, largest error {result.largest:.2g}")
+            if floor is not None and not result.db >= floor:
+                raise ParityError(
+                    f"{spec.title}, {name} parts at {height}x{width}: {result.db:.1f} dB against the model, at least "
+                    f"{floor:.0f} are needed; nothing was kept"
+                )
+    found["db"] = min(result["db"] for result in found["results"])
+    return found
+
+
+def sampler_of(model: Model, sampler: Sampler) -> Sampler:
+    """Return a sampler for a comparison: as the manifest says, in fewer steps, guided, and without fresh noise."""
+    guided = sampler.guidance == 1 and (model.num_classes or model.text_shape is not None)
+    return sampler.but(
+        steps=min(sampler.steps, NUM_STEPS),
+        solver=deterministic(sampler.solver),
+        guidance=2.0 if guided else sampler.guidance,
+        plan=None,
+    )
+
+
+def wishes(model: Model, height: int, width: int) -> dict[str, Any]:
+    """Return labels, text and given pictures to compare with; they mean nothing and are the same every time."""
+    found: dict[str, Any] = {}
+    if model.num_classes:
+        found["labels"] = [seed % model.num_classes for seed in SEEDS]
+    if model.text_shape is not None:
+        found["text"] = normals(SEEDS, 1000, model.text_shape)
+    if model.given_channels:
+        found["given"] = normals(SEEDS, 1001, (model.given_channels, height, width))
+    return found
+
+
 def deterministic(solver: Solver) -> Solver:
-    """A solver itself, or one without noise in its place: two noisy runs that round differently drift apart."""
+    """Return a solver itself, or one without noise in its place: two noisy runs that round differently drift apart."""
     noisy = isinstance(solver, EulerMaruyama) or getattr(solver, "eta", 0) or getattr(solver, "churn", 0)
     return (Heun() if isinstance(solver, Heun) else DpmSolverPP()) if noisy else solver
 
 
 def eager_pixels(model: Model, x0: torch.Tensor) -> np.ndarray:
-    """Model space to pictures in [-1, 1], (B, C, H, W), before rounding."""
+    """Decode x0 in model space to pictures in [-1, 1], (B, C, H, W), before rounding."""
     decode = getattr(model.codec, "autoencoder", None)
     if decode is None:
         return x0.cpu().numpy()
@@ -63,20 +135,20 @@ def eager_pixels(model: Model, x0: torch.Tensor) -> np.ndarray:
         return decode.decode(x0 * codec.std + codec.mean).cpu().numpy()
 
 
-def compare(eager: Denoiser, packed: Denoiser, model: Model, runner: Runner, how: dict[str, Any]) -> Parity:
-    """Draw the same seeds by both.
+def compare(eager: Denoiser, packed: Runner, model: Model, asked: dict[str, Any], how: Sampler) -> Parity:
+    """Draw the same seeds by a model and by a package, and compare the pictures.
 
     Args:
-        eager: The model, perhaps under a plan.
-        packed: The package, under the same plan.
+        eager: The model, some of its parts, or the model at another size.
+        packed: The package, with as many parts and at the same size.
         model: Decodes what eager draws.
-        runner: Decodes what the package draws.
-        how: Seeds, labels and everything else that ``sample_x0`` takes.
+        asked: Labels, text and given pictures.
+        how: Way of drawing.
     """
     with torch.no_grad():
-        theirs = eager_pixels(model, sample_x0(eager, **how))
-    with np.errstate(all="ignore"):  # what is no number is told below
-        ours = runner.pixels(sample_x0(packed, **how))
+        theirs = eager_pixels(model, sample_x0(eager, seeds=SEEDS, how=how, **asked))
+    with np.errstate(all="ignore"):  # pixels that are no numbers fail below
+        ours = packed.pixels(sample_x0(packed, seeds=SEEDS, how=how, **asked))
         rounded = [np.clip(np.rint((pixels + 1) * 127.5), 0, 255) for pixels in (theirs, ours)]
         each = [psnr(a, b) for a, b in zip(theirs, ours, strict=True)]
     return Parity(
@@ -86,11 +158,6 @@ def compare(eager: Denoiser, packed: Denoiser, model: Model, runner: Runner, how
     )
 
 
-def planned(denoise: Any, plan: str | None) -> Denoiser:
-    """Under a plan, or as it is."""
-    return denoise if plan is None else Planned.of(denoise, plan)
-
-
 def at_size(denoise: Denoiser, height: int, width: int) -> Denoiser:
-    """A denoiser of x of another size than its own, or itself."""
+    """Return a denoiser of x of another size than its own, or itself."""
     return denoise if denoise.shape[1:] == (height, width) else Canvas(denoise, height, width, Whole())

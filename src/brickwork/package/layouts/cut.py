@@ -22,7 +22,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from brickwork.errors import ConfigError
 from brickwork.files.manifest import Port
 from brickwork.model.model import Model
-from brickwork.package.graph import DenoiserDoor, Source, denoiser
+from brickwork.package.graph import DenoiserDoor, GraphSpec, denoiser
 
 ROWS, NEXT = "rows", "next_rows"
 
@@ -33,20 +33,20 @@ class Cut:
     """The graphs of one size and batch.
 
     Attributes:
-        stem: x, sigma and what the model is told → rows, and what every block is told.
-        block: Rows, what it is told, then its weights → rows.
-        head: Rows, x, sigma and what the model is told → x0.
-        weights: The inputs of the block that are weights.
+        stem: (x, sigma, conditions) → (rows, shared conditioning).
+        block: (rows, shared conditioning, weights) → rows.
+        head: (rows, x, sigma, conditions) → x0.
+        weights: Inputs of the block that are weights.
     """
 
-    stem: Source
-    block: Source
-    head: Source
+    stem: GraphSpec
+    block: GraphSpec
+    head: GraphSpec
     weights: tuple[Port, ...]
 
 
 def blocks_of(model: Model) -> list[nn.Module]:
-    """The equal blocks of a model, one after the other; a single one where all share its weights.
+    """Return the equal blocks of a model in order; a single one where all share its weights.
 
     Raises:
         ConfigError: It is not made of equal blocks alone.
@@ -70,7 +70,7 @@ def blocks_of(model: Model) -> list[nn.Module]:
 
 
 def weight_of(block: nn.Module, name: str) -> np.ndarray:
-    """A weight of a block as its graph takes it, float32."""
+    """Return a weight of a block as its graph takes it, float32."""
     return block.get_parameter(name).detach().float().contiguous().numpy()
 
 
@@ -101,21 +101,21 @@ def cut(model: Model, height: int, width: int, batch: int) -> Cut:
     back = _Tap()
     after = DenoiserDoor(_with_blocks(model, back.give), names)
     return Cut(
-        stem=Source(
+        stem=GraphSpec(
             role="stem",
             module=StemDoor(before, tap, told),
             inputs=whole.inputs,
             outputs=(at_rows, *at_told),
             **where,
         ),
-        block=Source(
+        block=GraphSpec(
             role="block",
             module=BlockDoor(block, leaves, spec, told),
             inputs=(at_rows, *at_told, *weights),
             outputs=(Port(name=NEXT, dtype="float32", shape=at_rows.shape),),
             **where,
         ),
-        head=Source(
+        head=GraphSpec(
             role="head",
             module=HeadDoor(after, back),
             inputs=(at_rows, *whole.inputs),
@@ -128,7 +128,7 @@ def cut(model: Model, height: int, width: int, batch: int) -> Cut:
 
 @final
 class StemDoor(nn.Module):
-    """x, sigma, ... → rows as the first block gets them, and what all blocks are told.
+    """All before the blocks as a graph: (x, sigma, conditions) → (rows, shared conditioning).
 
     Args:
         model: With something in its blocks' place that shows the tap what they get.
@@ -141,7 +141,7 @@ class StemDoor(nn.Module):
         self.model, self.tap, self.told = model, tap, told
 
     def forward(self, x: Tensor, sigma: Tensor, *told: Tensor) -> tuple[Tensor, ...]:
-        """The rows first."""
+        """Return the rows, then the tensors that every block reads besides."""
         self.model(x, sigma, *told)
         rows, given = self.tap.seen
         leaves = tree_flatten(given)[0]
@@ -152,7 +152,7 @@ class StemDoor(nn.Module):
 
 @final
 class BlockDoor(nn.Module):
-    """Rows, what all blocks are told, the weights of one → rows.
+    """One block as a graph whose weights are inputs: (rows, shared conditioning, weights) → rows.
 
     Args:
         block: Whose weights are replaced.
@@ -167,7 +167,7 @@ class BlockDoor(nn.Module):
         self.names = [name for name, _ in block.named_parameters()]
 
     def forward(self, rows: Tensor, *inputs: Tensor) -> Tensor:
-        """Shape kept."""
+        """Run the block with the weights given; the shape of the rows stays."""
         leaves = list(self.leaves)
         for k, value in zip(self.told, inputs, strict=False):
             leaves[k] = value
@@ -178,7 +178,7 @@ class BlockDoor(nn.Module):
 
 @final
 class HeadDoor(nn.Module):
-    """Rows as the last block puts them out, x, sigma, ... → x0.
+    """All after the blocks as a graph: (rows, x, sigma, conditions) → x0.
 
     Args:
         model: With something in its blocks' place that puts out what the tap was given.
@@ -190,14 +190,14 @@ class HeadDoor(nn.Module):
         self.model, self.tap = model, tap
 
     def forward(self, rows: Tensor, x: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
-        """The estimate of x0, fp32."""
+        """Estimate x0, fp32."""
         self.tap.seen = rows, ()
         return self.model(x, sigma, *told)
 
 
 @final
 class _Flat(TorchFunctionMode):
-    """Linear layers of rows of several images become one product of a matrix, which takes weights as (out, in).
+    """Within it, linear layers over several images are one matrix product that takes weights as (out, in).
 
     A product of more axes has them turned first, which costs a copy of the weights at every call; a weight that is
     stored turned, so that none is needed, still costs 5 % more than this (ONNX Runtime 1.31, 258 rows, 512 x 2048).
@@ -212,7 +212,7 @@ class _Flat(TorchFunctionMode):
 
 @final
 class _Tap:
-    """What the blocks get, or put out."""
+    """A tap in the blocks' place: it notes what they would get, or puts out what it was given."""
 
     seen: tuple[Tensor, tuple[Any, ...]]
 
@@ -226,7 +226,7 @@ class _Tap:
 
 @final
 class _Instead(nn.Module):
-    """In the place of all blocks."""
+    """A module that stands in the place of all blocks."""
 
     def __init__(self, act: Callable[..., Tensor]) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class _Instead(nn.Module):
 
 
 def _with_blocks(model: Model, act: Callable[..., Tensor]) -> Model:
-    """The model with something else in its blocks' place: the same other layers, not copies."""
+    """Return the model with a function in its blocks' place; its other layers are the same ones, not copies."""
     backbone, whole = copy.copy(model.backbone), copy.copy(model)
     backbone._modules = {**model.backbone._modules, "blocks": nn.ModuleList([_Instead(act)])}
     whole._modules = {**model._modules, "backbone": backbone}
@@ -245,7 +245,7 @@ def _with_blocks(model: Model, act: Callable[..., Tensor]) -> Model:
 
 
 def _varying(stem: StemDoor, arguments: tuple[Tensor, ...], leaves: Sequence[Any]) -> list[bool]:
-    """Which of the blocks' arguments some input of the model reaches."""
+    """Return for each of the blocks' arguments whether some input of the model reaches it."""
     tensors = [k for k, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     reached: dict[int, bool] = {}
     if tensors:
@@ -256,7 +256,7 @@ def _varying(stem: StemDoor, arguments: tuple[Tensor, ...], leaves: Sequence[Any
 
 
 def _reached(program: ExportedProgram) -> list[bool]:
-    """For each output whether it depends on an input, and not on weights alone."""
+    """Return for each output whether it depends on an input, and not on weights alone."""
     inputs, seen = set(program.graph_signature.user_inputs), set()
     for node in program.graph.nodes:
         if node.name in inputs or (node.op == "call_function" and any(n in seen for n in node.all_input_nodes)):

@@ -12,12 +12,9 @@ and the estimate stay fp32.
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,13 +25,12 @@ import numpy as np
 
 from brickwork.errors import PackageError
 from brickwork.files.manifest import Graph, Port
-from brickwork.package.graph import Source, quiet
-from brickwork.package.installed import installed
+from brickwork.files.suppressed import suppressed
+from brickwork.package.graph import GraphSpec
 from brickwork.package.precision import Precision
+from brickwork.package.targets.base import Target
+from brickwork.package.targets.toolkit import Toolkit
 
-SUFFIX = ".coreml"
-LAYOUTS = ("whole",)
-PRECISIONS = ("fp32", "fp16")
 ARCHIVE = ".mlpackage.zip"
 SPEC, WEIGHTS = "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"
 MEMBERS = ("Manifest.json", SPEC, WEIGHTS)
@@ -42,58 +38,48 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that an archive can say
 PRODUCTS = ("linear", "conv", "matmul")
 
 
-def versions() -> dict[str, str]:
-    """Of what writes these graphs.
-
-    Raises:
-        MissingExtraError: The extra "coreml" is not installed.
-    """
-    return installed("coreml", "packing for Core ML", "coremltools")
-
-
-def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
+def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
     """Write every graph with its weights; returns their entries."""
-    versions()
-    return [write_graph(source, folder, precision) for source in sources]
+    return [write_graph(spec, folder, precision) for spec in specs]
 
 
-def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
+def write_graph(spec: GraphSpec, folder: Path, precision: Precision) -> Graph:
     """Convert one graph, write it, and read it again to see that it is what it should be."""
-    name = source.stem + ARCHIVE
-    with silent(), quiet(), TemporaryDirectory(dir=folder) as aside:
-        package = Path(aside) / (source.stem + ".mlpackage")
-        to_coreml(source, precision).save(str(package))
+    name = spec.stem + ARCHIVE
+    with suppressed(), TemporaryDirectory(dir=folder) as aside:
+        package = Path(aside) / (spec.stem + ".mlpackage")
+        to_coreml(spec, precision).save(str(package))
         archive(package, folder / name)
-    return source.entry(name, check(folder / name, source.inputs, source.outputs))
+    return spec.entry(name, check(folder / name, spec.inputs, spec.outputs))
 
 
-def to_coreml(source: Source, precision: Precision) -> Any:
-    """The coremltools.models.MLModel of a graph, with the names of its ports."""
+def to_coreml(spec: GraphSpec, precision: Precision) -> Any:
+    """Convert a graph to a coremltools.models.MLModel with the names of its ports."""
     import coremltools
     import torch
 
     # Its converter reads the operators that training has, but for one.
     table = torch.export.default_decompositions()
     addcmul = torch.ops.aten.addcmul.default
-    program = source.export().run_decompositions({addcmul: table[addcmul]})
+    program = spec.export().run_decompositions({addcmul: table[addcmul]})
     half = coremltools.transform.FP16ComputePrecision(op_selector=is_between)
     model = coremltools.convert(
         program,
         convert_to="mlprogram",
         minimum_deployment_target=coremltools.target.iOS17,
         compute_precision=coremltools.precision.FLOAT32 if precision.name == "fp32" else half,
-        outputs=[coremltools.TensorType(port.name, dtype=np.float32) for port in source.outputs],
+        outputs=[coremltools.TensorType(port.name, dtype=np.float32) for port in spec.outputs],
         skip_model_load=True,
     )
-    spec = model.get_spec()
-    for feature, port in zip(list(spec.description.input), source.inputs, strict=True):
+    proto = model.get_spec()
+    for feature, port in zip(list(proto.description.input), spec.inputs, strict=True):
         if feature.name != port.name:
-            coremltools.utils.rename_feature(spec, feature.name, port.name)
-    return coremltools.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
+            coremltools.utils.rename_feature(proto, feature.name, port.name)
+    return coremltools.models.MLModel(proto, weights_dir=model.weights_dir, skip_model_load=True)
 
 
 def is_between(op: Any) -> bool:
-    """Whether an operator is a product, or has products on either side: what may be fp16."""
+    """Return whether an operator may be fp16: it is a product, or has products on either side."""
     return op.op_type in PRODUCTS or (_reaches(op, _before) and _reaches(op, _after))
 
 
@@ -107,7 +93,7 @@ def _after(op: Any) -> list[Any]:
 
 
 def _reaches(op: Any, onward: Any) -> bool:
-    """Whether a walk along a graph from an operator meets a product."""
+    """Return whether a walk along a graph from an operator meets a product."""
     seen, waiting = set(), onward(op)
     while waiting:
         other = waiting.pop()
@@ -120,7 +106,7 @@ def _reaches(op: Any, onward: Any) -> bool:
 
 
 def archive(package: Path, out: Path) -> None:
-    """A .mlpackage as an archive, the same for the same model."""
+    """Write a .mlpackage as an archive, the same bytes for the same model."""
     table = _renamed((package / MEMBERS[0]).read_text()).encode()
     spec = _spec((package / SPEC).read_bytes()).SerializeToString(deterministic=True)
     with ZipFile(out, "w") as file:
@@ -129,7 +115,7 @@ def archive(package: Path, out: Path) -> None:
 
 
 def _renamed(table: str) -> str:
-    """The table of a .mlpackage's members with keys made from their paths, where coremltools draws them at random."""
+    """Return the table of a .mlpackage's members with keys made from their paths; coremltools draws them at random."""
     entries = json.loads(table)["itemInfoEntries"]
     for key, entry in entries.items():
         table = table.replace(key, str(uuid5(NAMESPACE_URL, entry["path"])).upper())
@@ -169,7 +155,7 @@ def check(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[s
 
 
 def _spec(data: bytes) -> Any:
-    with silent():
+    with suppressed():
         from coremltools.proto import Model_pb2
 
     return Model_pb2.Model.FromString(data)
@@ -189,7 +175,7 @@ def _port(port: Port) -> tuple[str, str, tuple[int, ...]]:
 
 
 def _operations(spec: Any) -> Iterator[Any]:
-    """All operators of a model, those of inner blocks too."""
+    """Yield all operators of a model, those of inner blocks too."""
     blocks = [
         block for function in spec.mlProgram.functions.values() for block in function.block_specializations.values()
     ]
@@ -199,14 +185,10 @@ def _operations(spec: Any) -> Iterator[Any]:
             blocks += op.blocks
 
 
-@contextmanager
-def silent() -> Iterator[None]:
-    """coremltools draws bars and logs what it was not tested with; packing says what there is to say."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    try:
-        logger.setLevel(logging.ERROR)
-        with redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logger.setLevel(level)
+TARGET = Target(
+    name="coreml",
+    precisions=("fp32", "fp16"),
+    toolkit=Toolkit(title="Core ML", extra="coreml", packages=("coremltools",)),
+    write=write,
+    elsewhere="Core ML runs on Apple's devices alone; only structure was checked",
+)

@@ -23,46 +23,34 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from brickwork.device.mute import muted
 from brickwork.files.manifest import Graph
-from brickwork.package.graph import Source, quiet
-from brickwork.package.installed import installed
+from brickwork.files.suppressed import suppressed
+from brickwork.package.graph import GraphSpec
 from brickwork.package.precision import Precision
+from brickwork.package.targets.base import Target
+from brickwork.package.targets.toolkit import Toolkit
 
-SUFFIX = ".executorch"
-LAYOUTS = ("whole",)
-PRECISIONS = ("fp32",)
 GRAPH = ".pte"
 MAX_DIMS = 6  # of a tensor in XNNPACK: XNN_MAX_TENSOR_DIMS
 
 
-def versions() -> dict[str, str]:
-    """Of what writes and runs these graphs.
-
-    Raises:
-        MissingExtraError: The extra "executorch" is not installed.
-    """
-    return installed("executorch", "packing for ExecuTorch", "executorch", "torchao", "torch")
-
-
-def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
+def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
     """Write every graph; returns their entries."""
-    versions()
-    assert precision.name in PRECISIONS
-    return [write_graph(source, folder) for source in sources]
+    assert precision.name == "fp32"
+    return [write_graph(spec, folder) for spec in specs]
 
 
-def write_graph(source: Source, folder: Path) -> Graph:
+def write_graph(spec: GraphSpec, folder: Path) -> Graph:
     """Lower one graph and write it."""
-    program = source.export()
-    with muted(), quiet():
+    program = spec.export()
+    with suppressed():
         data, ops = lower(program)
-    (folder / (source.stem + GRAPH)).write_bytes(data)
-    return source.entry(source.stem + GRAPH, ops)
+    (folder / (spec.stem + GRAPH)).write_bytes(data)
+    return spec.entry(spec.stem + GRAPH, ops)
 
 
 def lower(program: ExportedProgram) -> tuple[bytes, dict[str, int]]:
-    """The bytes of a graph's file, and its operators."""
+    """Lower a graph; returns the bytes of its file, and its operators."""
     from executorch.exir import to_edge_transform_and_lower
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
 
@@ -73,7 +61,7 @@ def lower(program: ExportedProgram) -> tuple[bytes, dict[str, int]]:
 
 
 def count_ops(program: ExportedProgram) -> dict[str, int]:
-    """How often each operator occurs; see the head of this file for their names."""
+    """Count how often each operator occurs; the head of this file explains their names."""
     found: Counter[str] = Counter()
     for node in program.graph.nodes:
         if node.op == "get_attr" and hasattr(lowered := getattr(program.graph_module, node.target), "original_module"):
@@ -90,7 +78,7 @@ def _names(program: ExportedProgram) -> Iterator[str]:
 
 
 def partitioner() -> Any:
-    """Which nodes XNNPACK takes: all that it can, less what has too many dimensions, and the functions of the level."""
+    """Return the rule by which XNNPACK takes nodes: none of too many dimensions, no functions of the noise level."""
     from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
     from executorch.backends.xnnpack.partition.config.generic_node_configs import (
         CosConfig,
@@ -117,7 +105,7 @@ def partitioner() -> Any:
 
 
 def rewritten() -> dict[Any, Callable[..., Any]]:
-    """For operators that XNNPACK has no kernel for: what they are in those that it has."""
+    """Return decompositions of operators that XNNPACK has no kernel for into those that it has."""
     aten = torch.ops.aten
     return {
         aten.scaled_dot_product_attention.default: _attention,
@@ -144,7 +132,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v, heads and images as one axis."""
+    """Compute softmax(q k^T / sqrt(d)) v, heads and images as one axis."""
     assert (dropout, causal, enable_gqa) == (0.0, False, False)
     *rows, T, d = q.shape
     q, k, v = (part.reshape(-1, *part.shape[-2:]) for part in (q, k, v))
@@ -163,7 +151,7 @@ def _layer_norm(
     eps: float = 1e-5,
     cudnn: bool = True,
 ) -> Tensor:
-    """Over the last axis: (x - mean) / sqrt(variance + eps); each mean is a product."""
+    """Compute (x - mean) / sqrt(variance + eps) over the last axis; each mean is a product."""
     (width,) = shape
     mean = torch.full((1, width), 1 / width)
     x = x - torch.nn.functional.linear(x, mean)
@@ -173,7 +161,7 @@ def _layer_norm(
 
 
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Of equally many axes, or with a matrix on the right."""
+    """Multiply tensors of equally many axes, or by a matrix on the right."""
     if a.ndim < 2 or b.ndim < 2:
         return NotImplemented
     if b.ndim == 2:
@@ -207,12 +195,20 @@ def _chunk(x: Tensor, chunks: int, axis: int = 0) -> list[Tensor]:
 
 
 def _addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
-    """x + value a b."""
+    """Compute x + value a b."""
     return x + (a * b if value == 1 else value * a * b)
 
 
 def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """The formula with a tanh; XNNPACK's kernel is the exact one, whichever it is asked for."""
+    """Compute the formula with a tanh; XNNPACK's kernel is the exact one, whichever it is asked for."""
     if approximate != "tanh":
         return NotImplemented
     return 0.5 * x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x * x * x)))
+
+
+TARGET = Target(
+    name="executorch",
+    precisions=("fp32",),
+    toolkit=Toolkit(title="ExecuTorch", extra="executorch", packages=("executorch", "torchao", "torch")),
+    write=write,
+)

@@ -14,94 +14,73 @@ have 32 bits inside: labels and tokens are converted on the device.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from brickwork.device.mute import muted
-from brickwork.errors import PackageError
 from brickwork.files.manifest import Graph
-from brickwork.package.graph import Source, block_lists, quiet
+from brickwork.files.suppressed import suppressed
+from brickwork.package.graph import GraphSpec, block_lists
 from brickwork.package.precision import Precision, is_within
+from brickwork.package.targets.base import Target
+from brickwork.package.targets.toolkit import Toolkit
 
-SUFFIX = ".litert"
-LAYOUTS = ("whole",)
-PRECISIONS = ("fp32", "fp16", "int8", "int4")
 GRAPH = ".tflite"
 KINDS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")  # of layers with weights; the first are matrix products
 GROUP = 32  # weights of 4 bits that share a scale
 
 
-def versions() -> dict[str, str]:
-    """Of what writes and runs these graphs.
-
-    Raises:
-        PackageError: The converter is not installed; no extra has it, as its requirements do not agree with tyro's.
-    """
-    try:
-        return {name: version(name) for name in ("litert-torch", "ai-edge-quantizer", "ai-edge-litert")}
-    except ImportError as error:
-        raise PackageError(
-            f"packing for LiteRT needs {error.name}, which is no extra: install litert-torch first, then brickwork, "
-            "in an environment of their own, as the Makefile's .venvs/litert"
-        ) from error
-
-
-def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
+def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
     """Write every graph; returns their entries."""
-    versions()
-    return [write_graph(source, folder, precision) for source in sources]
+    return [write_graph(spec, folder, precision) for spec in specs]
 
 
-def write_graph(source: Source, folder: Path, precision: Precision) -> Graph:
+def write_graph(spec: GraphSpec, folder: Path, precision: Precision) -> Graph:
     """Convert one graph and write it."""
-    data = to_litert(source)
-    if precision.name == "fp16" or (precision.name != "fp32" and source.role == "denoiser"):
-        data = quantize(data, source, precision)
-    (folder / (source.stem + GRAPH)).write_bytes(data)
-    return source.entry(source.stem + GRAPH, count_ops(data))
+    data = to_litert(spec)
+    if precision.name == "fp16" or (precision.name != "fp32" and spec.role == "denoiser"):
+        data = quantize(data, spec, precision)
+    (folder / (spec.stem + GRAPH)).write_bytes(data)
+    return spec.entry(spec.stem + GRAPH, count_ops(data))
 
 
-def to_litert(source: Source) -> bytes:
-    """The bytes of a graph in fp32, its inputs and outputs numbered in order."""
+def to_litert(spec: GraphSpec) -> bytes:
+    """Convert a graph to a file in fp32, its inputs and outputs numbered in order."""
     import torch
 
-    with silent(), torch.no_grad():
+    with suppressed(), torch.no_grad():
         import litert_torch
 
-        return litert_torch.convert(source.module.eval(), source.arguments()).model_content()
+        return litert_torch.convert(spec.module.eval(), spec.arguments()).model_content()
 
 
 def count_ops(data: bytes) -> dict[str, int]:
-    """How often each operator of the file occurs."""
+    """Count how often each operator of the file occurs."""
     model, names = read(data), operator_names()
     found = Counter(names[code_of(model, op)] for graph in model.subgraphs for op in graph.operators)
     return dict(sorted(found.items()))
 
 
 def read(data: bytes) -> Any:
-    """A .tflite file as objects."""
+    """Parse a .tflite file into objects."""
     from ai_edge_litert.schema_py_generated import ModelT
 
     return ModelT.InitFromPackedBuf(data, 0)
 
 
 def operator_names() -> dict[int, str]:
-    """FULLY_CONNECTED and the others, by their numbers in a file."""
+    """Return the names of operators, as FULLY_CONNECTED, by their numbers in a file."""
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
     return {number: name for name, number in vars(BuiltinOperator).items() if isinstance(number, int)}
 
 
 def code_of(model: Any, op: Any) -> int:
-    """The number of an operator; files keep those of the first hundred in a field of their own."""
+    """Return the number of an operator; files have those of the first hundred in a field of their own."""
     code = model.operatorCodes[op.opcodeIndex]
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
@@ -109,14 +88,14 @@ def code_of(model: Any, op: Any) -> int:
 # ---- fewer bits -------------------------------------------------------------------------------------------------
 
 
-def quantize(data: bytes, source: Source, precision: Precision) -> bytes:
-    """A graph with the weights of a precision."""
+def quantize(data: bytes, spec: GraphSpec, precision: Precision) -> bytes:
+    """Return a graph with the weights of a precision."""
     kinds = KINDS if precision.name == "fp16" else KINDS[:1]
-    lists = [""] if precision.name == "fp16" else block_lists(source)
-    chosen = list(layers_of(data, source, kinds, lists, precision.keep))
+    lists = [""] if precision.name == "fp16" else block_lists(spec)
+    chosen = list(layers_of(data, spec, kinds, lists, precision.fp32_layers))
     if not chosen:
         return data
-    with silent():
+    with suppressed():
         from ai_edge_quantizer.quantizer import Quantizer
 
         quantizer = Quantizer(bytearray(data))
@@ -128,7 +107,7 @@ def quantize(data: bytes, source: Source, precision: Precision) -> bytes:
 
 
 def recipe(name: str, width: int) -> tuple[Any, Any]:
-    """The quantizer's words for a precision of a layer with so many numbers in a row: what, and by which algorithm."""
+    """Return the quantizer's config and algorithm for a layer of a precision, its weight so many numbers wide."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import (
         ComputePrecision,
@@ -154,15 +133,15 @@ def recipe(name: str, width: int) -> tuple[Any, Any]:
 
 
 def layers_of(
-    data: bytes, source: Source, kinds: Sequence[str], lists: Sequence[str], keep: Sequence[str]
+    data: bytes, spec: GraphSpec, kinds: Sequence[str], lists: Sequence[str], fp32_layers: Sequence[str]
 ) -> Iterator[tuple[str, str, int]]:
-    """The layers of some kinds with a weight inside some modules, "" for all, less what is kept.
+    """Yield the layers of some kinds with a weight inside some modules ("" for all), less those that stay fp32.
 
     Returns:
         For each its kind; its scope, the quantizer's name for it: those of its outputs, each followed by a semicolon;
         and the numbers in a row of its weight.
     """
-    model, operators, names = read(data), operator_names(), names_of(source)
+    model, operators, names = read(data), operator_names(), names_of(spec)
     (graph,) = model.subgraphs
     for op in graph.operators:
         kind, weight = operators[code_of(model, op)], graph.tensors[op.inputs[1]] if len(op.inputs) > 1 else None
@@ -171,23 +150,23 @@ def layers_of(
         scope = "".join(f"{graph.tensors[index].name.decode()};" for index in op.outputs)
         found = [name for place in scope.split(";") for name in names.get(place, [])]
         inside = any(part == "" or is_within(name, [part]) for name in found for part in lists)
-        if inside and not any(is_within(name, keep) for name in found):
+        if inside and not any(is_within(name, fp32_layers) for name in found):
             yield kind, scope, int(weight.shape[-1])
 
 
-def names_of(source: Source) -> dict[str, list[str]]:
-    """The model's names for layers by the converter's, which are those of the modules that were called on the way.
+def names_of(spec: GraphSpec) -> dict[str, list[str]]:
+    """Return the model's names for layers by the converter's: those of the modules that were called on the way.
 
     A list of blocks is not called, so the blocks of two lists of one module share their names. Numbers would not tell
     layers apart: the converter moves factors from one into the next.
     """
-    modules = dict(source.module.named_modules())
+    modules = dict(spec.module.named_modules())
     found: dict[str, list[str]] = {}
     for name, module in modules.items():
         words = name.split(".")
         if not any(weight.ndim > 1 for weight in module.parameters(recurse=False)):
             continue
-        place = [_title(source.module)]
+        place = [_title(spec.module)]
         for i in range(len(words)):
             part = modules[".".join(words[: i + 1])]
             if not isinstance(part, nn.ModuleList):
@@ -200,9 +179,14 @@ def _title(module: nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
-@contextmanager
-def silent() -> Iterator[None]:
-    """Converter and quantizer draw progress and log what they do; packing says what there is to say."""
-    os.environ.setdefault("LITERT_TORCH_SHOW_PROGRESS", "n")
-    with muted(), quiet():
-        yield
+TARGET = Target(
+    name="litert",
+    precisions=("fp32", "fp16", "int8", "int4"),
+    toolkit=Toolkit(
+        title="LiteRT",
+        packages=("litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
+        advice="install litert-torch first, then brickwork, in an environment of their own, as the Makefile's "
+        ".venvs/litert",  # its requirements do not agree with tyro's
+    ),
+    write=write,
+)

@@ -17,12 +17,9 @@ Of the last three, which NNCF makes, only the matrix products of repeated blocks
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,14 +30,13 @@ import numpy as np
 from brickwork.device.openvino import private
 from brickwork.errors import ConfigError
 from brickwork.files.manifest import Graph
-from brickwork.package.graph import Source, block_lists, quiet
-from brickwork.package.installed import installed
+from brickwork.files.suppressed import suppressed
+from brickwork.package.graph import GraphSpec, block_lists
 from brickwork.package.precision import FLOORS_DB, Inputs, Precision, is_within
+from brickwork.package.targets.base import Target
+from brickwork.package.targets.toolkit import Toolkit
 from brickwork.package.weights import WEIGHTS, Weights
 
-SUFFIX = ".openvino"
-LAYOUTS = ("whole",)
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-static", "int4")
 HALVES = ("fp16", "bf16")  # whose weights are stored as fp16
 DYNAMIC = ("int8", "int4")  # whose activations get their ranges in each call
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -54,58 +50,49 @@ Names = dict[bytes, list[str]]
 """The model's names for weights by their numbers: the converter keeps no names, and reshapes some."""
 
 
-def versions() -> dict[str, str]:
-    """Of what writes and runs these graphs.
-
-    Raises:
-        MissingExtraError: The extra "openvino" is not installed.
-    """
-    return installed("openvino", "packing for OpenVINO", "openvino", "nncf")
-
-
-def write(sources: Sequence[Source], folder: Path, precision: Precision) -> list[Graph]:
+def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
     """Write every graph, and the weights of all into one file; returns their entries."""
-    versions()
-    if precision.name == "bf16" and precision.keep:
+    if precision.name == "bf16" and precision.fp32_layers:
         raise ConfigError(
-            f"keep {', '.join(precision.keep)}: OpenVINO computes the whole of a graph in bf16; take another precision"
+            f"fp32 layers {', '.join(precision.fp32_layers)}: OpenVINO computes the whole of a graph in bf16; take "
+            "another precision"
         )
     with open(folder / WEIGHTS, "wb") as file:
         shared = Weights(file)
-        return [write_graph(source, folder, shared, precision) for source in sources]
+        return [write_graph(spec, folder, shared, precision) for spec in specs]
 
 
-def write_graph(source: Source, folder: Path, shared: Weights, precision: Precision) -> Graph:
+def write_graph(spec: GraphSpec, folder: Path, shared: Weights, precision: Precision) -> Graph:
     """Convert one graph and write it, its weights into the shared file."""
     private()
     import openvino
 
-    model, names = to_openvino(source), names_of(source)
+    model, names = to_openvino(spec), names_of(spec)
     if precision.name not in DYNAMIC:
         apart(model, names)
     exact = set(levels_of(model)) if precision.name == "bf16" else set()
     if precision.name in HALVES:
-        halve(model, names, precision.keep)
-    elif precision.name not in FLOORS_DB and source.role == "denoiser":  # the others run once a picture
-        model = quantize(model, source, names, precision)
+        halve(model, names, precision.fp32_layers)
+    elif precision.name not in FLOORS_DB and spec.role == "denoiser":  # the others run once a picture
+        model = quantize(model, spec, names, precision)
     with TemporaryDirectory(dir=folder) as aside:
         path = Path(aside) / "graph.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
         tree = ElementTree.parse(path)
         ops = tidy(tree.getroot(), np.memmap(path.with_suffix(".bin"), np.uint8, "r"), shared, exact)
-    tree.write(folder / (source.stem + GRAPH), encoding="utf-8", xml_declaration=True)
-    return source.entry(source.stem + GRAPH, ops, weights=(WEIGHTS,))
+    tree.write(folder / (spec.stem + GRAPH), encoding="utf-8", xml_declaration=True)
+    return spec.entry(spec.stem + GRAPH, ops, weights=(WEIGHTS,))
 
 
-def to_openvino(source: Source) -> Any:
-    """The openvino.Model of a graph, of fixed shapes, with the names of its ports."""
+def to_openvino(spec: GraphSpec) -> Any:
+    """Convert a graph to an openvino.Model of fixed shapes with the names of its ports."""
     private()
     import openvino
 
-    with quiet():
-        model = openvino.convert_model(source.export())
-    model.reshape({found: list(port.shape) for found, port in zip(model.inputs, source.inputs, strict=True)})
-    for ports, outer in ((model.inputs, source.inputs), (model.outputs, source.outputs)):
+    with suppressed():
+        model = openvino.convert_model(spec.export())
+    model.reshape({found: list(port.shape) for found, port in zip(model.inputs, spec.inputs, strict=True)})
+    for ports, outer in ((model.inputs, spec.inputs), (model.outputs, spec.outputs)):
         for found, port in zip(ports, outer, strict=True):
             assert tuple(found.shape) == port.shape, f"{port.name}: {found.shape}"
             found.get_tensor().set_names({port.name})
@@ -113,7 +100,7 @@ def to_openvino(source: Source) -> Any:
 
 
 def apart(model: Any, names: Names) -> None:
-    """Make every product whose columns are split at once as many products: no part of it is copied then.
+    """Cut every product whose columns are split at once into as many products, so that no piece of it is copied.
 
     Args:
         model: Changed in place.
@@ -181,7 +168,7 @@ def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights, exact: Co
 
 
 def _facts(layer: ElementTree.Element) -> ElementTree.Element:
-    """Where a layer's notes to the runtime stand: after its data, before its ports."""
+    """Return the element of a layer's notes to the runtime: it stands after its data, before its ports."""
     facts = layer.find("rt_info")
     if facts is None:
         facts = ElementTree.Element("rt_info")
@@ -193,7 +180,7 @@ def _facts(layer: ElementTree.Element) -> ElementTree.Element:
 
 
 def levels_of(model: Any) -> Iterator[str]:
-    """Names of the operators before any product with a weight: the arithmetic of noise levels.
+    """Yield the names of the operators before any product with a weight: the arithmetic of noise levels.
 
     999 t has no digits to spare, but by itself OpenVINO computes it in bf16 as well. An operator can be marked against
     that; the mark is lost where compiling puts another in its place, so those that it would replace are replaced here.
@@ -203,8 +190,8 @@ def levels_of(model: Any) -> Iterator[str]:
     after = set()
     for op in model.get_ordered_ops():
         kind, name = op.get_type_name(), op.get_friendly_name()
-        sources = [op.input_value(i).get_node().get_friendly_name() for i in range(op.get_input_size())]
-        if kind in PRODUCTS or not after.isdisjoint(sources):
+        inputs = [op.input_value(i).get_node().get_friendly_name() for i in range(op.get_input_size())]
+        if kind in PRODUCTS or not after.isdisjoint(inputs):
             after.add(name)
             continue
         if kind in ("Squeeze", "Unsqueeze"):
@@ -216,13 +203,13 @@ def levels_of(model: Any) -> Iterator[str]:
             yield name
 
 
-def halve(model: Any, names: Names, keep: Sequence[str]) -> None:
+def halve(model: Any, names: Names, fp32_layers: Sequence[str]) -> None:
     """Store the network's weights as fp16; other constants, frequencies among them, have no digits to spare."""
     import openvino
 
     for op in model.get_ops():
         found = names.get(_digest(op.data), []) if op.get_type_name() == "Constant" else []
-        if not found or any(is_within(name, keep) for name in found) or np.abs(op.data).max() > HALF_MAX:
+        if not found or any(is_within(name, fp32_layers) for name in found) or np.abs(op.data).max() > HALF_MAX:
             continue
         half = openvino.opset13.constant(op.data.astype(np.float16))
         whole = openvino.opset13.convert(half, "f32")  # the runtime does this once, when it compiles
@@ -230,20 +217,20 @@ def halve(model: Any, names: Names, keep: Sequence[str]) -> None:
             reader.replace_source_output(whole.output(0))
 
 
-def quantize(model: Any, source: Source, names: Names, precision: Precision) -> Any:
-    """A graph with the integers of a precision; the given one is used up."""
-    products = set(products_of(model, source, names, precision.keep))
+def quantize(model: Any, spec: GraphSpec, names: Names, precision: Precision) -> Any:
+    """Return a graph with the integers of a precision; the given one is used up."""
+    products = set(products_of(model, spec, names, precision.fp32_layers))
     if not products:
         return model
     if precision.name == "int8-static":
         products |= set(scores_of(model, products))
     rest = {op.get_friendly_name() for op in model.get_ops() if op.get_type_name() != "Constant"} - products
-    with silent(), quiet():
+    with suppressed():
         import nncf
 
         ignored = nncf.IgnoredScope(names=sorted(rest), validate=False)
         if precision.name == "int8-static":
-            calls = nncf.Dataset(list(calibration(source, precision.samples)))
+            calls = nncf.Dataset(list(calibration(spec, precision.samples)))
             kind, count = nncf.ModelType.TRANSFORMER, len(precision.samples)
             return nncf.quantize(model, calls, subset_size=count, model_type=kind, ignored_scope=ignored)
         if precision.name == "int8":
@@ -260,52 +247,50 @@ def quantize(model: Any, source: Source, names: Names, precision: Precision) -> 
         )
 
 
-def products_of(model: Any, source: Source, names: Names, keep: Sequence[str]) -> Iterator[str]:
-    """Names of the matrix products with a weight of a repeated block, less those that are kept."""
-    lists = block_lists(source)
+def products_of(model: Any, spec: GraphSpec, names: Names, fp32_layers: Sequence[str]) -> Iterator[str]:
+    """Yield the names of the matrix products with a weight of a repeated block, less those that stay fp32."""
+    lists = block_lists(spec)
     for op in model.get_ops():
         weight = op.input_value(1).get_node() if op.get_type_name() == "MatMul" else None
         if weight is None or weight.get_type_name() != "Constant":
             continue
         found = names.get(_digest(weight.data), [])
-        if any(is_within(name, lists) for name in found) and not any(is_within(name, keep) for name in found):
+        if any(is_within(name, lists) for name in found) and not any(is_within(name, fp32_layers) for name in found):
             yield op.get_friendly_name()
 
 
 def scores_of(model: Any, products: Collection[str]) -> Iterator[str]:
-    """Names of the attentions whose queries, keys and values all come from such products."""
+    """Yield the names of the attentions whose queries, keys and values all come from such products."""
     for op in model.get_ops():
         if op.get_type_name() == "ScaledDotProductAttention":
-            waiting, sources = [op.input_value(i).get_node() for i in range(3)], set()
+            waiting, origins = [op.input_value(i).get_node() for i in range(3)], set()
             while waiting:
                 before = waiting.pop()
                 if before.get_type_name() in PRODUCTS:
-                    sources.add(before.get_friendly_name())
+                    origins.add(before.get_friendly_name())
                 else:
                     waiting += [before.input_value(i).get_node() for i in range(before.get_input_size())]
-            if sources <= set(products):
+            if origins <= set(products):
                 yield op.get_friendly_name()
 
 
-def names_of(source: Source) -> Names:
-    """The model's names for the weights of a graph."""
+def names_of(spec: GraphSpec) -> Names:
+    """Return the model's names for the weights of a graph."""
     found: Names = {}
-    for name, weight in source.module.named_parameters():
+    for name, weight in spec.module.named_parameters():
         found.setdefault(_digest(weight.detach().numpy()), []).append(name.removeprefix("model."))
     return found
 
 
-def calibration(source: Source, samples: Sequence[Inputs]) -> Iterator[dict[str, np.ndarray]]:
-    """Samples of one row as calls of a graph: as many at a time as it takes rows, cut or repeated to its size."""
-    for start in range(0, len(samples), source.batch):
-        rows = [samples[(start + i) % len(samples)] for i in range(source.batch)]
-        yield {
-            port.name: np.concatenate([fitted(row[port.name], port.shape) for row in rows]) for port in source.inputs
-        }
+def calibration(spec: GraphSpec, samples: Sequence[Inputs]) -> Iterator[dict[str, np.ndarray]]:
+    """Yield samples of one row as calls of a graph: joined to its batch, cut or repeated to its size."""
+    for start in range(0, len(samples), spec.batch):
+        rows = [samples[(start + i) % len(samples)] for i in range(spec.batch)]
+        yield {port.name: np.concatenate([fitted(row[port.name], port.shape) for row in rows]) for port in spec.inputs}
 
 
 def fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """One row of the shape that a graph takes, but for the number of rows."""
+    """Return one row in the shape that a graph takes, but for the number of rows."""
     for axis, size in enumerate(shape[1:], 1):
         row = np.take(row, range(size), axis, mode="wrap")
     return row
@@ -315,17 +300,9 @@ def _digest(values: np.ndarray) -> bytes:
     return hashlib.sha256(values.tobytes()).digest()
 
 
-@contextmanager
-def silent() -> Iterator[None]:
-    """NNCF draws bars and logs what it does; packing says what there is to say."""
-    private()
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    try:
-        with redirect_stdout(io.StringIO()):
-            import nncf  # noqa: F401  # sets the level of its logger when it is imported
-
-            logger.setLevel(logging.ERROR)
-            yield
-    finally:
-        logger.setLevel(level)
+TARGET = Target(
+    name="openvino",
+    precisions=("fp32", "fp16", "bf16", "int8", "int8-static", "int4"),
+    toolkit=Toolkit(title="OpenVINO", extra="openvino", packages=("openvino", "nncf")),
+    write=write,
+)

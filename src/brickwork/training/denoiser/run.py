@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from brickwork.codec.latents import Latents
-from brickwork.model.checkpoint import fingerprint, load
+from brickwork.model.checkpoint import digest_of, load
 from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
 from brickwork.training.denoiser.recipe import Recipe
@@ -33,12 +33,12 @@ def ingredients(model: Model, init: Model | None) -> dict[str, Ingredient]:
         model: The fresh model, with its guest and codec.
         init: The model whose weights are the start; a resumed run keeps the one that it began with.
     """
-    guest = "" if model.guest is None else fingerprint(model.guest)
+    guest = "" if model.guest is None else digest_of(model.guest)
     other_guest = f"with another guest: give the same model as guest, or none with the run's own {RECIPE_FILE}"
     other_codec = "with another autoencoder: give the same one (codec)"
     return {
         "guest": Ingredient(digest=guest, refusal=other_guest),
-        "init": Ingredient(digest="" if init is None else init.digest or fingerprint(init)),
+        "init": Ingredient(digest="" if init is None else init.digest or digest_of(init)),
         "codec": Ingredient(digest=model.codec.digest, refusal=other_codec),
     }
 

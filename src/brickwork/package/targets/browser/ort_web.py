@@ -114,7 +114,7 @@ def _downloader(pooch: Any) -> Any:
 
 
 def _registry() -> str:
-    """The registry that npm is set to, where npm is installed."""
+    """Return the registry that npm is set to; the public one where npm is not installed."""
     npm = shutil.which("npm")
     if npm is None:
         return REGISTRY

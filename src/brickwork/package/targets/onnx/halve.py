@@ -23,7 +23,7 @@ SMALL = 1024  # bytes; larger constants are not handed to shape inference
 
 
 def halve(model: Any, weights: set[str], kept: set[str]) -> Any:
-    """The graph with fp16 inside; the given one is used up.
+    """Return the graph with fp16 inside; the given one is used up.
 
     Args:
         model: onnx.ModelProto with its weights inside.
@@ -36,7 +36,7 @@ def halve(model: Any, weights: set[str], kept: set[str]) -> Any:
 
 
 def singles_of(model: Any) -> set[str]:
-    """All tensors of a graph that are fp32."""
+    """Return the names of all tensors of a graph that are fp32."""
     import onnx
     from onnx import TensorProto, helper, shape_inference
 
@@ -56,7 +56,7 @@ def singles_of(model: Any) -> set[str]:
 
 
 def chosen_nodes(model: Any, weights: set[str], kept: set[str], singles: set[str]) -> set[str]:
-    """The nodes that compute in fp16, by their first output.
+    """Return the nodes that compute in fp16, by their first output.
 
     They have a weight of the model, or read what such a node made and lead to another weight. Where something comes in
     that no weight has touched, x itself or a number made of the noise level, a node without a weight stays fp32.
@@ -89,7 +89,7 @@ def chosen_nodes(model: Any, weights: set[str], kept: set[str], singles: set[str
 
 
 def _reached(nodes: Any, start: Callable[[Any], bool], ends: Callable[[Any], tuple[Any, Any]]) -> set[str]:
-    """Tensors that can be reached from some nodes."""
+    """Return the tensors that can be reached from some nodes."""
     found: set[str] = set()
     for node in nodes:
         near, far = ends(node)
@@ -123,7 +123,7 @@ class _Halving:
         return self.rewrite.done()
 
     def _half(self, name: str, made: list[Any]) -> str:
-        """An input as an fp16 node reads it."""
+        """Return the name of an input as an fp16 node reads it."""
         from onnx import numpy_helper
 
         if name in self.halves:
@@ -141,7 +141,7 @@ class _Halving:
         return f"{name}_half"
 
     def _single(self, name: str, made: list[Any]) -> str:
-        """An input as any other node reads it."""
+        """Return the name of an input as any other node reads it."""
         if name not in self.halves or name in self.outputs:
             return name
         if self.rewrite.first(f"{name}_single"):

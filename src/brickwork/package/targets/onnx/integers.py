@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from brickwork.errors import ConfigError
-from brickwork.package.graph import Source
+from brickwork.package.graph import GraphSpec
 from brickwork.package.precision import Inputs
 from brickwork.package.targets.onnx.rewrite import Rewrite
 from brickwork.package.targets.onnx.trial import opened
@@ -58,13 +58,13 @@ class Layer:
 
 
 def columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """W as int8 (K, N) from -64 to 64, and a float32 scale for each column, (N,)."""
+    """Round W to int8 (K, N) from -64 to 64, with a float32 scale for each column, (N,)."""
     scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / np.float32(LIMIT)
     return np.clip(np.rint(weight / scale), -LIMIT, LIMIT).astype(np.int8), scale.astype(np.float32)
 
 
 def groups(weight: np.ndarray, size: int = GROUP) -> tuple[np.ndarray, np.ndarray]:
-    """W as 0 to 15, which mean -8 to 7, (N, K / size, size) uint8, and a scale for each group, (N, K / size).
+    """Round W to 0 to 15, which mean -8 to 7, (N, K / size, size) uint8, with a scale for each group, (N, K / size).
 
     K is filled up with zeros. A group's weight of largest size becomes -8, or a little less than that is cut off, where
     the squared error of all is smaller then.
@@ -86,7 +86,7 @@ def groups(weight: np.ndarray, size: int = GROUP) -> tuple[np.ndarray, np.ndarra
 
 
 def dynamic(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
-    """Integers times integers; the range of x is that of each call."""
+    """Yield the nodes of integers times integers; the range of x is that of each call."""
     from onnx import TensorProto, helper
 
     x, weight, y = layer.input, layer.node.input[1], layer.output
@@ -101,7 +101,7 @@ def dynamic(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
 
 
 def static(rewrite: Rewrite, layer: Layer, found: Range) -> Iterator[Any]:
-    """Integers times integers; the range of x is known. ONNX Runtime's own operator.
+    """Yield the nodes of integers times integers by ONNX Runtime's own operator; the range of x is known.
 
     Written in ONNX alone, as numbers that are rounded and read again, ONNX Runtime 1.31 makes a float Gemm of every
     product that has a bias, and the whole is slower than fp32.
@@ -126,7 +126,7 @@ def static(rewrite: Rewrite, layer: Layer, found: Range) -> Iterator[Any]:
 
 
 def grouped(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
-    """x as it is, times weights of 4 bits: ONNX Runtime's own operator."""
+    """Yield the node of x as it is times weights of 4 bits, ONNX Runtime's own operator."""
     from onnx import helper
 
     weight, (K, N) = layer.node.input[1], layer.weight.shape
@@ -149,8 +149,8 @@ def grouped(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
     )
 
 
-def ranges(model: Any, source: Source, tensors: Sequence[str], samples: Sequence[Inputs]) -> dict[str, Range]:
-    """Least and largest number in each of some tensors of a graph, over calls with samples.
+def ranges(model: Any, spec: GraphSpec, tensors: Sequence[str], samples: Sequence[Inputs]) -> dict[str, Range]:
+    """Return the least and largest number in each of some tensors of a graph, over calls with samples.
 
     Raises:
         ConfigError: There are no samples.
@@ -172,8 +172,8 @@ def ranges(model: Any, source: Source, tensors: Sequence[str], samples: Sequence
             watched.graph.node.append(helper.make_node(f"Reduce{kind}", [tensor], [name], keepdims=0))
             watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, []))
     run = opened(watched)
-    batches = [samples[i : i + source.batch] for i in range(0, len(samples), source.batch)]
-    found = np.stack([run.run(None, _filling(batch, source)) for batch in batches])
+    batches = [samples[i : i + spec.batch] for i in range(0, len(samples), spec.batch)]
+    found = np.stack([run.run(None, _filling(batch, spec)) for batch in batches])
     low, high = found[:, : len(tensors)].min(axis=0), found[:, len(tensors) :].max(axis=0)
     return {tensor: (float(low[i]), float(high[i])) for i, tensor in enumerate(tensors)}
 
@@ -187,8 +187,8 @@ def _columns_of(rewrite: Rewrite, layer: Layer) -> tuple[str, str]:
     return names
 
 
-def _filling(samples: Sequence[Inputs], source: Source) -> Mapping[str, np.ndarray]:
-    """Rows as a graph takes them: the last is repeated, and x continued or cut where the graph is for another size."""
+def _filling(samples: Sequence[Inputs], spec: GraphSpec) -> Mapping[str, np.ndarray]:
+    """Return rows as a graph takes them: the last is repeated, and x continued or cut to the graph's size."""
 
     def fitted(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         rows = np.take(values, np.arange(shape[0]), axis=0, mode="clip")
@@ -196,5 +196,5 @@ def _filling(samples: Sequence[Inputs], source: Source) -> Mapping[str, np.ndarr
             rows = np.take(rows, np.arange(shape[axis]), axis=axis, mode="wrap")
         return np.ascontiguousarray(rows)
 
-    names = {port.name: port.shape for port in source.inputs}
+    names = {port.name: port.shape for port in spec.inputs}
     return {name: fitted(np.concatenate([one[name] for one in samples]), shape) for name, shape in names.items()}

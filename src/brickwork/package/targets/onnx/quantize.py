@@ -12,36 +12,34 @@ from typing import Any
 
 import numpy as np
 
-from brickwork.package.graph import Source, block_lists, own_name
+from brickwork.package.graph import GraphSpec, block_lists, own_name
 from brickwork.package.precision import Precision, is_within
 from brickwork.package.targets.onnx.halve import halve
 from brickwork.package.targets.onnx.integers import Layer, dynamic, grouped, ranges, static
 from brickwork.package.targets.onnx.rewrite import Rewrite
 
-"""By role: what the graph's module puts before the name of a part, and what the model does."""
 
-
-def quantized(model: Any, source: Source, precision: Precision) -> Any:
-    """A graph at a precision; the given one is used up.
+def quantized(model: Any, spec: GraphSpec, precision: Precision) -> Any:
+    """Return a graph at a precision; the given one is used up.
 
     Args:
         model: onnx.ModelProto with its weights inside.
-        source: What it was made of.
+        spec: What it was made of.
         precision: Which, and what stays fp32.
     """
     if precision.name == "fp32":
         return model
     if precision.name == "fp16":
-        owners = owners_of(model, source)
+        owners = owners_of(model, spec)
         kept = {name for name, names in owners.items() if _kept(names, precision)}
         return halve(model, set(owners), kept)
-    if source.role != "denoiser":  # run once an image, and neither samples nor bound speak of them
+    if spec.role != "denoiser":  # run once an image, and neither samples nor bound speak of them
         return model
     unfold_gemms(model)
-    layers = [layer for layer in layers_of(model, source) if not _kept(layer.names, precision)]
+    layers = [layer for layer in layers_of(model, spec) if not _kept(layer.names, precision)]
     rewrite = Rewrite(model)
     calibrated = precision.name == "int8-static"
-    found = ranges(model, source, [layer.input for layer in layers], precision.samples) if calibrated else {}
+    found = ranges(model, spec, [layer.input for layer in layers], precision.samples) if calibrated else {}
     for layer in layers:
         if precision.name == "int8":
             rewrite.put(layer.node, dynamic(rewrite, layer))
@@ -52,11 +50,11 @@ def quantized(model: Any, source: Source, precision: Precision) -> Any:
     return rewrite.done()
 
 
-def layers_of(model: Any, source: Source) -> list[Layer]:
-    """The products of a graph that few bits are for: those with a weight of a repeated block."""
+def layers_of(model: Any, spec: GraphSpec) -> list[Layer]:
+    """Return the products of a graph that few bits are for: those with a weight of a repeated block."""
     from onnx import numpy_helper
 
-    owners, lists = owners_of(model, source), block_lists(source)
+    owners, lists = owners_of(model, spec), block_lists(spec)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     found = []
     for node in model.graph.node:
@@ -67,21 +65,21 @@ def layers_of(model: Any, source: Source) -> list[Layer]:
     return found
 
 
-def part_of(name: str, lists: Sequence[str]) -> str:
-    """The part of a block that a weight belongs to, as one would keep it: backbone.blocks.0.attention."""
+def layer_of(name: str, lists: Sequence[str]) -> str:
+    """Return the layer of a block that a weight belongs to, as in backbone.blocks.0.attention."""
     inner = max((owner for owner in lists if is_within(name, [owner])), key=len)
     words = name[len(inner) + 1 :].split(".")[:-1]
     return ".".join([inner, *words[:2]])
 
 
-def owners_of(model: Any, source: Source) -> dict[str, tuple[str, ...]]:
-    """For each initializer that is a weight of the model, the model's names for it; several where weights are equal.
+def owners_of(model: Any, spec: GraphSpec) -> dict[str, tuple[str, ...]]:
+    """Return the model's names for each initializer that is a weight of it; several where weights are equal.
 
     An export keeps the names of weights but for those that it transposes; these are found by their numbers.
     """
     from onnx import TensorProto, numpy_helper
 
-    named = dict(source.module.named_parameters())
+    named = dict(spec.module.named_parameters())
     by_numbers: dict[bytes, list[str]] = {}
     for name, weight in named.items():
         if weight.ndim == 2:
@@ -94,12 +92,12 @@ def owners_of(model: Any, source: Source) -> dict[str, tuple[str, ...]]:
         if not names and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2:
             names = by_numbers.get(numpy_helper.to_array(tensor).tobytes(), [])
         if names:
-            found[tensor.name] = tuple(own_name(name, source) for name in names)
+            found[tensor.name] = tuple(own_name(name, spec) for name in names)
     return found
 
 
 def unfold_gemms(model: Any) -> None:
-    """Make every product that has a constant weight and a bias a MatMul and an Add, so that all look alike."""
+    """Write every product with a constant weight and a bias as a MatMul and an Add, so that all look alike."""
     from onnx import helper, numpy_helper
 
     rewrite = Rewrite(model)
@@ -121,4 +119,4 @@ def unfold_gemms(model: Any) -> None:
 
 
 def _kept(names: Sequence[str], precision: Precision) -> bool:
-    return any(is_within(name, precision.keep) for name in names)
+    return any(is_within(name, precision.fp32_layers) for name in names)

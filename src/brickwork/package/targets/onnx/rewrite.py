@@ -10,7 +10,7 @@ import numpy as np
 
 @final
 class Rewrite:
-    """Collects what shall replace what; ``done`` does it.
+    """Replacements of nodes, collected first; ``done`` makes them.
 
     Args:
         model: onnx.ModelProto with its weights inside.
@@ -27,7 +27,7 @@ class Rewrite:
         self._instead: dict[str, list[Any]] = {}
 
     def constant(self, name: str, values: np.ndarray) -> str:
-        """A constant of the graph, made once; returns its name."""
+        """Add a constant to the graph unless it has one of this name; returns the name."""
         from onnx import numpy_helper
 
         if name not in self.constants:
@@ -36,13 +36,13 @@ class Rewrite:
         return name
 
     def first(self, tensor: str) -> bool:
-        """Whether this is asked of a tensor for the first time: several nodes may need the same one."""
+        """Return whether this is asked of a tensor for the first time: several nodes may need the same one."""
         fresh = tensor not in self._made
         self._made.add(tensor)
         return fresh
 
     def use(self, domain: str) -> None:
-        """Let the graph have operators of a domain other than ONNX's own."""
+        """Allow operators of a domain other than ONNX's own in the graph."""
         from onnx import helper
 
         if all(entry.domain != domain for entry in self.model.opset_import):
@@ -53,7 +53,7 @@ class Rewrite:
         self._instead[node.output[0]] = list(nodes)
 
     def done(self) -> Any:
-        """The graph with its new nodes, without constants that nothing reads any more."""
+        """Return the graph with its new nodes, without constants that nothing reads any more."""
         graph = self.model.graph
         fresh = type(graph)()
         for node in graph.node:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from brickwork.diffusion.denoiser import Condition
-from brickwork.package.graph import Source
+from brickwork.package.graph import GraphSpec
 
 
 def opened(model: Any) -> Any:
-    """An onnx.ModelProto as a session of ONNX Runtime, however large it is."""
+    """Open an onnx.ModelProto of any size as a session of ONNX Runtime."""
     import onnx
 
     from brickwork.device.onnx import session
@@ -33,17 +33,17 @@ class Trial:
 
     Args:
         model: onnx.ModelProto with its weights inside.
-        source: What it was made of; its module's process and sizes are the denoiser's.
+        spec: What it was made of; its module's process and sizes are the denoiser's.
     """
 
-    def __init__(self, model: Any, source: Source) -> None:
-        self.session, self.source = opened(model), source
+    def __init__(self, model: Any, spec: GraphSpec) -> None:
+        self.session, self.spec = opened(model), spec
 
     def __call__(self, x: np.ndarray, sigma: np.ndarray, condition: Condition) -> np.ndarray:
-        """The estimate of x0; rows are filled up to the graph's batch with copies of the last."""
-        count, batch = len(x), self.source.batch
+        """Estimate x0; rows are filled up to the graph's batch with copies of the last."""
+        count, batch = len(x), self.spec.batch
         told = {"x": x, "sigma": sigma}
-        told |= {p.name: getattr(condition, p.name) for p in self.source.inputs if p.name not in told}
+        told |= {p.name: getattr(condition, p.name) for p in self.spec.inputs if p.name not in told}
         found = []
         for start in range(0, count, batch):
             rows = np.minimum(np.arange(start, start + batch), count - 1)
@@ -51,5 +51,5 @@ class Trial:
         return np.concatenate(found)[:count]
 
     def asarray(self, values: np.ndarray) -> np.ndarray:
-        """As it is."""
+        """Return the values as they are."""
         return values

@@ -1,34 +1,27 @@
-"""Layouts "stack" and "scan": graphs in which the block stands once, and one file with the weights of all blocks.
+"""The file with the weights of all blocks of a model, which stand apart where the block's graph stands once.
 
-"stack": a stem, one block whose weights are inputs, and a head; the weights lie block after block, so that a device
-maps the file and hands the graph one block's bytes after the other's. "scan": one graph, in which ONNX's Scan runs the
-same block over weights that lie stacked, tensor after tensor. The file is safetensors in both.
+Layout "stack": block after block, so that a device maps the file and hands the graph one block's bytes after the
+other's. Layout "scan": tensor after tensor, each of all blocks. The file is safetensors in both.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from torch import nn
 
 from brickwork.device.stack import BLOCKS, HEADER, NUMBER_BYTES, name_of, read_header
-from brickwork.files.manifest import Graph, Piece
-from brickwork.model.model import Model
-from brickwork.package.graph import Source
-from brickwork.package.layouts.cut import Cut, blocks_of, cut, weight_of
-from brickwork.package.layouts.scan import scanned
-from brickwork.package.targets.onnx.target import to_onnx, versions, write_graph
-from brickwork.package.weights import ALIGN, WEIGHTS, Weights
-from brickwork.package.workload import workload
+from brickwork.files.manifest import Piece
+from brickwork.package.layouts.cut import weight_of
+from brickwork.package.weights import ALIGN
 
 CHUNK = 8 << 20  # bytes of stacked weights that are hashed as one piece
-WORKLOAD = "workload.json"
 
 
 @final
@@ -42,54 +35,8 @@ class Entry:
     shape: tuple[int, ...]
 
 
-def write_stack(model: Model, folder: Path, layout: str, sources: Sequence[Source]) -> list[Graph]:
-    """Write the graphs of a package in which the block stands once, and the weights of all blocks.
-
-    Args:
-        model: Made of equal blocks.
-        folder: Of the package.
-        layout: "stack" or "scan".
-        sources: The graphs of a package of whole graphs; its denoisers are cut, all others are written as they are.
-
-    Raises:
-        ConfigError: The model is not made of equal blocks alone.
-        MissingExtraError: The extra "onnx" is not installed.
-    """
-    versions()
-    blocks = blocks_of(model)
-    places = write_weights(folder / BLOCKS, entries_of(blocks, stacked=layout == "scan"))
-    graphs: list[Graph] = []
-    cuts: dict[tuple[int, int, int], tuple[Cut, list[Any]]] = {}
-    with open(folder / WEIGHTS, "wb") as file:
-        shared = Weights(file)
-        for source in sources:
-            if source.role != "denoiser":
-                graphs.append(write_graph(source, to_onnx(source), folder, shared))
-                continue
-            key = source.height, source.width, source.batch
-            fresh = key not in cuts
-            if fresh:
-                part = cut(model, *key)
-                cuts[key] = part, [to_onnx(piece) for piece in (part.stem, part.block, part.head)]
-            part, models = cuts[key]
-            if layout == "scan":
-                joined = scanned(part, models, source.parts, places, len(blocks))
-                graphs.append(_reads_blocks(write_graph(source, joined, folder, shared)))
-            elif fresh:
-                written = zip((part.stem, part.block, part.head), models, strict=True)
-                stem, block, head = (write_graph(piece, proto, folder, shared) for piece, proto in written)
-                graphs += [stem, _reads_blocks(block), head]
-    if layout == "stack":
-        workload(model).save(folder / WORKLOAD)
-    return graphs
-
-
-def _reads_blocks(graph: Graph) -> Graph:
-    return replace(graph, weights=(*graph.weights, BLOCKS))
-
-
 def entries_of(blocks: Sequence[nn.Module], *, stacked: bool) -> list[Entry]:
-    """The tensors of the file: block after block, or each weight of all blocks stacked."""
+    """List the tensors of the file: block after block, or each weight of all blocks stacked."""
     shapes = {name: weight_of(blocks[0], name).shape for name, _ in blocks[0].named_parameters()}
     if not stacked:
         return [
@@ -130,11 +77,14 @@ def write_weights(path: Path, entries: Sequence[Entry]) -> dict[str, int]:
 
 
 def pieces_of(folder: Path) -> dict[str, tuple[Piece, ...]]:
-    """The pieces of the file with the blocks' weights, which a device checks when it first reads them.
+    """Return the pieces of the file with the blocks' weights, by its name; nothing where a package has no such file.
 
-    The header, then every block; of stacked weights, runs of equal length.
+    A device checks each piece when it first reads it: the header, then every block; of stacked weights, runs of equal
+    length.
     """
     path = folder / BLOCKS
+    if not path.exists():
+        return {}
     start, tensors = read_header(path)
     blocks: dict[str, int] = {}
     for name, tensor in tensors.items():

@@ -10,14 +10,14 @@ from typing import Any
 from brickwork.device.stack import BLOCKS, NUMBER_BYTES
 from brickwork.files.manifest import Port
 from brickwork.package.layouts.cut import NEXT, ROWS, Cut
-from brickwork.package.targets.onnx.target import SMALL
+from brickwork.package.targets.onnx.export import SMALL
 
 LAST = "last_rows"
 TURNS = "turns"
 
 
 def scanned(part: Cut, models: Sequence[Any], depth: int, places: Mapping[str, int], num_blocks: int) -> Any:
-    """The onnx.ModelProto of a denoiser of the first blocks; their weights lie in the file.
+    """Join stem, block and head into the onnx.ModelProto of a denoiser; the weights of its blocks lie in the file.
 
     Args:
         part: Its graphs.
@@ -88,7 +88,7 @@ def _rename(graph: Any, prefix: str, kept: set[str], names: Mapping[str, str] | 
 
 
 def _stored(port: Port, shape: tuple[int, ...], place: int, name: str = "") -> Any:
-    """A tensor that lies in the file."""
+    """Return a tensor whose numbers lie in the file."""
     from onnx import TensorProto
 
     tensor = TensorProto(name=name or port.name, data_type=TensorProto.FLOAT, dims=shape)

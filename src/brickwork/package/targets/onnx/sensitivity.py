@@ -1,7 +1,7 @@
-"""What fewer bits cost in each part of a network: every part is quantised alone, and the held-out loss taken.
+"""The cost of fewer bits in each layer of a network: every layer is quantised alone, and the held-out loss taken.
 
 For ONNX Runtime, whose graphs can be changed and run in memory. What it says of a layer holds for other runtimes as far
-as these round alike. Rises of parts add up only roughly; the bound is checked on the whole package.
+as these round alike. Rises of layers add up only roughly; the bound is checked on the whole package.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from tqdm import tqdm
 from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.model.model import Model
 from brickwork.package import graph as graphs
-from brickwork.package.check.quality import Encoding, calibration, loss_rise, real_images
+from brickwork.package.check.calibrate import Encoding, calibration, real_images
+from brickwork.package.check.quality import loss_rise
 from brickwork.package.graph import block_lists
 from brickwork.package.precision import Precision
-from brickwork.package.targets.onnx.quantize import layers_of, part_of, quantized, unfold_gemms
-from brickwork.package.targets.onnx.target import PRECISIONS, to_onnx, versions
+from brickwork.package.targets.onnx.export import TOOLKIT, to_onnx
+from brickwork.package.targets.onnx.quantize import layer_of, layers_of, quantized, unfold_gemms
 from brickwork.package.targets.onnx.trial import Trial
 from brickwork.quality.evaluate import compare_classes, relabelled
 from brickwork.quality.heldout import held_out_loss
@@ -34,12 +35,12 @@ QUANTIZED = ("int8", "int8-static", "int4")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity:
-    """What fewer bits in one part of the network do.
+    """The cost of fewer bits in one layer of the network.
 
     Attributes:
-        name: The part, as --keep takes it.
-        weights: How many it has that would be quantised.
-        loss_increase: By how much the held-out loss rises with this part alone quantised: 0.01 is one percent.
+        name: The layer, as --fp32-layers takes it.
+        weights: Number of its weights that would be quantised.
+        loss_increase: Rise of the held-out loss with this layer alone quantised: 0.01 is one percent.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Sensitivity:
     loss_increase: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields by name."""
+        """Return all fields by name."""
         return asdict(self)
 
 
@@ -59,7 +60,7 @@ def sensitivity(
     num_images: int = NUM_IMAGES,
     progress: bool = False,
 ) -> tuple[Sensitivity, ...]:
-    """Every part of a network by what its fewer bits cost, the most sensitive first; and last all of them together.
+    """Measure the cost of fewer bits in every layer of a network.
 
     Args:
         model: In fp32.
@@ -69,50 +70,50 @@ def sensitivity(
         progress: Show a bar.
 
     Returns:
-        The parts; the last entry, named "", is the whole network.
+        The layers, the most sensitive first; the last entry, named "", is all of them together.
 
     Raises:
         UnknownNameError: Another precision.
         ConfigError: The network has nothing to quantise.
         MissingExtraError: The extra "onnx" is not installed.
     """
-    if precision not in QUANTIZED or precision not in PRECISIONS:
+    if precision not in QUANTIZED:
         raise UnknownNameError("precision of few bits", precision, QUANTIZED)
-    versions()
+    TOOLKIT.versions()
     reference = real_images(model, data, "the sensitivity of layers")
     places, _ = compare_classes(model, reference)
     held_out = relabelled(reference.held_out, places)
     samples = calibration(model, reference, lambda line: None) if precision == "int8-static" else []
-    source = graphs.denoiser(model, *model.shape[1:], min(BATCH, num_images))
-    plain = to_onnx(source)
-    parts = parts_of(plain, source)
-    if not parts:
+    spec = graphs.denoiser(model, *model.shape[1:], min(BATCH, num_images))
+    plain = to_onnx(spec)
+    sizes = sizes_of(plain, spec)
+    if not sizes:
         raise ConfigError(f"{precision}: this network has no products in blocks, and all of it stays fp32")
 
-    def loss_of(keep: tuple[str, ...], name: str = precision) -> Any:
-        changed = quantized(_copy(plain), source, Precision(name=name, samples=samples, keep=keep))
-        denoise: Any = Encoding(Trial(changed, source), model)
+    def loss_of(fp32_layers: tuple[str, ...], name: str = precision) -> Any:
+        changed = quantized(_copy(plain), spec, Precision(name=name, samples=samples, fp32_layers=fp32_layers))
+        denoise: Any = Encoding(Trial(changed, spec), model)
         return held_out_loss(denoise, held_out, num_images=num_images, labelled=places is not None)
 
     fp32, found = loss_of((), "fp32"), []
-    tried = {name: tuple(other for other in parts if other != name) for name in parts} | {"": ()}
-    for name, keep in tqdm(tried.items(), desc="sensitivity", unit="part", disable=not progress):
-        rise = float(np.mean(loss_rise(loss_of(keep), fp32)))
-        weights = parts[name] if name else sum(parts.values())
+    tried = {name: tuple(other for other in sizes if other != name) for name in sizes} | {"": ()}
+    for name, rest in tqdm(tried.items(), desc="sensitivity", unit="layer", disable=not progress):
+        rise = float(np.mean(loss_rise(loss_of(rest), fp32)))
+        weights = sizes[name] if name else sum(sizes.values())
         found.append(Sensitivity(name=name, weights=weights, loss_increase=rise))
     *each, whole = found
-    return (*sorted(each, key=lambda part: -part.loss_increase), whole)
+    return (*sorted(each, key=lambda layer: -layer.loss_increase), whole)
 
 
-def parts_of(model: Any, source: graphs.Source) -> dict[str, int]:
-    """The parts of a graph that few bits are for, in order, and how many weights each has."""
-    model, lists = _copy(model), block_lists(source)
+def sizes_of(model: Any, spec: graphs.GraphSpec) -> dict[str, int]:
+    """Return the number of weights of each layer of a graph that few bits are for, by its name, in order."""
+    model, lists = _copy(model), block_lists(spec)
     unfold_gemms(model)
-    sizes = {layer.names: layer.weight.size for layer in layers_of(model, source)}
+    sizes = {layer.names: layer.weight.size for layer in layers_of(model, spec)}
     found: dict[str, int] = {}
     for names, size in sizes.items():
-        part = part_of(names[0], lists)
-        found[part] = found.get(part, 0) + size
+        name = layer_of(names[0], lists)
+        found[name] = found.get(name, 0) + size
     return found
 
 

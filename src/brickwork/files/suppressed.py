@@ -1,0 +1,48 @@
+"""Silence for other people's libraries: the one way in which their bars, remarks and warnings are kept back."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+
+@contextmanager
+def suppressed() -> Iterator[None]:
+    """Keep back everything that libraries print, log below an error, or warn of; their exceptions come through.
+
+    For imports, conversions and openings by toolkits whose remarks are for their own developers. Native code, which
+    writes to the process's standard error past everything that Python could tell it, is silenced too; so this holds
+    for the whole process, and not for one thread.
+    """
+    level = logging.root.manager.disable
+    logging.disable(max(level, logging.WARNING))
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), _native_stderr_suppressed():
+            warnings.simplefilter("ignore")
+            with redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(level)
+
+
+@contextmanager
+def _native_stderr_suppressed() -> Iterator[None]:
+    """Point file descriptor 2 at the null device; do nothing where a program has no console."""
+    if sys.stderr is None:
+        yield
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
