@@ -36,6 +36,8 @@ EXTRAS = {
     "plots": "matplotlib",
     "browser": "pooch",
     "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
     "text": "transformers",
     "onnx": "onnxruntime",
     "openvino": "openvino",

@@ -14,7 +14,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from brickwork.codec.latents import Latents
 from brickwork.data.cache import cache_folder

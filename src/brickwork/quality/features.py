@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from brickwork.errors import ArgumentError, UnknownNameError
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from brickwork.data.dataset import Dataset
 from brickwork.diffusion.arrays import Array, like, namespace

@@ -226,6 +226,6 @@ class _Silent:
 def _progress(shown: bool, total: int) -> Any:
     if not shown:
         return _Silent()
-    from tqdm import tqdm  # here: a device that draws from a package may not have it
+    from tqdm.auto import tqdm  # here: a device that draws from a package may not have it
 
     return tqdm(total=total, unit="step", desc="sampling")

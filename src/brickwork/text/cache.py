@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from brickwork.data.cache import cache_folder
 from brickwork.errors import ArgumentError, ConfigError, OutputError

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from brickwork.model.model import Precision
 from brickwork.nn.attention import kernel_choices, set_kernel_choices, wait

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.model.model import Model
