@@ -99,7 +99,7 @@ class Midpoint(bw.Solver):
     order, calls = 2, 2
 
     def step(self, denoise: Any, x: Any, s: float, s_next: float, noise: Any, memory: Any) -> tuple[Any, Any]:
-        """x at level s → x at level s_next."""
+        """Step x from level s to level s_next."""
         middle = (s + s_next) / 2
         half = x + (middle - s) * (x - denoise(x, s)) / s
         return x + (s_next - s) * (half - denoise(half, middle)) / middle, memory

@@ -241,14 +241,14 @@ def outside_names() -> dict[str, list[str]]:
 
 @cache
 def _points(group: str) -> tuple[EntryPoint, ...]:
-    """The entry points that installed packages state in a group."""
+    """Return the entry points that installed packages declare in a group."""
     from importlib.metadata import entry_points  # tens of milliseconds, and most programs never miss a name
 
     return tuple(entry_points(group=group))
 
 
 def _makes(made: Any, config: object) -> bool:
-    """Whether a config is of the class of a function with arguments set, and agrees with these arguments."""
+    """Tell whether a config is of the class that a partial makes, and agrees with its set arguments."""
     return (
         isinstance(made, partial)
         and made.func is type(config)
@@ -257,6 +257,6 @@ def _makes(made: Any, config: object) -> bool:
 
 
 def _called(made: Any) -> str:
-    """A class, or a function with arguments set, for a person."""
+    """Return the full name of a class, or of a partial's function, for messages."""
     made = made.func if isinstance(made, partial) else made
     return f"{made.__module__}.{made.__qualname__}"

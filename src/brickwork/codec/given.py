@@ -44,14 +44,6 @@ class Given(ABC):
 
         Raises:
             ConfigError: The condition cannot be made of such pictures.
-
-        Args:
-            codec: Of the model.
-            height: Of its pictures, in pixels.
-            width: Likewise.
-
-        Raises:
-            ConfigError: With one line.
         """
 
     @abstractmethod
@@ -182,9 +174,6 @@ class Grey(Given):
 
         Raises:
             ArgumentError: The pictures have neither 1 nor 3 channels.
-
-        Raises:
-            ArgumentError: For neither 1 nor 3 channels.
         """
         if images.shape[-1] == 1:
             return images

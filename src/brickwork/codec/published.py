@@ -223,9 +223,6 @@ def _check_sizes(settings: dict[str, Any]) -> None:
 
     Raises:
         ConfigError: A setting is out of bounds; the first such one is named.
-
-    Raises:
-        ConfigError: With the first one.
     """
     for name, value in settings.items():
         counted = "layers" in name or name.endswith("_blocks")
@@ -267,9 +264,6 @@ def _design_in(folder: Path) -> str:
 
     Raises:
         CheckpointError: The file is missing, or names no autoencoder that brickwork opens.
-
-    Raises:
-        CheckpointError: There is none, or it is no autoencoder that we open.
     """
     path = folder / "config.json"
     if not path.is_file():

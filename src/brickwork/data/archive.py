@@ -1,8 +1,6 @@
 """Zips of image files: their folders are the classes, and captions may lie beside the images.
 
 Members are read into memory; nothing is unpacked to disk.
-
-Members are read in memory, nothing is unpacked to disk.
 """
 
 from __future__ import annotations
@@ -31,13 +29,6 @@ def open_archive(path: Path, *, captions: bool = True) -> Source:
 
     Raises:
         DataError: It is no zip, damaged, without images, or some images have captions and others none.
-
-    Args:
-        path: The zip.
-        captions: Whether to look for captions.
-
-    Raises:
-        DataError: If it is not a zip, is damaged, holds no image, or some images have captions and others none.
     """
     try:
         archive = zipfile.ZipFile(path)

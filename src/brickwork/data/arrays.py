@@ -34,9 +34,6 @@ def open_arrays(path: Path) -> Source:
 
     Raises:
         DataError: It is damaged, pickled, in neither layout, or its arrays do not fit each other.
-
-    Raises:
-        DataError: If it is damaged, pickled, in neither layout, or its arrays do not fit each other.
     """
     arrays = read_arrays(path)
     name = str(path)

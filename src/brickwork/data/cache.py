@@ -62,9 +62,6 @@ def part_file(folder: Path, key: str) -> Iterator[Path]:
 
     Raises:
         OutputError: The folder cannot be made or written, or the disk is full.
-
-    Raises:
-        OutputError: If the folder cannot be made or written, or the disk is full.
     """
     part = folder / f"{key}.{uuid.uuid4().hex[:8]}.part"
     try:

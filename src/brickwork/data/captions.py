@@ -3,7 +3,6 @@
 ``cat.txt`` beside ``cat.png``; or ``captions.jsonl`` or ``metadata.jsonl`` in the folder or any sub-folder, with lines
 such as ``{"file_name": "cat.png", "caption": "a black cat"}``, with paths relative to the lines' folder.
 Either every image has a caption or none has: a set with gaps is refused, since a model would learn from the gaps.
-Either every image has a caption or none has: a set with gaps is refused, since a model would learn from the gaps.
 """
 
 from __future__ import annotations

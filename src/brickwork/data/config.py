@@ -40,10 +40,6 @@ class DataConfig:
         Raises:
             ConfigError: A number is out of its range.
             UnknownNameError: A crop, filter or split is unknown.
-
-        Raises:
-            ConfigError: For a number out of its range.
-            UnknownNameError: For a crop, filter or split that is not there.
         """
         for kind, name, known in (("crop", self.crop, CROPS), ("filter", self.filter, FILTERS)):
             if name not in known:

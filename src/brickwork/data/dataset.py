@@ -30,9 +30,6 @@ class Dataset:
 
     Args:
         name: Path or name of their source.
-
-    Args:
-        name: Where they came from.
         images: uint8 (N, H, W, C), C = 1 or 3; in memory, or mapped from a file.
         labels: int64 (N,), index into classes; None if there are none.
         classes: Class names, also of classes that this split has no image of; empty without labels.
@@ -58,9 +55,6 @@ class Dataset:
 
         Raises:
             DataError: They are fewer or more.
-
-        Raises:
-            DataError: If they are not.
         """
         for what, some in (("labels", self.labels), ("captions", self.captions)):
             if some is not None and len(some) != len(self.images):
@@ -147,10 +141,6 @@ def load_heldout(
     Raises:
         DataError: ``load_dataset`` would raise it.
         MissingSplitError: Nothing is held out.
-
-    Raises:
-        DataError: As load_dataset.
-        MissingSplitError: If nothing is held out.
     """
     heldout = replace(config, split="heldout")
     return load_dataset(spec, heldout, progress=progress, max_bytes=max_bytes, cache=cache)

@@ -109,9 +109,6 @@ def bombs_refused() -> Iterator[None]:
 
     Its other warnings (odd EXIF data and the like, in images that decode nevertheless) are dropped. Enter it once,
     around all threads: the filters of the warnings module belong to the whole process.
-
-    Its other warnings (odd EXIF data and the like, in images that decode nevertheless) are dropped. Set once around all
-    threads: the filters of the warnings module belong to the whole process.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -22,14 +22,6 @@ def open_folder(path: Path, *, captions: bool = True) -> Source:
 
     Raises:
         DataError: It holds no image, images lie beside class folders, or some images have captions and others none.
-
-    Args:
-        path: The folder.
-        captions: Whether to look for captions.
-
-    Raises:
-        DataError: If there is no image in it, images lie beside class folders, or some images have captions and others
-            none.
     """
     files = set(walk(path))
     paths = sorted(filter(is_image_path, files))

@@ -30,14 +30,6 @@ def open_hub(name: str) -> Source:
     Raises:
         MissingExtraError: The package datasets is not installed.
         DataError: The data set is missing, or no column holds images.
-
-    The image column is the first of the feature type Image, with those called "image" and the like going first; labels
-    come from a ClassLabel column, captions from a text column called "caption", "text" or the like. Nothing that comes
-    with the data set is run.
-
-    Raises:
-        MissingExtraError: Without the package datasets.
-        DataError: If it is not there, or no column holds images.
     """
     try:
         import datasets

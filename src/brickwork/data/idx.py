@@ -40,9 +40,6 @@ def open_idx(path: Path) -> Source:
 
     Raises:
         DataError: A file is truncated or no IDX file of bytes, or labels and images differ in number.
-
-    Raises:
-        DataError: If a file is truncated or no IDX of bytes, or labels and images differ in number.
     """
     files = idx_files(path) if path.is_dir() else {"": path}
     parts = [read_pair(file) for file in files.values()]

@@ -2,9 +2,6 @@
 
 Epoch e is places e*size to (e+1)*size - 1 of the sequence. It visits every image once, in the order that sorts 64-bit
 numbers drawn for (seed, e).
-
-Epoch e is images e*size to (e+1)*size - 1 of the sequence. It visits every image once, in the order that sorts 64-bit
-numbers drawn for (seed, e).
 """
 
 from __future__ import annotations
@@ -30,12 +27,6 @@ def indices(seed: int, start: int, count: int, size: int) -> Rows:
         seed: Seed of the order, 0 to 2**64 - 1.
         start: Images seen before, from 0.
         count: Number of images, across the ends of epochs if need be.
-        size: Images in the set, from 1.
-
-    Args:
-        seed: Of the order, 0 to 2**64 - 1.
-        start: Images seen before, from 0.
-        count: How many, across the ends of epochs if need be.
         size: Images in the set, from 1.
 
     Returns:

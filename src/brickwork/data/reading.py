@@ -33,9 +33,6 @@ def read_all(source: Source, config: DataConfig, progress: bool) -> Iterator[Fit
 
     Raises:
         DataError: An image that can be read cannot be cropped and resized.
-
-    Raises:
-        DataError: If an image that can be read cannot be made to fit.
     """
     workers = min(8, os.cpu_count() or 1)
     blocks = deque(range(0, len(source), BLOCK))

@@ -21,11 +21,6 @@ class Gathering:
         limit: Most images that may be added.
         channels: 1 or 3; None for grey until a coloured image comes.
         path: The file to write; None for memory.
-
-    Args:
-        limit: The most images that can come.
-        channels: 1 or 3; None for grey as long as all are.
-        path: The file to write; None for memory.
     """
 
     def __init__(self, limit: int, channels: int | None, path: Path | None) -> None:

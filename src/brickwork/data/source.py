@@ -31,9 +31,6 @@ class Source:
 
     Args:
         name: The user's name for it, for messages.
-
-    Args:
-        name: What the user called it, for messages.
         image: Row -> uint8 (H, W, C), C = 1 or 3. Raises DataError naming the image if it cannot be read. Thread-safe.
         identity: Row -> bytes that stay the same when images are added or the whole is moved: a name, or the content.
         names: Name of each row, for messages.
@@ -100,9 +97,6 @@ def checked_labels(
 
     Raises:
         DataError: There is not one label per image, or one is no whole number or has no class.
-
-    Raises:
-        DataError: If there is not one label per image, or one is no whole number or has no class.
     """
     labels = np.asarray(labels)
     if labels.size != count:

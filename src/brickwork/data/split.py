@@ -24,9 +24,6 @@ def choose(source: Source, split: str, holdout: float) -> Source:
     A source with at least two splits of its own keeps them. In any other, a hash of each image's identity holds out a
     share: an image stays on its side when others are added, and equal images are on the same side.
 
-    A source with at least two splits of its own keeps them. Of any other a share is held out by a hash of each image's
-    identity: an image stays on its side when others are added, and equal images are on the same side.
-
     Args:
         source: All the images there are.
         split: A key of CHOICES.

@@ -32,9 +32,6 @@ def log1p(x: Array) -> Array:
 
     Graph formats lack this operator, and exporters write ln(1 + x) instead; so in an exported graph it is a series
     below 0.5: 2 (z + z³/3 + z⁵/5 + ...), z = x / (2 + x).
-
-    Formats of graphs have no such operator, and exporters write ln(1 + x): in a traced graph it is a series below 0.5,
-    2 (z + z³/3 + z⁵/5 + ...), z = x / (2 + x).
     """
     if not _traced(x):
         return namespace(x).log1p(x)

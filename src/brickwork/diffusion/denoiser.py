@@ -24,15 +24,6 @@ class Condition:
         given: Image condition in model space, concatenated to x: (B, G, H, W) floats, such as the coarse image of
             super-resolution; None for a model without one. Guidance never drops it.
         negative: Text like ``text`` that guidance steers away from; None to steer away from no text.
-
-    Attributes:
-        labels: Class numbers, (B,) integers, -1 for no class; None for a model without classes. For a ``Canvas`` also
-            (B, rows, columns), the classes of regions.
-        text: Embedded tokens, (B, M, E) floats, zeros for no text; None for a model without text. In training also
-            token numbers, (B, M) integers, zeros for no text, where the model has a text encoder of its own.
-        given: A picture in model space that is kept beside x, (B, G, H, W) floats, as for super-resolution; None for a
-            model that is given none. Not a wish: guidance leaves it as it is.
-        negative: Text like ``text`` that guidance leads away from; None to lead away from no text.
     """
 
     labels: Array | None = None
@@ -74,9 +65,6 @@ class Denoiser(Protocol):
 
     Models in torch, guided models and packages on a device are all denoisers; the sampler cannot tell them apart. A
     denoiser must record no gradients, since a sampler without torch cannot turn them off.
-
-    A model in torch is one, so is a guided model, and a package on a device: the sampler cannot tell them apart. It
-    must keep no gradients, since a sampler that does not know torch cannot turn them off.
     """
 
     @property
@@ -106,11 +94,6 @@ class Denoiser(Protocol):
             x: Noisy images x0 + sigma * noise, (B, C, H, W).
             sigma: Noise levels, (B,) like x; above 0.
             condition: Conditions of the same batch.
-
-        Args:
-            x: (B, C, H, W).
-            sigma: Waist levels, (B,) like x; above 0.
-            condition: Of the same batch.
         """
         ...
 
@@ -127,8 +110,6 @@ def multiple_of(denoise: Denoiser) -> int | None:
     """Return the divisor of all other heights and widths that a denoiser takes; None if it takes only its own shape's.
 
     The optional attribute ``multiple`` of the denoiser gives it, in pixels of x.
-
-    It says so by an attribute ``multiple``, in pixels of x; a denoiser need not have one.
     """
     return getattr(denoise, "multiple", None)
 
@@ -137,8 +118,6 @@ def core_of(denoise: Denoiser) -> Any:
     """Return the innermost denoiser, a model or a package, inside wrappers for guidance, plans or a canvas.
 
     It may have optional abilities: ``embed_text``, ``encode``, ``give``, ``given_channels``.
-
-    There are the abilities that a denoiser need not have: ``embed_text``, ``encode``, ``give``, ``given_channels``.
     """
     while (inner := getattr(denoise, "denoise", None) or getattr(denoise, "full", None)) is not None:
         denoise = inner

@@ -3,9 +3,6 @@
 No state is carried from call to call: picture i needs seed i alone, whatever the batch, the device or the threads.
 docs/gaussian.md has the exact recipe, for implementations in other languages.
 
-Nothing is carried from call to call: picture i needs seed i alone, whatever the batch, the device or the threads.
-The exact recipe, to be written again in another language, is docs/gaussian.md.
-
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox); Box and Muller, 1958.
 """
 
@@ -60,9 +57,6 @@ def as_seeds(seeds: Seeds) -> np.ndarray:
 
     Raises:
         ArgumentError: A seed is no whole number from 0 to 2**64 - 1.
-
-    Raises:
-        ArgumentError: For anything but whole numbers from 0 to 2**64 - 1.
     """
     if isinstance(seeds, np.ndarray) and seeds.ndim == 1 and seeds.dtype == np.uint64:
         return seeds

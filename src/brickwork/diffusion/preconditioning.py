@@ -4,7 +4,6 @@
 
 A process sets how its networks see an image and a time (c_in, c_noise), a prediction what their output means (c_skip,
 c_out). Everything takes python floats, numpy arrays or torch tensors and returns the same kind.
-c_out). Everything takes python floats, numpy arrays or torch tensors and gives the same kind back.
 
 Source: Karras et al. 2022, "Elucidating the design space of diffusion-based generative models" (EDM, 2206.00364), Eq. 7
 and Table 1.
@@ -29,11 +28,6 @@ class Preconditioning:
 
     Attributes:
         sigma: Noise level, as in x = x0 + sigma·noise.
-
-    Shapes: (B,) each; ``expand`` shapes skip, out and in_ to meet images.
-
-    Attributes:
-        sigma: Noise level at the waist, where x = x0 + sigma·noise.
         skip: Factor of x in the estimate of x0.
         out: Factor of the network's output in the estimate of x0.
         in_: Factor of x in the network's input.

@@ -96,9 +96,7 @@ class Velocity(Prediction):
 class EdmF(Prediction):
     """Prediction of EDM's F: a mix of image and noise of unit variance at every level, for data of size sigma_data.
 
-    At noise level s, D
-
-    At the waist's level s, D = c_skip x + c_out F with c_skip = sigma_data² / (s² + sigma_data²) and
+    At noise level s, D = c_skip x + c_out F with c_skip = sigma_data² / (s² + sigma_data²) and
     c_out = s sigma_data / sqrt(s² + sigma_data²). Here F is solved for image and noise, with alpha multiplied through.
 
     Source: Karras et al., 2206.00364, Eq. 7 and Table 1.

@@ -4,9 +4,6 @@ In a process's *own space* x_own = alpha(t) * x0 + sigma(t) * eps. In *sigma spa
 processes look alike: x = x0 + level * eps with level = sigma / alpha, so x = x_own / alpha. At t = 0, alpha = 1 and
 sigma = 0. Everything here takes python floats, numpy arrays or torch tensors and returns the same kind; floats are
 computed in float64.
-x = x0 + level * eps with level = sigma / alpha, so x = x_own / alpha. t falls to 0, where alpha = 1 and sigma = 0.
-Everything here takes python floats, numpy arrays or torch tensors and gives the same kind back; floats are computed in
-float64.
 """
 
 from __future__ import annotations
@@ -61,10 +58,6 @@ class NoiseProcess(ABC):
     Attributes:
         t_min: The least time that a network is trained at.
         t_max: The largest time that a network is trained at, where sampling starts.
-
-    Attributes:
-        t_min: The least time a network is trained at.
-        t_max: The largest time a network is trained at, where sampling starts.
     """
 
     t_min: float
@@ -175,9 +168,6 @@ class DiscreteVp(NoiseProcess):
     t is the index of the step, 1 to t_max. Between indices ln(level) is linear in t; below index 1 the level itself is
     linear, so that it reaches 0 at t = 0.
 
-    t is the index of the step, 1 to t_max. Between indices ln(level) is linear in t; below index 1 the level itself is,
-    so that it reaches 0 at t = 0.
-
     Source: Rombach et al., 2112.10752; index and beta as in Ho et al., 2006.11239, Eq. 4 and section 4.
 
     Attributes:
@@ -268,9 +258,6 @@ class Cosine(NoiseProcess):
 
     At t = 1 alpha is 0 and the noise level infinite. t_max = 0.995 ends at a level of about 128, close to the 152
     where Vp ends: an image of unit size is under 1 % of that noise, and later times have nothing to learn.
-
-    alpha is 0 at t = 1, and the waist's level infinite. t_max = 0.995 ends at a level of about 128, close to the 152
-    where Vp ends: an image of unit size is under 1 % of that noise, and what is cut off carries nothing to learn.
 
     Source: Nichol and Dhariwal, 2102.09672, Eq. 17.
     """

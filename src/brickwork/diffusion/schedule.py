@@ -33,9 +33,6 @@ class Schedule(ABC):
 
         Raises:
             ArgumentError: The number of steps is no whole number above 0.
-
-        Raises:
-            ArgumentError: For fewer than one step.
         """
         if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
             raise ArgumentError(f"steps {steps!r}: a sampler takes a whole number of steps, at least 1")
@@ -98,14 +95,6 @@ class Levels(Schedule):
 
     Raises:
         ArgumentError: There are fewer than two levels, one is not finite, they do not fall, or the last is above 0.
-
-    Attributes:
-        values: Falling waist levels; the last is 0. The first is where sampling starts, at most the sigma_max of the
-            process.
-
-    Raises:
-        ArgumentError: Fewer than two levels, a level that is no finite number, levels that do not fall, or a last one
-            above 0.
     """
 
     values: tuple[float, ...]
@@ -139,9 +128,6 @@ class Levels(Schedule):
 
         Raises:
             ArgumentError: The number of steps is another, or the first level is above the process's sigma_max.
-
-        Raises:
-            ArgumentError: For another number of steps, or a first level above the sigma_max of the process.
         """
         if steps != self.num_steps:
             raise ArgumentError(f"steps {steps!r} with {len(self.values)} levels of one's own: leave the steps out")

@@ -21,9 +21,6 @@ def read_entries(view: memoryview) -> dict[str, memoryview]:
 
     Raises:
         CheckpointError: The file is truncated, compressed or encrypted, or an entry points beyond its end.
-
-    Raises:
-        CheckpointError: Not whole, compressed, encrypted, or with entries beyond the file.
     """
     count, at = _directory(view)
     if count > MAX_ENTRIES:

@@ -3,12 +3,10 @@
 The released files, DiT-XL-2-256x256.pt and DiT-XL-2-512x512.pt, are state dicts; training files hold one under "ema".
 The names below are those of that state dict, as the converters of other projects have them. Only names differ from
 ours, and ``pos_embed``: a fixed table that ours computes, and that the file's must equal.
-the name alone, and ``pos_embed``: a fixed table that ours computes, and that the file's must be equal to.
 
 Sizes are read from shapes; heads are those of the published widths, or a pickled attention's attribute. No tensor says
-what the output means: the published schedule, prediction and latents are assumed, and the facts say so.
-what the numbers mean: the published schedule, target and latents are taken, and the facts say so. SiT's files (Ma et
-al. 2024) have the same names and mean a velocity: they cannot be told apart.
+what the output means: the published schedule, prediction and latents are assumed, and the facts say so. SiT's files
+(Ma et al. 2024) have the same names but predict a velocity: they cannot be told apart.
 """
 
 from __future__ import annotations
@@ -68,10 +66,6 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     Raises:
         CheckpointError: A tensor is missing, left over, or of a shape or dtype that does not fit the others.
         ConfigError: The sizes make no network.
-
-    Raises:
-        CheckpointError: A tensor is missing, left over, or of a shape or kind that does not fit the others.
-        ConfigError: Sizes that no network can have.
     """
     prefix = _prefix(weights)
     assert prefix is not None

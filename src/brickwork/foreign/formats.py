@@ -30,13 +30,6 @@ class Format:
         convert: Returns the backbone with the weights, its noise process and its prediction; raises BrickworkError
             where a tensor is missing, left over or of another shape.
         assumed: Returns a sentence on what the file does not say and is assumed as published; "" if it says all.
-
-    Attributes:
-        source: The design and its paper, for a person.
-        recognises: Whether the names are those of this design.
-        convert: The backbone with the weights, what noised its images, and what it predicts. Raises BrickworkError
-            where a tensor is missing, left over or of another shape.
-        assumed: What the file does not say and is taken as published, for a person; nothing where it says all.
     """
 
     source: str
@@ -59,10 +52,6 @@ class Network:
     Attributes:
         format: Name of its row in ``FORMATS``.
         facts: Its file and design, JSON-like.
-
-    Attributes:
-        format: Name of its row in ``FORMATS``.
-        facts: Where it came from, JSON-like.
     """
 
     format: str
@@ -107,13 +96,6 @@ def import_weights(path: str | Path, codec: Latents | None = None) -> Model:
 
     Raises:
         CheckpointError: ``read_network`` would raise it; or the codec does not fit the network's channels.
-
-    Args:
-        path: The file.
-        codec: The autoencoder whose latents the network draws, scaled as its authors scaled them; none for pixels.
-
-    Raises:
-        CheckpointError: As ``read_network``; or the network draws latents of another autoencoder, or of none.
     """
     network = read_network(path)
     config = network.backbone.config

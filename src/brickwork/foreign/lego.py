@@ -61,10 +61,6 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     Raises:
         CheckpointError: A tensor is missing, left over, or of a shape or dtype that does not fit the others.
         ConfigError: The sizes make no network.
-
-    Raises:
-        CheckpointError: A tensor is missing, left over, or of a shape or kind that does not fit the others.
-        ConfigError: Sizes that no network can have.
     """
     prefix = _prefix(weights)
     assert prefix is not None

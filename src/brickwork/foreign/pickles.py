@@ -94,12 +94,6 @@ class Machine:
         constructors: Functions by (module, name); calls of other names become Records.
         persistent: Returns the value of a persistent id, or raises.
         budget: Opcodes and text that may be spent.
-
-    Args:
-        view: The bytes.
-        constructors: What to make under which (module, name); everything else becomes a Record.
-        persistent: What stands for a persistent id, or raises.
-        budget: What may be spent.
     """
 
     def __init__(
@@ -116,9 +110,6 @@ class Machine:
 
         Raises:
             CheckpointError: It is no pickle, truncated, or over the budget.
-
-        Raises:
-            CheckpointError: No pickle, not whole, or over the budget.
         """
         self.at = start
         while True:

@@ -24,14 +24,6 @@ class Source:
 
     Raises:
         CheckpointError: A tensor's name lacks the prefix.
-
-    Args:
-        weights: The file's.
-        prefix: What stands before all names of the network; another tensor beside them is refused.
-        design: Its name for messages, "LEGO".
-
-    Raises:
-        CheckpointError: A tensor outside the prefix.
     """
 
     def __init__(self, weights: Weights, prefix: str, design: str) -> None:
@@ -56,9 +48,6 @@ class Source:
 
         Raises:
             CheckpointError: It is missing, or has another dtype or shape.
-
-        Raises:
-            CheckpointError: It is missing, or another thing.
         """
         stored = self.weights.tensors.get(self.prefix + name)
         if stored is None:
@@ -76,9 +65,6 @@ class Source:
 
         Raises:
             CheckpointError: It is missing, of another shape, or holds numbers that are not finite.
-
-        Raises:
-            CheckpointError: It is missing, of another shape, or has numbers that are none.
         """
         stored = self.stored(name, len(shape))
         if stored.shape != shape:
@@ -92,9 +78,6 @@ class Source:
 
         Raises:
             CheckpointError: A number is not finite.
-
-        Raises:
-            CheckpointError: Numbers that are infinite or none.
         """
         tensor = stored.read().float()
         if not tensor.isfinite().all():
@@ -116,9 +99,6 @@ class Source:
 
         Raises:
             CheckpointError: The attribute is missing and the width unknown.
-
-        Raises:
-            CheckpointError: Neither says.
         """
         heads = self.whole(attribute) or known.get(width)
         if heads is None:
@@ -130,9 +110,6 @@ class Source:
 
     def side(self, name: str, places: int) -> int:
         """Return the side of a square of so many positions.
-
-        Raises:
-            CheckpointError: They make no square.
 
         Raises:
             CheckpointError: They make no square.

@@ -8,15 +8,8 @@ dicts. They differ from ours:
 - ``pos_embed`` is one table of all tokens: ours has one for the condition's tokens and one for the image's.
 
 Sizes are read from shapes; heads are those of the published widths, or a pickled attention's attribute. No tensor says
-which process noised the images. The
-
-- blocks are in three parts, ``in_blocks``, ``mid_block`` and ``out_blocks``: ours are one list;
-- a block of the second half holds its ``skip_linear``: ours are listed apart, by the block of the first half;
-- ``pos_embed`` is one table of all rows: ours has the condition's rows and the image's apart.
-
-Sizes are read from shapes; heads are those of the published widths, or a pickled attention's attribute. No tensor says
-what noised the images. The small, middle and large networks of images and classes were trained in continuous time; the
-huge ones, which alone have no convolution at the end, and those with text in Stable Diffusion's thousand steps.
+which process noised the images. The small, middle and large networks of images and classes were trained in continuous
+time; the huge ones, which alone have no convolution at the end, and those with text, in Stable Diffusion's 1000 steps.
 """
 
 from __future__ import annotations
@@ -88,10 +81,6 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     Raises:
         CheckpointError: A tensor is missing, left over, or of a shape or dtype that does not fit the others.
         ConfigError: The sizes make no network.
-
-    Raises:
-        CheckpointError: A tensor is missing, left over, or of a shape or kind that does not fit the others.
-        ConfigError: Sizes that no network can have.
     """
     source = _source(weights)
     config = _config(source)

@@ -1,8 +1,6 @@
 """Tensors in another project's file, by dotted names as in a state dict, and the simple attributes beside them.
 
-A module is recognised by its tables of parameters, buffers and modules, which every torch module keeps. One
-
-A module is known by what every torch module keeps: its parameters, buffers and modules by name. One of NVIDIA's
+A module is recognised by its tables of parameters, buffers and modules, which every torch module keeps. One of NVIDIA's
 "persistent" classes is pickled as a table of its source code, its class name and this state; the code is not looked at.
 """
 
@@ -36,11 +34,6 @@ class Weights:
         tensors: Tensors by name, such as "blocks.0.attn.qkv.weight".
         attributes: Numbers and text of modules, by name, such as "blocks.0.attn.num_heads"; none in a state dict.
         key: Key in the file under which they were, such as "ema"; "" for the file itself.
-
-    Attributes:
-        tensors: By name, "blocks.0.attn.qkv.weight".
-        attributes: Numbers and text that a module keeps, by name, "blocks.0.attn.num_heads"; none in a state dict.
-        key: Where in the file they were: "ema", or "" for the file itself.
     """
 
     tensors: dict[str, Stored] = field(default_factory=dict)
@@ -53,9 +46,6 @@ def read_weights(path: str | Path) -> Weights:
 
     Raises:
         CheckpointError: The file is none of torch's, truncated, or without tensors.
-
-    Raises:
-        CheckpointError: No file of torch's, not whole, or without tensors.
     """
     tree = read_tree(path)
     try:
@@ -80,9 +70,6 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: ``read_weights`` would raise it.
-
-    Raises:
-        CheckpointError: As ``read_weights``.
     """
     return {name: stored.read() for name, stored in read_weights(path).tensors.items()}
 

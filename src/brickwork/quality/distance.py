@@ -89,9 +89,6 @@ class Statistics:
 
         Raises:
             OutputError: The file cannot be written.
-
-        Raises:
-            OutputError: The place cannot be written.
         """
         buffer = io.BytesIO()
         np.savez(buffer, format=np.int64(FORMAT), **asdict(self))
@@ -152,9 +149,6 @@ class Frechet:
 
 def frechet(measured: Statistics, reference: Statistics) -> Frechet:
     """Return the Fréchet distance of two sets of images.
-
-    Raises:
-        ArgumentError: Their features are of different networks.
 
     Raises:
         ArgumentError: Their features are of different networks.

@@ -84,9 +84,6 @@ class Report:
 
         Raises:
             OutputError: The file cannot be written.
-
-        Raises:
-            OutputError: The place cannot be written.
         """
         write_whole(Path(path), self.to_json().encode())
 
@@ -254,8 +251,6 @@ def compare_classes(model: Measurable, reference: Reference) -> tuple[np.ndarray
     """Return the model's class for each class of the reference, (K,) int64, or None; and notes for the report.
 
     Classes are matched by name, in any order; by place where one side has mere numbers.
-
-    Classes are the same by name, in any order. Where one side has mere numbers they are the same by place.
     """
     notes = []
     if model.text_shape is not None and not (

@@ -1,7 +1,6 @@
 """Features of pictures by a small network: the space in which sets of pictures are compared.
 
 Two networks ship with the package, one for grey and one for colour images. ``docs/features.md`` tells what they were
-trained on, how,
 trained on, how, and how often they are right. A distance or an accuracy in their features says nothing about another
 network's, so every result carries the network's name and the sha256 of its file.
 """
@@ -83,9 +82,7 @@ class FeatureNet(nn.Module):
 def resized(x: Tensor, net: str) -> Tensor:
     """Resize images to a size the network was trained on: bilinear in float, antialiased.
 
-    Shapes: (B, C, H, W), any H and W from 8 up → (B, C, S, S), S by
-
-    Shapes: B C H W, any H and W from 8 up → B C S S, S by ``SIZES``. Values keep their range and are not rounded.
+    Shapes: (B, C, H, W), any H and W from 8 up → (B, C, S, S), S by ``SIZES``. Values keep their range, unrounded.
     """
     side = max(x.shape[-2:])
     size = [s for start, s in SIZES[net] if side >= start][-1]
@@ -174,9 +171,6 @@ def net_for(channels: int) -> ShippedNet:
 
     Raises:
         ArgumentError: There is no such network.
-
-    Raises:
-        ArgumentError: There is none.
     """
     if channels not in NETS:
         raise ArgumentError(f"images of {channels} channels: feature networks look at 1 (grey) or 3 (RGB)")
@@ -186,9 +180,7 @@ def net_for(channels: int) -> ShippedNet:
 def features(images: np.ndarray, progress: bool = False) -> np.ndarray:
     """Compute the features of each image, by the network for grey or for colour images.
 
-    They are computed
-
-    Computed in float32 on the CPU, in batches of 256.
+    They are computed in float32 on the CPU, in batches of 256.
 
     Args:
         images: uint8 (N, H, W, C), C = 1 or 3, H and W from 8 up; ``resized`` brings any size to the network's.

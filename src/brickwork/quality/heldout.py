@@ -71,8 +71,6 @@ def chosen(count: int, num: int) -> np.ndarray:
     """Return a fixed choice of num of count rows, (num,) int64, rising; all rows if there are fewer.
 
     It is no prefix, since the first images of a folder may all be of one class.
-
-    A prefix will not do: in a folder it would be one class.
     """
     order = np.argsort(integers(0, 0, count, stream=MEASURE), kind="stable")
     return np.sort(order[:num]).astype(np.int64)
@@ -90,8 +88,6 @@ def held_out_loss(
     """Measure the loss of a denoiser by noise level.
 
     Image i of the data gets the noise of seed i, draw = number of the level, in every call and for every model.
-
-    Image i of the data meets the noise of seed i, draw = number of the level, in every call and for every model.
 
     Args:
         model: A denoiser that can encode pictures.

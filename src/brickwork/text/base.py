@@ -90,8 +90,6 @@ class NoText(TextConfig):
         """Refuse to build an encoder.
 
         Raises:
-
-        Raises:
             ConfigError: Always.
         """
         raise ConfigError("this model has no text encoder: it takes no captions; give embedded tokens or classes")

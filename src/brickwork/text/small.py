@@ -200,9 +200,6 @@ class Words(SmallEncoder):
 
             Raises:
                 ConfigError: The vocabulary is empty.
-
-            Raises:
-                ConfigError: There are no words yet.
             """
             return Words(self)
 

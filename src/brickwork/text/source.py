@@ -22,13 +22,13 @@ DOWNLOADED = ("*.json", "*.txt", "*.model", "model*.safetensors", "text_encoder/
 
 @contextmanager
 def transformers_for(kind: str) -> Iterator[Any]:
-    """Yield the library transformers, its bars and remarks suppressed meanwhile.
+    """Import transformers and silence its bars and log inside the context.
 
     Args:
-        kind: What needs it, for the message.
+        kind: The kind of encoder that needs it, for the message.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: transformers is not installed.
     """
     try:
         import transformers
@@ -94,9 +94,6 @@ def weight_files(source: str, folder: Path) -> list[Path]:
 
     Raises:
         CheckpointError: There are none, or pickles in their place.
-
-    Raises:
-        CheckpointError: There are none, or pickles in their place.
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
@@ -143,9 +140,6 @@ def config_of(transformers: Any, folder: Path) -> Any:
 
     Raises:
         CheckpointError: There is none, or it cannot be read.
-
-    Raises:
-        CheckpointError: There is none that can be read.
     """
     try:
         return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -161,10 +155,6 @@ def tokenizer_of(transformers: Any, folder: Path) -> Any:
     Raises:
         CheckpointError: There is none, or it cannot be read.
         MissingExtraError: It needs a package that is not installed.
-
-    Raises:
-        CheckpointError: There is none that can be read.
-        MissingExtraError: It needs a package.
     """
     # If all of these files are missing, transformers makes up an empty vocabulary.
     if not any((folder / name).is_file() for name in VOCABULARIES):
