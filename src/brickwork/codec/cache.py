@@ -58,7 +58,7 @@ class LatentCache:
 
 
 def latents_folder(data: Dataset, codec: Latents) -> Path:
-    """Return the default folder of a data set's latents: brickwork/latents in $XDG_CACHE_HOME, or in ~/.cache."""
+    """Return the default folder of a data set's latents: below ``latents`` in brickwork's cache folder."""
     return cache_folder().parent / "latents" / f"{data.digest[:16]}-{codec.digest[:16]}{'-flip' if data.flip else ''}"
 
 

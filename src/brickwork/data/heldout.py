@@ -1,4 +1,4 @@
-"""Images for a run: those it trains on, and beside them the ones it never sees."""
+"""Images of a run: those it trains on, and held-out ones that it never sees."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from brickwork.data.dataset import Dataset, load_dataset, load_heldout
 from brickwork.errors import MissingSplitError
 
 Images = Dataset | str | Path
-"""A data set, or where to read one: a path or a name, as for ``load_dataset``."""
+"""A data set, or the path or name to read one from by ``load_dataset``."""
 
 
 def images_of_run(
     images: Images, config: DataConfig, heldout: Dataset | None = None, *, progress: bool = False
 ) -> tuple[Dataset, Dataset | None, str]:
-    """Read what a run trains on, and what it measures on.
+    """Read the images that a run trains on, and those that it is measured on.
 
     Args:
-        images: A data set, which is taken as it is; or where to read one, and its held-out images with it.
-        config: How images are read.
-        heldout: Images never trained on; what ``images`` has where left out.
+        images: A data set, used as it is; or a path or name to read the images and the held-out ones from.
+        config: Preparation of the images.
+        heldout: Images never trained on; by default those that the path or name has.
         progress: Show a bar.
 
     Returns:
-        Training images; held-out images or None; and why there are none of a source that was read here, or "".
+        Training images; held-out images or None; and the reason if a path or name has none, else "".
 
     Raises:
-        DataError: As ``load_dataset``.
+        DataError: ``load_dataset`` would raise it.
     """
     if isinstance(images, Dataset):
         return images, heldout, ""
@@ -39,12 +39,12 @@ def images_of_run(
 
 
 def heldout_beside(spec: str | Path, config: DataConfig, data: Dataset) -> tuple[Dataset | None, str]:
-    """Read images that a run on ``data`` never trains on, made alike; or None, and the reason why there are none.
+    """Read prepared images that a run on ``data`` never trains on; or return None and the reason why there are none.
 
     Args:
-        spec: Where the data set was read.
-        config: How.
-        data: The training images, whose size and channels the others get.
+        spec: Path or name of the data set.
+        config: Preparation of its images.
+        data: The training images, whose size and channels the held-out ones get.
     """
     height, width, channels = data.shape
     overlap = f"split {config.split!r} trains on the held-out images; split 'train' keeps them apart"
@@ -55,6 +55,6 @@ def heldout_beside(spec: str | Path, config: DataConfig, data: Dataset) -> tuple
         heldout = load_heldout(spec, replace(config, size=side, channels=channels))
     except MissingSplitError as error:
         return None, str(error)
-    if heldout.digest == data.digest:  # validation, where there is no test
+    if heldout.digest == data.digest:  # split "validation" in a set without test images
         return None, overlap
     return heldout, ""

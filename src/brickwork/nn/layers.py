@@ -1,6 +1,6 @@
 """Layers that several designs share: attention, MLP, depthwise convolution, modulation, sinusoids, the plain block.
 
-Letters: B batch, T rows (tokens) of a sequence, L width, h heads, d width of one head, H and W the grid of image rows.
+Letters: B batch, T tokens of a sequence, L width, h heads, d width of one head, H and W the grid of image tokens.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class CrossAttention(nn.Module):
     Args:
         width: L, the width of tokens and context.
         heads: h; divides L.
-        qk_norm: As in ``Attention``.
+        qk_norm: Norm q and k, as ``Attention`` does.
     """
 
     def __init__(self, width: int, heads: int, *, qk_norm: bool = False) -> None:

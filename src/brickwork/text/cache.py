@@ -70,7 +70,7 @@ def embedded(
 
 
 def texts_folder(facts: dict[str, Any]) -> Path:
-    """Return the default folder of embeddings: brickwork/texts in $XDG_CACHE_HOME, or in ~/.cache."""
+    """Return the default folder of embeddings: below ``texts`` in brickwork's cache folder."""
     name = f"{facts['captions'][:16]}-{facts['encoder'][:16]}-{facts['dtype']}"
     return cache_folder().parent / "texts" / name
 
