@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from brickwork.cli.words import call
 from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
-    from brickwork.data.dataset import DataConfig, Dataset
     from brickwork.training.autoencoder.recipe import AutoencoderRecipe
 
 
@@ -58,29 +56,23 @@ def train(words: Sequence[str]) -> int:
             out: The run folder.
             size: Side in pixels that images are resized to; short for --data.size.
             device: auto, cpu, cuda or mps.
-            dry_run: Print the resolved recipe and its size, and stop.
+            dry_run: Print the resolved recipe, where its numbers come from, the images and the size, and stop.
             recipe: Everything that changes the result.
         """
         from brickwork.codec.file import read_codec_header
-        from brickwork.data.dataset import load_dataset
         from brickwork.training.autoencoder.loop import train_autoencoder
-        from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder
         from brickwork.training.run.trackers.table import open_trackers
 
         open_trackers(recipe.report.trackers)  # says what is missing before images are read
         recipe.require_budget()
         if size is not None:
+            if recipe.data.size not in (start.data.size, size):
+                raise ArgumentError(f"--size {size} and --data.size {recipe.data.size}: one setting; leave one out")
             recipe = replace(recipe, data=replace(recipe.data, size=size))
-        images = load_dataset(data, recipe.data, progress=True)
         if dry_run:
-            fitted = fit_autoencoder(recipe, images)
-            network = fitted.autoencoder.build()
-            count = sum(weight.numel() for weight in network.parameters())
-            print(f"{autoencoder_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}")
-            print(f"{count / 1e6:.4g} M parameters; a pixel depends on latents up to {network.halo} places away")
+            _foretell(recipe, data)
             return
-        heldout = _held_out(data, recipe.data, images)
-        train_autoencoder(recipe, images, out, heldout, device=device)
+        train_autoencoder(recipe, data, out, device=device)
         facts = read_codec_header(out)["training"]
         state = "finished" if facts["finished"] else "stopped; the same command goes on"
         psnr = f", {facts['held_out_psnr']:.2f} dB PSNR on held-out images" if "held_out_psnr" in facts else ""
@@ -134,27 +126,27 @@ def _first_recipe(name: str | None) -> AutoencoderRecipe:
 
     if name is None:
         return AutoencoderRecipe()
-    path = Path(name, "recipe.toml") if Path(name).is_dir() else Path(name)
-    if path.suffix != ".toml":
+    if Path(name).suffix != ".toml" and not Path(name).is_dir():
         raise ArgumentError(
             f"autoencoder train {name}: the first word may be a recipe, a .toml file or a run folder; give the images "
             "as --data DATA"
         )
-    return load_autoencoder_recipe(path)
+    return load_autoencoder_recipe(name)
 
 
-def _held_out(data: str, config: DataConfig, images: Dataset) -> Dataset | None:
-    """Images that this run never trains on, made alike; None, and a line that says so, where there are none."""
-    from brickwork.data.dataset import load_heldout
-    from brickwork.errors import MissingSplitError
+def _foretell(recipe: AutoencoderRecipe, data: str) -> None:
+    """Print the recipe that a run would have, where its numbers come from, its images and its size."""
+    from brickwork.data.heldout import images_of_run
+    from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder, idle_settings
+    from brickwork.training.run.acting import refuse_idle
+    from brickwork.training.run.fitting import told_images, told_origins
 
-    (side, _, channels), overlap = images.shape, f"split {config.split!r} trains on them; split 'train' does not"
-    try:
-        heldout = load_heldout(data, replace(config, size=side, channels=channels))
-        reason = overlap if config.split != "train" or heldout.digest == images.digest else ""
-    except MissingSplitError as error:
-        heldout, reason = None, str(error)
-    if reason:
-        print(f"no PSNR of held-out images: {reason}", file=sys.stderr)
-        return None
-    return heldout
+    images, heldout, missing = images_of_run(data, recipe.data, progress=True)
+    fitted = fit_autoencoder(recipe, images)
+    refuse_idle(idle_settings(fitted))
+    network = fitted.autoencoder.build()
+    count = sum(weight.numel() for weight in network.parameters())
+    print(autoencoder_toml(fitted))
+    print(told_origins("autoencoder", recipe.autoencoder, fitted.autoencoder, ("picture_channels",)))
+    print(told_images(images, heldout, missing))
+    print(f"{count / 1e6:.4g} M parameters; a pixel depends on latents up to {network.halo} places away")

@@ -31,12 +31,12 @@ def print_macs(
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.cli.train import first_recipe
     from brickwork.model.checkpoint import configs_of, read_header
     from brickwork.model.cost import cost, plan_macs
+    from brickwork.training.denoiser.recipe_file import load_recipe
 
     if model in PRESETS or not find_model(model).exists():
-        config, guests, process = preset(model), (), first_recipe(model).process
+        config, guests, process = preset(model), (), load_recipe(model).process
     else:
         header = read_header(model)
         config, *guests = configs_of(header)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,8 @@ from brickwork.errors import ArgumentError
 from brickwork.sampling.options import choose
 
 if TYPE_CHECKING:
-    from brickwork.data.dataset import Dataset
+    from brickwork.codec.latents import Latents
+    from brickwork.model.model import Model
     from brickwork.training.denoiser.recipe import Recipe
 
 
@@ -35,7 +35,9 @@ def train(words: Sequence[str]) -> int:
             f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
             f"stoic-small --data photos/ --out runs/a --minutes 30`; presets are {', '.join(PRESETS)}"
         )
-    start, code = _take_parts(first_recipe(name), rest := words[1:]), 0
+    from brickwork.training.denoiser.recipe_file import load_recipe
+
+    start, code = _take_parts(load_recipe(name), rest := words[1:]), 0
 
     def run(
         *,
@@ -59,38 +61,25 @@ def train(words: Sequence[str]) -> int:
             codec: An autoencoder whose latents are learned: a file or run folder of `brickwork autoencoder`.
             latents: The folder where latents of the data are kept; the user's cache when left out.
             device: auto, cpu, cuda or mps.
-            dry_run: Print the resolved recipe and its cost, and stop.
+            dry_run: Print the resolved recipe, where its numbers come from, the images and the cost, and stop.
             recipe: Everything that changes the result.
         """
         from brickwork.codec.file import load_codec
-        from brickwork.data.dataset import load_dataset
         from brickwork.model.checkpoint import load
         from brickwork.training.denoiser.loop import train as run_training
-        from brickwork.training.denoiser.recipe import fit_to_data
-        from brickwork.training.denoiser.recipe_file import to_toml
-        from brickwork.training.denoiser.run import known_codec, known_guest
         from brickwork.training.run.trackers.table import open_trackers
 
         open_trackers(recipe.report.trackers)  # says what is missing before images are read
         recipe.require_budget()
-        images = load_dataset(data, recipe.data, progress=True)  # logs what it skips
         old, before = (load(name) if name else None for name in (init, guest))
         autoencoder = load_codec(codec) if codec else None
         if dry_run:
-            from brickwork.model.cost import cost
-
-            before = before or known_guest(recipe, out, old)
-            space = autoencoder or known_codec(out, old)
-            fitted = fit_to_data(recipe, images, guest=before is not None, codec=space)
-            counted = cost(fitted.backbone, guests=before.configs if before else ())
-            print(f"{to_toml(fitted)}\n{len(images)} images, digest {images.digest[:12]}\n{counted}")
+            _foretell(recipe, data, out, old, before, autoencoder, latents)
             return
-        heldout = _held_out(data, recipe, images)
         model = run_training(
             recipe,
-            images,
+            data,
             out,
-            heldout,
             device=device,
             init=old,
             guest=before,
@@ -109,40 +98,34 @@ def train(words: Sequence[str]) -> int:
     return code
 
 
-def _held_out(data: str, recipe: Recipe, images: Dataset) -> Dataset | None:
-    """Images that this run never trains on, made alike; None, and a line that says so, where there are none."""
-    from brickwork.data.dataset import load_heldout
-    from brickwork.errors import MissingSplitError
+def _foretell(
+    recipe: Recipe,
+    data: str,
+    out: Path,
+    init: Model | None,
+    guest: Model | None,
+    codec: Latents | None,
+    latents: Path | None,
+) -> None:
+    """Print the recipe that a run would have, where its numbers come from, its images and its cost."""
+    from brickwork.backbone.base import FROM_DATA
+    from brickwork.data.heldout import images_of_run
+    from brickwork.model.cost import cost
+    from brickwork.training.denoiser.acting import check_acting
+    from brickwork.training.denoiser.recipe import fit_to_data
+    from brickwork.training.denoiser.recipe_file import to_toml
+    from brickwork.training.denoiser.run import known_codec, known_guest
+    from brickwork.training.run.fitting import told_images, told_origins
 
-    split, (side, _, channels) = recipe.data.split, images.shape
-    overlap = f"no held-out loss: split {split!r} trains on the held-out images; split 'train' keeps them apart"
-    if split in ("all", "test", "heldout"):
-        print(overlap, file=sys.stderr)
-        return None
-    try:
-        heldout = load_heldout(data, replace(recipe.data, size=side, channels=channels))
-    except MissingSplitError as error:
-        print(f"no held-out loss: {error}", file=sys.stderr)
-        return None
-    if heldout.digest == images.digest:  # validation, where there is no test
-        print(overlap, file=sys.stderr)
-        return None
-    return heldout
-
-
-def first_recipe(name: str) -> Recipe:
-    """The recipe in a file, or the default one around a preset."""
-    from brickwork.backbone.presets import preset
-    from brickwork.training.denoiser.recipe import Recipe, published_parts
-    from brickwork.training.denoiser.recipe_file import load_recipe
-    from brickwork.training.run.folder import RECIPE_FILE
-
-    if Path(name, RECIPE_FILE).is_file():  # a run folder
-        return load_recipe(Path(name, RECIPE_FILE))
-    if name.endswith(".toml"):
-        return load_recipe(name)
-    backbone = preset(name)
-    return Recipe(backbone=backbone, **published_parts(backbone))
+    images, heldout, missing = images_of_run(data, recipe.data, progress=True)  # logs what it skips
+    guest = guest or known_guest(recipe, out, init)
+    codec = codec or known_codec(out, init)
+    fitted = fit_to_data(recipe, images, guest=guest is not None, codec=codec)
+    check_acting(fitted, out, codec, latents)
+    print(to_toml(fitted))
+    print(told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA))
+    print(told_images(images, heldout, missing))
+    print(cost(fitted.backbone, guests=guest.configs if guest else ()))
 
 
 def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:

@@ -14,6 +14,7 @@ from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Latent, to_unit
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
+from brickwork.data.heldout import images_of_run
 from brickwork.data.order import flips, indices
 from brickwork.diffusion.gaussian import TRAINING, integers
 from brickwork.errors import ConfigError
@@ -22,9 +23,16 @@ from brickwork.nn.device import choose_device
 from brickwork.nn.shapes import Image
 from brickwork.training.autoencoder.adversary import deceiving_loss, judging_loss
 from brickwork.training.autoencoder.observers import LatentsFile, own_observers
-from brickwork.training.autoencoder.recipe import AutoencoderRecipe, AutoencoderReport, fit_autoencoder
+from brickwork.training.autoencoder.recipe import (
+    AutoencoderRecipe,
+    AutoencoderReport,
+    fit_autoencoder,
+    idle_settings,
+    load_autoencoder_recipe,
+)
 from brickwork.training.autoencoder.state import AUTOENCODER, AutoencoderState
-from brickwork.training.run.folder import RunFolder
+from brickwork.training.run.acting import refuse_idle
+from brickwork.training.run.folder import STATE_FILE, RunFolder
 from brickwork.training.run.lock import only_writer
 from brickwork.training.run.observer import Observer
 from brickwork.training.run.precision import faster_precision
@@ -36,8 +44,8 @@ __all__ = ["AutoencoderRecipe", "AutoencoderReport", "train_autoencoder"]
 
 
 def train_autoencoder(
-    recipe: AutoencoderRecipe,
-    data: Dataset,
+    recipe: AutoencoderRecipe | str | Path,
+    data: Dataset | str | Path,
     out: str | Path,
     heldout: Dataset | None = None,
     *,
@@ -53,10 +61,13 @@ def train_autoencoder(
     steps or images).
 
     Args:
-        recipe: Everything that changes the result. The channels of the pictures are set from the data.
-        data: Training images; mean and standard deviation of each latent channel are measured on all of them.
+        recipe: Everything that changes the result; or where it is: a TOML file or a run folder. The channels of the
+            pictures are set from the data.
+        data: Training images; or where they are, as for ``load_dataset``, to be read as the recipe's ``data`` says.
+            Mean and standard deviation of each latent channel are measured on all of them.
         out: The run folder.
-        heldout: Images never trained on, for the PSNR that is reported.
+        heldout: Images never trained on, for the PSNR that is reported; where ``data`` is a place, those that it holds
+            out.
         device: "auto", "cpu", "cuda" or "mps".
         resume: Go on with a run that ``out`` holds; else such a folder is refused.
         progress: Show a bar and messages on standard error.
@@ -68,8 +79,13 @@ def train_autoencoder(
         TrainingError: The loss is not finite again and again, or an observer raised; the state is saved.
         MissingExtraError: A tracker that the recipe names is not installed.
     """
+    recipe = recipe if isinstance(recipe, AutoencoderRecipe) else load_autoencoder_recipe(recipe)
+    recipe.require_budget()
     folder, trackers = RunFolder(Path(out), AUTOENCODER), open_trackers(recipe.report.trackers)
+    data, heldout, missing = images_of_run(data, recipe.data, heldout, progress=progress)
     recipe = fit_autoencoder(recipe, data)
+    if not (folder.path / STATE_FILE).exists():
+        refuse_idle(idle_settings(recipe))
     if heldout is not None and heldout.shape != data.shape:
         raise ConfigError(
             f"held-out images of {heldout.shape} beside training images of {data.shape}: prepare both alike "
@@ -87,6 +103,8 @@ def train_autoencoder(
             progress=progress,
         )
         with trainer:
+            if missing:
+                trainer.say(f"no PSNR of held-out images: {missing}")
             if state.recipe.precision == "auto":
                 trainer.say(choose_precision(state, trainer.first_batch()[0], progress=progress))
             for pixels, generator in trainer:

@@ -11,9 +11,10 @@ from brickwork.codec.autoencoder import Autoencoder, AutoencoderConfig
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.files.proposed import filled
+from brickwork.training.run.acting import Idle, idle_reading
 from brickwork.training.run.fitting import reading_of
 from brickwork.training.run.recipe import RunRecipe, RunReport, check_least
-from brickwork.training.run.recipe_file import read_recipe, recipe_of, table_of, toml_of
+from brickwork.training.run.recipe_file import RECIPE_FILE, read_recipe, recipe_of, table_of, toml_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +97,30 @@ def fit_autoencoder(recipe: AutoencoderRecipe, data: Dataset) -> AutoencoderReci
     return replace(recipe, autoencoder=network, data=reading_of(recipe.data, data))
 
 
+def idle_settings(recipe: AutoencoderRecipe) -> list[Idle]:
+    """List what does nothing in a recipe."""
+    network, idle = recipe.autoencoder, idle_reading(recipe.data)
+    if network.kind == "kl":
+        idle.append(Idle(recipe, "", ("commitment", "revive_after"), "kind 'kl' has no codes"))
+        idle.append(Idle(network, "autoencoder.", ("codes",), "kind 'kl' has no codes"))
+    else:
+        idle.append(Idle(recipe, "", ("kl",), f"kind {network.kind!r} has no divergence"))
+    if not recipe.adversarial:
+        names = ("adversarial_start", "adversary_lr", "adversary_width")
+        idle.append(Idle(recipe, "", names, "adversarial 0 makes no adversary"))
+    if not recipe.ema_half_life:
+        idle.append(Idle(recipe, "", ("ema_rampup",), "ema_half_life 0 keeps no average"))
+    return idle
+
+
 def load_autoencoder_recipe(path: str | Path) -> AutoencoderRecipe:
-    """Read the recipe in a TOML file.
+    """Read the recipe in a TOML file or a run folder.
 
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
     """
-    return read_recipe(path, parse_autoencoder_recipe)
+    path = Path(path)
+    return read_recipe(path / RECIPE_FILE if path.is_dir() else path, parse_autoencoder_recipe)
 
 
 def parse_autoencoder_recipe(text: str) -> AutoencoderRecipe:

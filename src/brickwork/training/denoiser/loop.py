@@ -11,14 +11,17 @@ import torch
 from brickwork.codec.base import Pixels
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
+from brickwork.data.heldout import images_of_run
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ConfigError
 from brickwork.model.model import Model
 from brickwork.nn.device import choose_device
+from brickwork.training.denoiser.acting import check_acting
 from brickwork.training.denoiser.batches import draw_batch, prepare_data
 from brickwork.training.denoiser.gradient import accumulate_gradient
 from brickwork.training.denoiser.observers import own_observers
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data
+from brickwork.training.denoiser.recipe_file import load_recipe
 from brickwork.training.denoiser.run import DENOISER, ingredients, known_codec, known_guest
 from brickwork.training.denoiser.state import TrainState
 from brickwork.training.denoiser.transfer import transfer
@@ -31,8 +34,8 @@ from brickwork.training.run.trainer import Trainer
 
 
 def train(
-    recipe: Recipe,
-    data: Dataset,
+    recipe: Recipe | str | Path,
+    data: Dataset | str | Path,
     out: str | Path,
     heldout: Dataset | None = None,
     *,
@@ -52,10 +55,11 @@ def train(
     steps or images).
 
     Args:
-        recipe: Everything that changes the result. The backbone's size, channels and classes are set from the data.
-        data: Training images.
+        recipe: Everything that changes the result; or the name of one, as for ``load_recipe``. The backbone's size,
+            channels and classes are set from the data.
+        data: Training images; or where they are, as for ``load_dataset``, to be read as the recipe's ``data`` says.
         out: The run folder.
-        heldout: Images never trained on, for the held-out loss.
+        heldout: Images never trained on, for the held-out loss; where ``data`` is a place, those that it holds out.
         device: "auto", "cpu", "cuda" or "mps".
         init: A model whose weights are the start, as far as they fit; of LEGO bricks, the bricks'.
         guest: A trained model that serves as the brick before the first of LEGO bricks and stays as it is: a copy of
@@ -74,19 +78,23 @@ def train(
         TrainingError: The loss is not finite again and again, or an observer raised; the state is saved.
         MissingExtraError: A tracker that the recipe names is not installed.
     """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    recipe.require_budget()
     folder, trackers = RunFolder(Path(out), DENOISER), open_trackers(recipe.report.trackers)
+    data, heldout, missing = images_of_run(data, recipe.data, heldout, progress=progress)
     if guest is None:
         guest = known_guest(recipe, folder.path, init)
     if codec is None:
         codec = known_codec(folder.path, init)
     recipe = fit_to_data(recipe, data, guest=guest is not None, codec=codec)
+    check_acting(recipe, folder.path, codec, latents)
     if heldout is not None and (heldout.shape != data.shape or heldout.classes != data.classes):
         raise ConfigError(
             f"held-out images of {heldout.shape} and {len(heldout.classes)} classes beside training images of "
             f"{data.shape} and {len(data.classes)}: prepare both alike (data.size, data.channels)"
         )
     model = build_model(recipe, data, guest, codec).to(choose_device(device))
-    notes = beginning_notes(model, init)
+    notes = beginning_notes(model, init) + ([f"no held-out loss: {missing}"] if missing else [])
     state = TrainState(model, recipe)
     with only_writer(folder.path):
         folder.check(resume=resume)

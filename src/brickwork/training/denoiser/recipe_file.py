@@ -18,7 +18,15 @@ from brickwork.text.table import TEXTS
 from brickwork.training.denoiser.loss import WEIGHTINGS
 from brickwork.training.denoiser.recipe import Recipe, published_parts
 from brickwork.training.denoiser.times import TIMES
-from brickwork.training.run.recipe_file import named, read_recipe, recipe_of, table_of, toml_of
+from brickwork.training.run.recipe_file import (
+    RECIPE_FILE,
+    named,
+    read_recipe,
+    recipe_of,
+    table_of,
+    toml_of,
+    with_settings,
+)
 
 NAMED: dict[str, Registry[Any]] = {
     "process": PROCESSES,
@@ -30,15 +38,28 @@ NAMED: dict[str, Registry[Any]] = {
 }
 
 
-def load_recipe(path: str | Path) -> Recipe:
-    """Read the recipe in a TOML file.
+def load_recipe(name: str | Path, **settings: Any) -> Recipe:
+    """Read a recipe: of a TOML file, of a run folder, or the default one around a preset.
+
+    Args:
+        name: ``recipes/digits.toml``, ``runs/a``, or ``stoic-small``, which comes with the process, prediction, times
+            and weighting that its design was published with.
+        settings: Fields of the recipe to set, as ``minutes=60``.
 
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
         UnknownNameError: A preset, process, prediction, times or weighting that does not exist.
         ExtensionError: A class of a package that is not installed here.
     """
-    return read_recipe(path, parse_recipe)
+    path = Path(name)
+    if (path / RECIPE_FILE).is_file():
+        path = path / RECIPE_FILE
+    if path.suffix == ".toml" or path.is_file():
+        recipe = read_recipe(path, parse_recipe)
+    else:
+        backbone = preset(str(name))
+        recipe = Recipe(backbone=backbone, **published_parts(backbone))
+    return with_settings(recipe, settings)
 
 
 def parse_recipe(text: str) -> Recipe:

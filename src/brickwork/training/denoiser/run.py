@@ -14,7 +14,8 @@ from brickwork.model.model import Model
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import parse_recipe, to_toml
 from brickwork.training.denoiser.state import STATE
-from brickwork.training.run.folder import RECIPE_FILE, STATE_FILE, Ingredient, RunKind
+from brickwork.training.run.folder import STATE_FILE, Ingredient, RunKind
+from brickwork.training.run.recipe_file import RECIPE_FILE
 
 DENOISER = RunKind[Recipe](
     state=STATE,

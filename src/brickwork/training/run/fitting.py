@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields, replace
+from typing import Any
 
 from brickwork.data.config import DataConfig
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
+from brickwork.files.proposed import origins
 from brickwork.training.run.recipe import RunRecipe
 
 
@@ -42,6 +45,19 @@ def reading_differences(before: RunRecipe, now: RunRecipe) -> str:
     pairs = [(item.name, getattr(before.data, item.name), getattr(now.data, item.name)) for item in fields(now.data)]
     told = [f"data.{name}: {_word(old)} → {_word(new)}" for name, old, new in pairs if old != new]
     return f" ({'; '.join(told)})" if told else ""
+
+
+def told_origins(section: str, before: Any, after: Any, names: Collection[str]) -> str:
+    """Say of each number of a fitted config where it comes from, one line each: you, preset, or data."""
+    rows = origins(before, after, names).items()
+    return "\n".join(f"{section}.{name:<16} {getattr(after, name):<6} from {where}" for name, where in rows)
+
+
+def told_images(data: Dataset, heldout: Dataset | None, missing: str) -> str:
+    """Say which images a run trains on and which it holds out, in two lines."""
+    height, width, channels = data.shape
+    held = f"nothing held out: {missing}" if heldout is None else f"{len(heldout)} images held out"
+    return f"{len(data)} images of {width}x{height}x{channels}, digest {data.digest[:12]}\n{held}"
 
 
 def _word(value: object) -> str:

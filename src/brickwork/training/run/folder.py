@@ -23,10 +23,10 @@ from brickwork.errors import CheckpointError, ConfigError
 from brickwork.files.whole import remove_leftovers, write_whole
 from brickwork.training.run.fitting import reading_differences
 from brickwork.training.run.recipe import RunRecipe, differing_fields
+from brickwork.training.run.recipe_file import RECIPE_FILE
 from brickwork.training.run.statefile import StateKind, read_state
 
 STATE_FILE = "state.safetensors"
-RECIPE_FILE = "recipe.toml"
 LOG_FILE = "log.jsonl"
 CURVE_FILE = "curve.png"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,6 +19,8 @@ from brickwork.training.run.recipe import RunRecipe
 R = TypeVar("R", bound=RunRecipe)
 Registries = Mapping[str, Registry[Any]]
 """For fields that hold a config of one of several classes: these classes by name."""
+RECIPE_FILE = "recipe.toml"
+"""A run's recipe in its folder."""
 PROPOSED = "proposed"
 """Key of the fields whose numbers data may replace; the others are the user's, or a run's own."""
 
@@ -43,6 +45,17 @@ def read_recipe(path: str | Path, parse: Callable[[str], R]) -> R:
         raise ConfigError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def with_settings(recipe: R, settings: Mapping[str, Any]) -> R:
+    """Return the recipe with some of its fields set.
+
+    Raises:
+        ConfigError: A recipe has no such field, or refuses the value.
+    """
+    if unknown := sorted(set(settings) - {item.name for item in fields(recipe)}):
+        checked_fields(type(recipe), dict.fromkeys(unknown), "")
+    return replace(recipe, **settings)
 
 
 def table_of(text: str) -> dict[str, Any]:
