@@ -37,7 +37,7 @@ test: .venv/ready-dev    ## under ten minutes on two cores
 # One environment for each runtime, as their toolkits do not agree on versions.
 .venvs/bare/ready: pyproject.toml
 	$(PYTHON) -m venv .venvs/bare
-	.venvs/bare/bin/python $(PIP) --constraint constraints.txt numpy onnxruntime pillow
+	.venvs/bare/bin/python $(PIP) --constraint constraints.txt lazy-loader numpy onnxruntime pillow
 	.venvs/bare/bin/python $(PIP) --no-deps --editable .
 	touch $@
 

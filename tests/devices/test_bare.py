@@ -1,4 +1,4 @@
-"""Where only numpy, pillow and ONNX Runtime are installed a package draws the model's picture, and torch cannot come.
+"""Where only numpy, pillow, lazy-loader and ONNX Runtime are installed a package draws, and torch cannot come in.
 
 The interpreter of such an environment is named by BRICKWORK_BARE_PYTHON; `make test-devices` makes it.
 """

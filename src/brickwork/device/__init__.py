@@ -1,1 +1,1 @@
-"""Running a package: numpy, pillow and one runtime, and no torch."""
+"""Running a package: numpy, pillow, lazy-loader and one runtime, and no torch."""
