@@ -65,13 +65,13 @@ def title(case: Case) -> str:
 def write_models(name: str, folder: Path) -> dict[str, Any]:
     """A STOIC of a preset's sizes and a U-Net of as many MACs, in files; returns what they are."""
     from brickwork.backbone.presets import preset
-    from brickwork.model.checkpoint import configs_of, read_header, save
+    from brickwork.model.checkpoint import backbone_config, read_header, save
     from brickwork.model.cost import cost
 
     stoic = replace(preset(name), num_classes=10)
     wanted = cost(stoic).macs
     known = model_file(folder, "U-Net")
-    unet = configs_of(read_header(known))[0] if known.exists() else matching_unet(stoic, wanted)
+    unet = backbone_config(read_header(known)) if known.exists() else matching_unet(stoic, wanted)
     facts: dict[str, Any] = {"preset": name, "size": stoic.size, "channels": stoic.channels}
     for network, config in (("STOIC", stoic), ("U-Net", unet)):
         path = model_file(folder, network)

@@ -21,9 +21,10 @@ from brickwork.diffusion.prediction import EdmF, Eps
 from brickwork.diffusion.process import Edm, Vp
 from brickwork.errors import ArgumentError, CheckpointError, ConfigError
 from brickwork.files.tensors import read_tensors
-from brickwork.model.checkpoint import configs_of, digest_of, load, named_weights, read_header, save
+from brickwork.model.checkpoint import backbone_config, digest_of, load, named_weights, read_header, save
 from brickwork.model.cost import cost, plan_macs
 from brickwork.model.header import HEADER
+from brickwork.model.hosted import HostedConfig
 from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
 from brickwork.sampling.plan import Plan
@@ -41,7 +42,7 @@ def shaken(model: Model, seed: int = 0) -> Model:
     """All weights random: no output of a fresh one is zero after that."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.backbone.parameters():
+        for parameter in model.own_backbone.parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     return model.eval().requires_grad_(False)
 
@@ -76,7 +77,7 @@ def inputs() -> tuple[Tensor, Tensor, Condition]:
 
 def first_input(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """What the first brick is told, call by call: its image channels before the noisy image and the coordinates."""
-    brick, told = model.backbone.get_submodule("bricks.0"), []
+    brick, told = model.own_backbone.get_submodule("bricks.0"), []
     forward = brick.forward
     monkeypatch.setattr(brick, "forward", lambda x, vector: (told.append(x[:, :-3]), forward(x, vector))[1])
     return told
@@ -197,11 +198,11 @@ def test_nothing_thaws_a_guest() -> None:
     assert model.guest is not None
     assert not model.guest.training
     assert not any(p.requires_grad for p in model.guest.parameters())
-    assert all(p.requires_grad for p in model.backbone.parameters())
+    assert all(p.requires_grad for p in model.own_backbone.parameters())
     x, sigma, condition = inputs()
     model(x, sigma, condition).square().sum().backward()
     assert all(p.grad is None for p in model.guest.parameters())
-    assert [name for name, p in model.backbone.named_parameters() if p.grad is None] == []
+    assert [name for name, p in model.own_backbone.named_parameters() if p.grad is None] == []
 
 
 # ---- its file -------------------------------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ def test_one_file_holds_both(tmp_path: Path) -> None:
     assert torch.equal(again.first(1)(x, sigma, condition), model.first(1)(x, sigma, condition))
     assert (again.guest.process, again.guest.prediction, again.guest.classes) == (Vp(), Eps(), CLASSES)
     assert again.guest.facts == {"images": 7}
-    assert configs_of(read_header(tmp_path / "a.safetensors")) == again.configs == model.configs
+    assert backbone_config(read_header(tmp_path / "a.safetensors")) == again.backbone.config == model.backbone.config
     names = set(named_weights(model))
     assert {n for n in names if n.startswith("guest.")} == {f"guest.{n}" for n in stoic().backbone.state_dict()}
     assert digest_of(again) == digest_of(model) != digest_of(host(shaken(stoic(), 5)))
@@ -229,7 +230,11 @@ def test_a_guest_may_have_a_guest(tmp_path: Path) -> None:
     again, (x, sigma, condition) = load(tmp_path / "a.safetensors"), inputs()
     assert torch.equal(again(x, sigma, condition), model(x, sigma, condition))
     assert torch.equal(again.first(1).first(1)(x, sigma, condition), stoic()(x, sigma, condition))
-    assert len(again.configs) == again.num_parts == 3
+    config = again.backbone.config
+    assert isinstance(config, HostedConfig)
+    assert isinstance(config.guest, HostedConfig)
+    assert config.guest.guest == stoic().backbone.config
+    assert again.num_parts == 3
 
 
 def test_a_model_without_a_guest_is_written_as_before(tmp_path: Path) -> None:
@@ -302,12 +307,15 @@ def test_what_does_not_go_together_is_refused() -> None:
 
 def test_the_network_alone_says_what_it_needs() -> None:
     model, (x, _, condition) = host(stoic()), inputs()
-    with pytest.raises(ArgumentError, match="call the model"):
-        model.backbone(x, torch.zeros(3), condition)
+    for network in (model.backbone, model.own_backbone):
+        with pytest.raises(ArgumentError, match="call the model"):
+            network(x, torch.zeros(3), condition)
     with pytest.raises(ArgumentError, match="preconditioning"):
         model.outputs(x, torch.zeros(3), condition)
+    alone = host(None, guest=False).backbone
+    assert isinstance(alone, Lego)
     with pytest.raises(ArgumentError, match="guest = true"):
-        host(None, guest=False).backbone.outputs(x, torch.zeros(3), condition, before=x)
+        alone.outputs(x, torch.zeros(3), condition, before=x)
 
 
 # ---- its cost -------------------------------------------------------------------------------------------------------
@@ -315,8 +323,8 @@ def test_the_network_alone_says_what_it_needs() -> None:
 
 def test_cost_is_the_guests_and_the_bricks() -> None:
     guest, alone = stoic(), host(None, guest=False)
-    config, *guests = host(guest).configs
-    whole, before, bricks = cost(config, guests=guests), cost(guest.backbone.config), cost(alone.backbone.config)
+    config = host(guest).backbone.config
+    whole, before, bricks = cost(config), cost(guest.backbone.config), cost(alone.backbone.config)
     told = 16 * 4 * 16  # tokens times pixels of a patch times width: the first brick embeds one channel more
     assert whole.parts["guest"].macs == before.macs
     assert whole.macs == sum(part.macs for part in whole.parts.values()) == before.macs + bricks.macs + told
@@ -324,12 +332,12 @@ def test_cost_is_the_guests_and_the_bricks() -> None:
     assert whole.parameters == sum(p.numel() for p in host(guest).parameters())
     assert whole.training_bytes < before.training_bytes + bricks.training_bytes
     calls = [(9.0, 2), (1.0, 1)]
-    every = plan_macs(config, Plan(counts=(3,)), calls, guests=guests)
+    every = plan_macs(config, Plan(counts=(3,)), calls)
     assert every == 3 * whole.macs
-    early = plan_macs(config, Plan(thresholds=(5.0,), counts=(1, 2)), calls, guests=guests)
-    assert early == 2 * before.macs + cost(config.first(1), guests=guests).macs
+    early = plan_macs(config, Plan(thresholds=(5.0,), counts=(1, 2)), calls)
+    assert early == 2 * before.macs + cost(config.first(2)).macs
     with pytest.raises(ArgumentError, match="from 1 to 3"):
-        plan_macs(config, Plan(counts=(4,)), calls, guests=guests)
+        plan_macs(config, Plan(counts=(4,)), calls)
     denoised = host(None, guest=False, previous="denoised").backbone.config
     assert cost(denoised).macs == bricks.macs
 

@@ -68,7 +68,7 @@ def data(make_data: MakeData) -> Dataset:
 
 
 def weights(model: Model) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in model.backbone.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in model.own_backbone.state_dict().items()}
 
 
 def equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -88,7 +88,9 @@ def test_only_the_bricks_move(recipe: MakeRecipe, data: Dataset, guest: Model, t
     assert equal(weights(model.guest), before)
     fresh = build_model(fit_to_data(recipe(), data, guest=True), data, guest)
     moved = {
-        name for name, tensor in fresh.backbone.state_dict().items() if not torch.equal(tensor, weights(model)[name])
+        name
+        for name, tensor in fresh.own_backbone.state_dict().items()
+        if not torch.equal(tensor, weights(model)[name])
     }
     assert {name.split(".")[1] for name in moved if name.startswith("bricks.")} == {"0", "1"}
     loaded = load(tmp_path)
@@ -96,8 +98,8 @@ def test_only_the_bricks_move(recipe: MakeRecipe, data: Dataset, guest: Model, t
     assert equal(weights(loaded.guest), before)
     assert equal(weights(loaded), weights(model))
     assert not [name for name in read_tensors(tmp_path / "state.safetensors")[0] if "guest" in name]
-    assert load_recipe(tmp_path / "recipe.toml").backbone == loaded.backbone.config
-    assert loaded.backbone.config.takes_guest
+    assert load_recipe(tmp_path / "recipe.toml").backbone == loaded.own_backbone.config
+    assert loaded.own_backbone.config.takes_guest
 
 
 def test_sequential_training_begins_with_the_first_brick(recipe: MakeRecipe, data: Dataset, guest: Model) -> None:
@@ -110,18 +112,18 @@ def test_sequential_training_begins_with_the_first_brick(recipe: MakeRecipe, dat
         state.counters.step = step
         assert state.network().num_parts == (2 if step < 3 else 3)
         accumulate_gradient(state, draw_batch(state.recipe, data, state.model, state.counters))
-        named = state.model.named_parameters()
-        learning.append({".".join(n.split(".")[:3]) for n, p in named if p.grad is not None and "bricks" in n})
+        named = state.model.own_backbone.named_parameters()
+        learning.append({".".join(n.split(".")[:2]) for n, p in named if p.grad is not None and "bricks" in n})
         state.optimizer.zero_grad(set_to_none=True)
-    assert learning == [{"backbone.bricks.0"}] * 2 + [{"backbone.bricks.1"}] * 2
+    assert learning == [{"bricks.0"}] * 2 + [{"bricks.1"}] * 2
 
 
 def test_the_average_shares_the_guest(recipe: MakeRecipe, data: Dataset, guest: Model) -> None:
     fitted = fit_to_data(recipe(), data, guest=True)
     state = TrainState(build_model(fitted, data, guest), fitted)
     assert state.average.guest is state.model.guest
-    assert state.average.backbone is not state.model.backbone
-    assert len(state.parameters) == len(list(state.model.backbone.parameters()))
+    assert state.average.own_backbone is not state.model.own_backbone
+    assert len(state.parameters) == len(list(state.model.own_backbone.parameters()))
 
 
 @pytest.mark.parametrize("given_again", [True, False])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -52,6 +52,14 @@ class BackboneConfig(ABC):
             raise ConfigError(
                 f"text_length {self.text_length} with text_width {self.text_width}: both 0 (no text) or both positive"
             )
+
+    def at_size(self, size: int) -> BackboneConfig:
+        """Return the config for images of another size, in pixels.
+
+        Raises:
+            ConfigError: A size that the network cannot take.
+        """
+        return self if size == self.size else replace(self, size=size)
 
     @property
     def in_channels(self) -> int:

@@ -17,6 +17,11 @@ from brickwork.nn.shapes import Image, Sigma
 class Bricks(Backbone):
     """A backbone whose every part, a brick, makes an image of its own."""
 
+    @property
+    def needs_preconditioning(self) -> bool:
+        """Whether ``outputs`` must be given the coefficients of the batch."""
+        return False
+
     @abstractmethod
     def outputs(
         self,
@@ -34,8 +39,8 @@ class Bricks(Backbone):
             x: The network's own input, as in ``forward``.
             c_noise: As in ``forward``.
             condition: As in ``forward``.
-            preconditioning: The coefficients of this batch, in x's precision or a higher one. Bricks that are told an
-                image, or an estimate from outside, need them; others ignore them.
+            preconditioning: The coefficients of this batch, in x's precision or a higher one, where
+                ``needs_preconditioning``.
             chosen: For each brick the windows of the batch that get gradients, int (n,); empty for all windows.
             before: Raw output of a brick before the first, where the config says that there is one.
 

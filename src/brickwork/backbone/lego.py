@@ -316,6 +316,11 @@ class Lego(Bricks):
         """What the network was built from."""
         return self._config
 
+    @property
+    def needs_preconditioning(self) -> bool:
+        """Whether bricks are told the clean image that an output stands for."""
+        return self._config.previous == "denoised"
+
     def outputs(
         self,
         x: Image,

@@ -31,20 +31,20 @@ def print_macs(
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.model.checkpoint import configs_of, read_header
+    from brickwork.model.checkpoint import backbone_config, read_header
     from brickwork.model.cost import cost, plan_macs
     from brickwork.training.denoiser.recipe_file import load_recipe
 
     if model in PRESETS or not find_model(model).exists():
-        config, guests, process = preset(model), (), load_recipe(model).process
+        config, process = preset(model), load_recipe(model).process
     else:
         header = read_header(model)
-        config, *guests = configs_of(header)
+        config = backbone_config(header)
         process = from_entry(PROCESSES, header["process"], "process")
     how = sampling.sampler()
     calls = evaluated_levels(process, how)
-    planned = None if how.plan is None else how.plan.of_parts(config.num_parts + bool(guests))
-    result = cost(config, size=size, guests=guests)
+    planned = None if how.plan is None else how.plan.of_parts(config.num_parts)
+    result = cost(config, size=size)
     macs = result.macs * sum(call.rows for call in calls)
     image: dict[str, Any] = {"steps": how.steps, "solver": sampling.solver, "guidance": how.guidance}
     image |= {"evaluations": len(calls), "macs": macs}
@@ -54,7 +54,7 @@ def print_macs(
         f"{macs / 1e9:.4g} GMAC"
     ]
     if planned is not None:
-        less = plan_macs(config, planned, calls, size=size, guests=guests)
+        less = plan_macs(config, planned, calls, size=size)
         times = Counter(planned.parts_at(c.sigma) for c in calls)
         image["plan"] = {"plan": str(planned), "evaluations": dict(times), "macs": less, "saved": 1 - less / macs}
         ran = ", ".join(f"{n} parts in {count}" for n, count in times.items())

@@ -111,6 +111,7 @@ def _foretell(
     from brickwork.backbone.base import FROM_DATA
     from brickwork.data.heldout import images_of_run
     from brickwork.model.cost import cost
+    from brickwork.model.hosted import HostedConfig
     from brickwork.training.denoiser.acting import check_acting
     from brickwork.training.denoiser.recipe import fit_to_data
     from brickwork.training.denoiser.recipe_file import to_toml
@@ -125,7 +126,8 @@ def _foretell(
     print(to_toml(fitted))
     print(told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA))
     print(told_images(images, heldout, missing))
-    print(cost(fitted.backbone, guests=guest.configs if guest else ()))
+    network = fitted.backbone
+    print(cost(network if guest is None else HostedConfig(bricks=network, guest=guest.backbone.config)))
 
 
 def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:

@@ -28,11 +28,11 @@ def print_workload(
         as_json: Print JSON.
     """
     from brickwork.backbone.presets import PRESETS, preset
-    from brickwork.model.checkpoint import configs_of, read_header
+    from brickwork.model.checkpoint import backbone_config, read_header
     from brickwork.model.header import find_model
     from brickwork.package.workload import workload
 
     known = model in PRESETS or not find_model(model).exists()
-    config = preset(model) if known else configs_of(read_header(model))[0]
+    config = preset(model) if known else backbone_config(read_header(model))
     sheet = workload(config, size=size, batch=batch, number_bytes=number_bytes)
     print(json.dumps(sheet.to_dict(), indent=2) if as_json else sheet)

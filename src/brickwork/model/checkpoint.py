@@ -11,7 +11,7 @@ from typing import Any, final
 
 import torch
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.table import BACKBONES
@@ -27,7 +27,8 @@ from brickwork.files.header import open_tensors
 from brickwork.files.schema import from_entry, to_entry
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.model.header import FORMAT, GUEST, HEADER, chain, existing_model, stored_header
-from brickwork.model.model import Model, check_hosting
+from brickwork.model.hosted import HostedConfig, check_hosting
+from brickwork.model.model import Model
 from brickwork.text.base import TextConfig
 from brickwork.text.table import TEXTS
 
@@ -39,7 +40,7 @@ LIMITS = ("max_words",)
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Configs:
     """The configs in a header."""
 
     backbone: BackboneConfig
@@ -57,7 +58,7 @@ def header_of(model: Model) -> dict[str, Any]:
     """Everything about a model but its weights, JSON-like; with a guest also the guest's."""
     header = {
         "format": FORMAT,
-        "backbone": to_entry(BACKBONES, model.backbone.config),
+        "backbone": to_entry(BACKBONES, model.own_backbone.config),
         "process": to_entry(PROCESSES, model.process),
         "target": to_entry(PREDICTIONS, model.prediction),
         "codec": to_entry(CODECS, model.codec.config),
@@ -70,18 +71,18 @@ def header_of(model: Model) -> dict[str, Any]:
 
 
 def named_weights(model: Model) -> dict[str, Tensor]:
-    """A model's tensors as its file names them: the backbone's own; "guest.", "codec." and "text." lead the others."""
-    return {_in_file(name): tensor for name, tensor in model.state_dict().items() if not _shared(name)}
+    """Return a model's tensors as its file names them; "codec.", "text." and "guest." lead all but the backbone's."""
+    return {prefix + name: tensor for prefix, module in _modules(model) for name, tensor in module.state_dict().items()}
 
 
-def _in_file(name: str) -> str:
-    """A module's name as files have it: "guest.backbone.stem.weight" → "guest.stem.weight"."""
-    return "".join(name.split("backbone.", 1))
-
-
-def _shared(name: str) -> bool:
-    """Whether it is a guest's autoencoder, which is the model's own."""
-    return name.startswith(f"{GUEST}.") and ".codec." in name
+def _modules(model: Model) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every module with weights and what leads their names in a file; a guest's codec is the model's own."""
+    yield "", model.own_backbone
+    for prefix, module in (("codec.", model.codec), ("text.", model.text)):
+        if isinstance(module, nn.Module):
+            yield prefix, module
+    if model.guest is not None:
+        yield from ((f"{GUEST}.{prefix}", module) for prefix, module in _modules(model.guest) if prefix != "codec.")
 
 
 def digest_of(model: Model) -> str:
@@ -112,24 +113,25 @@ def read_header(path: str | Path) -> dict[str, Any]:
     path = existing_model(path)
     header, shapes = stored_header(path)
     try:
-        for part in chain(header):
-            parts = _parts_of(part)
-            check_hosting(parts.backbone, GUEST in part)
-            for config in (parts.backbone, parts.codec, parts.text):
+        for one in chain(header):
+            configs = _configs_of(one)
+            check_hosting(configs.backbone, GUEST in one)
+            for config in (configs.backbone, configs.codec, configs.text):
                 _check_sizes(config, shapes)
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return header
 
 
-def configs_of(header: Mapping[str, Any]) -> tuple[BackboneConfig, ...]:
-    """The backbone's config in a header that :func:`read_header` read, then its guest's, and so on."""
-    return tuple(_parts_of(part).backbone for part in chain(header))
+def backbone_config(header: Mapping[str, Any]) -> BackboneConfig:
+    """Return the config of the whole network in a header that :func:`read_header` read, a guest's included."""
+    own = _configs_of(header).backbone
+    return HostedConfig(bricks=own, guest=backbone_config(header[GUEST])) if GUEST in header else own
 
 
-def _parts_of(header: Mapping[str, Any]) -> Parts:
+def _configs_of(header: Mapping[str, Any]) -> Configs:
     """Return the configs in a header of the present format."""
-    return Parts(
+    return Configs(
         backbone=from_entry(BACKBONES, header["backbone"], "backbone"),
         process=from_entry(PROCESSES, header["process"], "process"),
         prediction=from_entry(PREDICTIONS, header["target"], "target"),
@@ -178,8 +180,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     weights, _ = read_tensors(path)
-    own_names = {_in_file(name): name for name in model.state_dict() if not _shared(name)}
-    model.load_state_dict({own_names[k]: v.to(dtypes[k]) for k, v in weights.items()}, assign=True, strict=False)
+    for prefix, module in _modules(model):
+        own = {name: weights[prefix + name].to(dtypes[prefix + name]) for name in module.state_dict()}
+        module.load_state_dict(own, assign=True)
     _check_statistics(path, model)
     model.digest = file_digest(path)
     return model.to(device).eval().requires_grad_(False)
@@ -196,18 +199,18 @@ def _check_statistics(path: Path, model: Model) -> None:
 
 def _build(header: Mapping[str, Any]) -> Model:
     """The model of a header, with fresh weights."""
-    parts = _parts_of(header)
+    configs = _configs_of(header)
     guest = _build(header[GUEST]) if GUEST in header else None
     return Model(
-        parts.backbone.build(),
-        parts.process,
-        parts.prediction,
-        parts.codec.build(),
+        configs.backbone.build(),
+        configs.process,
+        configs.prediction,
+        configs.codec.build(),
         tuple(header["classes"]),
         header["training"],
         guest,
-        text=parts.text,
-        given=parts.given,
+        text=configs.text,
+        given=configs.given,
     )
 
 

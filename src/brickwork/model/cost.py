@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,11 +25,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from brickwork.backbone.base import Backbone, BackboneConfig, check_parts
+from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.backbone.bricks import Bricks
 from brickwork.backbone.unet import HeadProducts
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
+from brickwork.model.hosted import HostedConfig
 from brickwork.nn.layers import Attention, CrossAttention
 from brickwork.sampling.plan import Plan
 
@@ -141,18 +142,20 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:,.3f}"
 
 
-def cost(config: BackboneConfig, *, size: int | None = None, guests: Sequence[BackboneConfig] = ()) -> Cost:
+def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
     """Count a backbone of this config without allocating its weights.
 
     Args:
-        config: Also says channels, classes and text, which all count.
+        config: Also says channels, classes and text, which all count; of hosted bricks the guest counts too.
         size: Height and width of the image in pixels; by default the config's own.
-        guests: Of a model with a guest the guest's config, and its guest's in turn: ``model.configs[1:]``.
 
     Raises:
         ConfigError: A size that the config, or a guest's, cannot take.
     """
-    config = config if size is None else dataclasses.replace(config, size=size)
+    if isinstance(config, HostedConfig):
+        size = size or config.size
+        return _joined(cost(config.guest, size=size), cost(config.bricks, size=size))
+    config = config if size is None else config.at_size(size)
     with torch.device("meta"):
         backbone = config.build()
         inputs = _inputs(config)
@@ -176,7 +179,7 @@ def cost(config: BackboneConfig, *, size: int | None = None, guests: Sequence[Ba
         made[_part(path)] += count
     tables = sum(buffer.numel() for buffer in backbone.buffers())
     order = dict.fromkeys([*macs, *parameters, *made])
-    own = Cost(
+    return Cost(
         size=config.size,
         parameters=parameters.total(),
         parameters_with_tables=parameters.total() + tables,
@@ -188,7 +191,6 @@ def cost(config: BackboneConfig, *, size: int | None = None, guests: Sequence[Ba
         score_bytes=counted.score_bytes,
         parts={name: Part(parameters=parameters[name], macs=macs[name], activation_bytes=made[name]) for name in order},
     )
-    return _joined(cost(guests[0], size=config.size, guests=guests[1:]), own) if guests else own
 
 
 def _joined(guest: Cost, own: Cost) -> Cost:
@@ -211,7 +213,6 @@ def plan_macs(
     calls: Iterable[tuple[float, int]],
     *,
     size: int | None = None,
-    guests: Sequence[BackboneConfig] = (),
 ) -> int:
     """MACs of one sampled image whose every evaluation runs as many parts as a plan says.
 
@@ -220,22 +221,13 @@ def plan_macs(
         plan: ``Plan(counts=(config.num_parts,))`` leaves nothing out.
         calls: Waist level and rows of each evaluation, as ``sampling.levels.evaluated_levels`` finds them.
         size: Height and width of the image in pixels; by default the config's own.
-        guests: As in ``cost``; the first part of a model with a guest is the guest.
 
     Raises:
         ConfigError: A size that the config cannot take, or first parts that are no network.
         ArgumentError: A plan of more parts than the model's.
     """
 
-    def first(n: int) -> Cost:
-        if not guests:
-            return cost(config.first(n), size=size)
-        check_parts(n, config.num_parts + 1)
-        if n == 1:
-            return cost(guests[0], size=size or config.size, guests=guests[1:])
-        return cost(config.first(n - 1), size=size, guests=guests)
-
-    macs = {n: first(n).macs for n in {*plan.counts}}
+    macs = {n: cost(config.first(n), size=size).macs for n in {*plan.counts}}
     return sum(rows * macs[plan.parts_at(sigma)] for sigma, rows in calls)
 
 

@@ -1,23 +1,18 @@
-"""A trained thing: backbone + noise process + target + codec (+ text), and with that a denoiser at the waist.
-
-A model can have a guest: another trained model that runs before the backbone's first part, which is told the guest's
-estimate in the backbone's own terms. So a trained network serves as a brick (LEGO: Zheng et al. 2024, 2310.06389).
-"""
+"""Models: backbone + noise process + prediction + codec (+ text), and with that a denoiser at the waist."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from math import lcm
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from brickwork.backbone.base import Backbone, BackboneConfig, check_kept, check_parts
-from brickwork.backbone.bricks import Bricks, needed, output_of
+from brickwork.backbone.base import Backbone, BackboneConfig, check_parts
+from brickwork.backbone.bricks import Bricks
 from brickwork.codec.base import Codec
 from brickwork.codec.given import Given, Nothing
 from brickwork.diffusion.denoiser import Condition
@@ -25,6 +20,7 @@ from brickwork.diffusion.preconditioning import Preconditioning, precondition
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ConfigError
+from brickwork.model.hosted import Hosted, check_hosting, host
 from brickwork.nn.shapes import Image, Sigma
 from brickwork.sampling.options import class_number
 from brickwork.text.base import NoText, TextConfig, TextEncoder
@@ -36,21 +32,21 @@ class Model(nn.Module):
     """A backbone together with what its numbers mean; calling it is the denoiser D(x, sigma, condition).
 
     Args:
-        backbone: The network.
+        backbone: The network; with a guest, the bricks after it.
         process: How noise is added; owns time, noise levels, c_in and c_noise.
         prediction: What the network's output estimates.
         codec: What model space means as pictures.
         classes: Class names, as many as ``backbone.config.num_classes``; empty for names "0", "1", ...
         facts: What the model was trained on and how, JSON-like; kept in its file.
-        guest: A trained model that runs before the first part, where the backbone takes one. It is frozen in place, is
-            a part of the model that no gradient reaches, and follows the model's precision.
+        guest: A trained model that runs before the first brick, where the backbone takes one. It is frozen in place
+            and follows the model's precision.
         text: The text encoder, or its config, where the backbone takes text and is not just told embedded tokens. One
             that learns with the backbone is a part of the model; a frozen one is opened when it is needed.
         given: What picture is given beside x; nothing unless told otherwise.
 
     Attributes:
-        text_config: Of the text encoder.
-        precision: "fp32", or "bf16" to run the backbone under autocast. The door stays fp32.
+        backbone: The whole network: with a guest, ``Hosted``; else the one that was given.
+        text_config: The config of the text encoder.
         digest: SHA-256 (hex) of the file it was loaded from or saved to, or "".
 
     Raises:
@@ -73,6 +69,7 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         config = backbone.config
+        check_hosting(config, guest is not None)
         text_config = text.config if isinstance(text, TextEncoder) else text
         _check_space(config, codec, given)
         _check_text(config, text_config)
@@ -81,7 +78,8 @@ class Model(nn.Module):
                 f"{len(classes)} class names for a backbone of {config.num_classes} classes: make them equal "
                 "(backbone.num_classes)"
             )
-        self.backbone = backbone
+        self.classes = classes or tuple(str(k) for k in range(config.num_classes))
+        self.backbone = backbone if guest is None else host(guest, backbone, codec, self.classes)
         self.process = process
         self.prediction = prediction
         self.codec = codec
@@ -91,16 +89,9 @@ class Model(nn.Module):
         self.text = encoder if text_config.trained else None
         # A frozen encoder, once it is needed; in a list, as it is no part of the model.
         self._opened = [] if encoder is None or text_config.trained else [encoder]
-        self.classes = classes or tuple(str(k) for k in range(config.num_classes))
         self.facts: dict[str, Any] = facts or {}
-        self.precision: Precision = "fp32"
+        self.precision = "fp32"
         self.digest = ""
-        check_hosting(config, guest is not None)
-        if guest is not None:
-            _check_guest(guest, config, codec, self.classes)
-        self.guest = None if guest is None else guest.eval().requires_grad_(False)
-        if self.guest is not None:
-            self.guest.codec = codec  # equal, and one is enough
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -109,17 +100,32 @@ class Model(nn.Module):
         return config.channels, config.size, config.size
 
     @property
-    def multiple(self) -> int | None:
-        """What divides the sides of every x that the model takes; None where it takes its own shape alone."""
-        own = self.backbone.config.multiple
-        if self.guest is None or own is None:
-            return own
-        return None if self.guest.multiple is None else lcm(own, self.guest.multiple)
+    def guest(self) -> Model | None:
+        """The trained model that runs before the first brick; None without one."""
+        guest = self.backbone.guest if isinstance(self.backbone, Hosted) else None
+        assert guest is None or isinstance(guest, Model)
+        return guest
 
     @property
-    def configs(self) -> tuple[BackboneConfig, ...]:
-        """The backbone's config, then that of its guest, that of the guest's guest, and so on."""
-        return self.backbone.config, *(self.guest.configs if self.guest is not None else ())
+    def own_backbone(self) -> Backbone:
+        """The network that learns: the backbone without a guest before it."""
+        return self.backbone.bricks if isinstance(self.backbone, Hosted) else self.backbone
+
+    @property
+    def precision(self) -> Precision:
+        """The arithmetic of the network: "fp32", or "bf16" by autocast; a guest follows. The door stays fp32."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: Precision) -> None:
+        self._precision: Precision = precision
+        if self.guest is not None:
+            self.guest.precision = precision
+
+    @property
+    def multiple(self) -> int | None:
+        """The divisor of the sides of every x that the model takes; None where it takes its own shape alone."""
+        return self.backbone.config.multiple
 
     @property
     def num_classes(self) -> int:
@@ -149,11 +155,11 @@ class Model(nn.Module):
 
     @property
     def num_parts(self) -> int:
-        """Of how many parts it is made: the guest, if there is one, and those of the backbone."""
-        return self.backbone.num_parts + (self.guest is not None)
+        """Blocks or bricks that it is made of, one after another; a guest, if there is one, is the first."""
+        return self.backbone.num_parts
 
     def first(self, n: int) -> Model:
-        """The model of the first n parts: the same weights, precision and digest; itself for all parts.
+        """Return the model of the first n parts: the same weights, precision and digest; itself for all parts.
 
         The first part of a model with a guest is the guest itself.
 
@@ -165,56 +171,40 @@ class Model(nn.Module):
         return self.keep(range(n))
 
     def keep(self, parts: Sequence[int]) -> Model:
-        """The model of some parts, counted from 0, as ``first`` makes it.
+        """Return the model of some parts, counted from 0, as ``first`` makes it.
 
         Raises:
             ArgumentError: Not rising numbers of parts.
             ConfigError: These parts alone are no network.
         """
-        if self.guest is None:
-            return self._with(self.backbone.keep(parts))
-        check_kept(parts, self.num_parts)
-        if parts[0] != 0:
-            raise ConfigError(f"parts {list(parts)} alone: the first brick is told the guest's output; keep part 0")
-        if len(parts) == 1:
-            self.guest.precision = self.precision
+        if self.guest is not None and tuple(parts) == (0,):
             return self.guest
-        return self._with(self.backbone.keep([part - 1 for part in parts[1:]]))
-
-    def _with(self, backbone: Backbone) -> Model:
+        backbone = self.backbone.keep(parts)
         if backbone is self.backbone:
             return self
-        part = Model(
+        kept = Model(
             backbone,
             self.process,
             self.prediction,
             self.codec,
             self.classes,
             self.facts,
-            self.guest,
             text=self.text or self.text_config,
             given=self.given,
         )
-        part._opened = self._opened
-        part.precision, part.digest, part.training = self.precision, self.digest, self.training
-        return part
-
-    def train(self, mode: bool = True) -> Model:
-        """Training or not; a guest never is."""
-        super().train(mode)
-        if self.guest is not None:
-            self.guest.eval()
-        return self
+        kept._opened = self._opened
+        kept.precision, kept.digest, kept.training = self.precision, self.digest, self.training
+        return kept
 
     def requires_grad_(self, requires_grad: bool = True) -> Model:
         """Let gradients reach the weights or not; a guest's and an autoencoder's never."""
-        for part in self.learning():
-            part.requires_grad_(requires_grad)
+        for module in self.learning():
+            module.requires_grad_(requires_grad)
         return self
 
     def learning(self) -> list[nn.Module]:
-        """What training changes: the backbone, and a text encoder that learns with it."""
-        return [self.backbone] if self.text is None else [self.backbone, self.text]
+        """Return what training changes: the backbone without a guest, and a text encoder that learns with it."""
+        return [self.own_backbone] if self.text is None else [self.own_backbone, self.text]
 
     def outputs(
         self,
@@ -235,16 +225,12 @@ class Model(nn.Module):
             preconditioning: The coefficients of this batch, which bricks may need; see ``Bricks.outputs``.
             chosen: See ``Bricks.outputs``.
         """
-        backbone, told = self.backbone, None
-        if self.guest is not None:
-            told = self._told(self.guest, x, condition, preconditioning)
+        backbone = self.backbone
         with self._autocast(x.device.type):
             condition = self._embedded(condition)
             if not isinstance(backbone, Bricks):
                 return [backbone(x, c_noise, condition).float()]
-            outputs = backbone.outputs(
-                x, c_noise, condition, preconditioning=preconditioning, chosen=chosen, before=told
-            )
+            outputs = backbone.outputs(x, c_noise, condition, preconditioning=preconditioning, chosen=chosen)
             return [output.float() for output in outputs]
 
     def _autocast(self, device: str) -> AbstractContextManager[object]:
@@ -283,15 +269,6 @@ class Model(nn.Module):
         tokens = torch.from_numpy(encoder.tokenize(list(captions))).to(self.device)
         with torch.no_grad():
             return encoder(tokens).float().cpu().numpy()
-
-    def _told(self, guest: Model, x: Image, condition: Condition, c: Preconditioning | None) -> Image:
-        """Return a guest's estimate as an output of this model; it is asked at the waist, by its own process."""
-        c = needed(c, "a guest is asked at its own noise level")
-        guest.precision = self.precision
-        with torch.no_grad():
-            waist = x / c.expand(x.ndim).in_.to(x)
-            x0 = guest(waist, c.sigma.to(x), condition if guest.num_classes else Condition())
-            return output_of(x0, x, c)
 
     def preconditioning(self, sigma: Sigma) -> Preconditioning:
         """Return c_skip, c_out, c_in and c_noise at noise levels sigma (B,); see ``precondition``."""
@@ -350,22 +327,6 @@ class Model(nn.Module):
         return class_number(name, self.classes)
 
 
-def check_hosting(config: BackboneConfig, has_guest: bool) -> None:
-    """Refuse a guest for a backbone that takes none, and the lack of one for a backbone that does.
-
-    Raises:
-        ConfigError: With one line.
-    """
-    if config.takes_guest and not has_guest:
-        raise ConfigError(
-            "the first brick is told a guest's output: give a trained model as guest, or set backbone.guest = false"
-        )
-    if has_guest and not config.takes_guest:
-        raise ConfigError(
-            "a guest for a backbone that is not told its output: set backbone.guest = true, or leave the guest out"
-        )
-
-
 def _check_space(config: BackboneConfig, codec: Codec, given: Given) -> None:
     """Refuse a backbone of another model space than the codec's."""
     if config.channels != codec.channels:
@@ -388,37 +349,3 @@ def _check_text(config: BackboneConfig, text: TextConfig) -> None:
             f"the text encoder has {text.num_tokens} tokens of {text.token_width} and the backbone takes "
             f"{config.text_length} of {config.text_width}: make them equal (backbone.text_length, text_width)"
         )
-
-
-def _check_guest(guest: Model, config: BackboneConfig, codec: Codec, classes: tuple[str, ...]) -> None:
-    """Refuse a guest that cannot take what a model gets, or whose pictures mean something else."""
-    if guest.codec.config != codec.config:
-        raise ConfigError(
-            f"a guest of {_space(guest.codec)} in a model of {_space(codec)}: their pictures must mean the same; take "
-            "another guest, or prepare the data like the guest's"
-        )
-    if guest.text_shape is not None:
-        raise ConfigError("a guest that takes text: bricks are told none; take a guest without text")
-    if guest.num_classes and guest.classes != classes:
-        raise ConfigError(
-            f"a guest of {_names(guest.classes)} in a model of {_names(classes)}: a guest has the model's own classes, "
-            "in this order, or none; take another guest or the guest's data"
-        )
-    size, multiple = guest.backbone.config.size, guest.multiple
-    if size != config.size and (multiple is None or config.size % multiple):
-        sizes = "this alone" if multiple is None else f"multiples of {multiple}"
-        raise ConfigError(
-            f"a guest of {size}x{size} pixels in a model of {config.size}x{config.size}: it takes {sizes}; take "
-            "another guest, or images of its size (data.size)"
-        )
-
-
-def _space(codec: Codec) -> str:
-    """A codec for a message of one line."""
-    return f"{codec.picture_channels} channels" if codec.factor == 1 else f"latents {codec.digest[:12]}"
-
-
-def _names(classes: tuple[str, ...]) -> str:
-    """Classes for a message of one line."""
-    few = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
-    return f"{len(classes)} classes ({few})" if classes else "no classes"

@@ -16,6 +16,7 @@ from brickwork.backbone.lego import Lego
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.files.manifest import Port
+from brickwork.model.hosted import HostedConfig
 from brickwork.model.model import Model
 from brickwork.package.graph import GraphSpec
 from brickwork.package.layouts.cut import NEXT, ROWS, BlockDoor, weight_of
@@ -44,10 +45,11 @@ def workload(
     """
     TOOLKIT.versions()
     config = model.backbone.config if isinstance(model, Model) else model
+    config = config.bricks if isinstance(config, HostedConfig) else config
     for name, value in (("batch", batch), ("number bytes", number_bytes)):
         if value < 1:
             raise ArgumentError(f"{name} {value}: give a whole number from 1 on")
-    config = config if size is None else dataclasses.replace(config, size=size)
+    config = config if size is None else config.at_size(size)
     network, repeats = _shallow(config)
     seen: dict[str, tuple[Tensor, tuple[Any, ...]]] = {}
 

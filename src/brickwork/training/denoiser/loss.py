@@ -134,7 +134,8 @@ def denoising_loss(
     rows = rows.to(x0.device, non_blocking=True)
     input_x0, input_noise, target_x0, target_noise = rows[:4, :, None, None, None]
     c = None
-    if isinstance(model.backbone, Bricks):  # in float64 on the host; bricks round what they use of it
+    if isinstance(model.backbone, Bricks) and model.backbone.needs_preconditioning:
+        # In float64 on the host; bricks round what they use of it.
         c = precondition_at(model.process, model.prediction, torch.from_numpy(t))
     chosen = [torch.from_numpy(some.reshape(-1).nonzero()[0]).to(x0.device) for some in windows]
     outputs = model.outputs(input_x0 * x0 + input_noise * noise, rows[4], condition, c, chosen)

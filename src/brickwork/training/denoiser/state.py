@@ -71,7 +71,7 @@ class TrainState:
     def lr(self) -> float:
         """The learning rate of the next step."""
         r = self.recipe
-        _, spent = stage_of(r.parts, self.model.backbone.num_parts, self.spent)
+        _, spent = stage_of(r.parts, self.model.own_backbone.num_parts, self.spent)
         return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=spent)
 
     @property
@@ -93,7 +93,7 @@ class TrainState:
 
         Only what the step needs is free to move: parameters without a gradient are left as they are by AdamW.
         """
-        now, parts, num_parts = self.counters, self.recipe.parts, self.model.backbone.num_parts
+        now, parts, num_parts = self.counters, self.recipe.parts, self.model.own_backbone.num_parts
         stage, _ = stage_of(parts, num_parts, self.spent)
         if stage >= 0:
             assert isinstance(self.model.backbone, Bricks)  # the recipe's check of its parts says so

@@ -51,7 +51,7 @@ def transfer(source: Model, model: Model) -> Transfer:
         model: Where they go.
     """
     result = Transfer()
-    old, new = source.backbone.state_dict(), model.backbone.state_dict()
+    old, new = source.own_backbone.state_dict(), model.own_backbone.state_dict()
     for name, tensor in new.items():
         given = old.get(name)
         if name == CLASS_TABLE and given is not None and given.shape[1] == tensor.shape[1]:
