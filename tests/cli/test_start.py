@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from brickwork.backbone.presets import PRESETS
 from brickwork.cli import names
+from brickwork.cli.list_ import EXTRAS
 from brickwork.cli.verbs import VERBS
 from brickwork.codec.given import GIVEN
 from brickwork.text.table import TEXTS
@@ -48,6 +51,11 @@ def test_no_torch_comes_in(words: tuple[str, ...]) -> None:
 )
 def test_names_are_those_of_the_tables(known: tuple[str, ...], table: dict[str, object]) -> None:
     assert list(known) == list(table)
+
+
+def test_extras_are_those_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS) == set(project["optional-dependencies"]) - {"dev", "docs"}
 
 
 @pytest.mark.parametrize("verb", VERBS)

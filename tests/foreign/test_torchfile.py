@@ -312,3 +312,22 @@ def test_the_file_is_left_as_it_was(tmp_path: Path) -> None:
     path.write_bytes(before := plain(torch.arange(5.0)))
     read_tree(path).read().add_(7)
     assert path.read_bytes() == before
+
+
+# ---- torch's own reader ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (repacked(zipped(torch.ones(4)), lambda n, d: d[:-1] if n.endswith("data/0") else d), "not of the 16 bytes"),
+        (repacked(zipped(torch.ones(4)), lambda n, d: b"big" if n.endswith("byteorder") else d), "big-endian"),
+        (zipped(Crafted(0, (10**9,), (0,))), "reaches beyond"),
+    ],
+)
+def test_torch_s_own_reader_takes_what_ours_refuses(data: bytes, reason: str, tree: Any, tmp_path: Path) -> None:
+    """Why there is a reader of ours: where torch refuses these too, this fails, and torch.load can take its place."""
+    (tmp_path / "a.pth").write_bytes(data)
+    assert isinstance(torch.load(tmp_path / "a.pth", weights_only=True, mmap=True), Tensor)
+    with pytest.raises(CheckpointError, match=reason):
+        tree(data)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 import brickwork
+from brickwork.diffusion.denoiser import Denoiser, core_of
 from brickwork.errors import ArgumentError
+from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
 from brickwork.sampling.options import choose
+from brickwork.sampling.sampler import Sampler
 
 if TYPE_CHECKING:
-    from brickwork.diffusion.denoiser import Denoiser
     from brickwork.model.model import Model
-    from brickwork.sampling.canvas import Canvas
-    from brickwork.sampling.sampler import Sampler
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
@@ -46,10 +46,9 @@ class Sampling:
         Raises:
             BrickworkError: A word or a number that says nothing of its kind.
         """
-        from brickwork.sampling.sampler import Sampler
-
-        words = {item.name: getattr(self, item.name) for item in fields(Sampling)}
-        return Sampler(**words | {"steps": None if self.steps == Sampling.steps else self.steps})
+        words: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(Sampling)}
+        words["steps"] = None if self.steps == Sampling.steps else self.steps
+        return Sampler(**words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +77,11 @@ class Drawing(Sampling):
 
     def open(self, name: str) -> Model:
         """Load a model at the precision and on the device asked."""
-        from brickwork.model.checkpoint import load
         from brickwork.nn.device import choose_device
 
         if self.precision not in ("fp32", "bf16"):
             raise ArgumentError(f"precision {self.precision!r}: it must be fp32 or bf16")
-        model = load(name, choose_device(self.device))
+        model = brickwork.load(name, choose_device(self.device))
         model.precision = self.precision
         return model
 
@@ -105,9 +103,6 @@ class Surface:
 
     def around(self, denoise: Denoiser) -> Canvas | None:
         """A canvas drawn by a denoiser; None where none was asked for."""
-        from brickwork.diffusion.denoiser import core_of
-        from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
-
         if self.height is self.width is self.canvas is self.regions is None:
             return None
         (_, high, wide), factor = denoise.shape, getattr(getattr(core_of(denoise), "codec", None), "factor", 1)

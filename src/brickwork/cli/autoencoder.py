@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+import brickwork as bw
 from brickwork.cli.autoencoder_import import import_autoencoder
 from brickwork.cli.words import call
+from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -35,8 +37,6 @@ def autoencoder(words: Sequence[str]) -> int:
 
 def train(words: Sequence[str]) -> int:
     """Train on images; any field of the recipe can be set."""
-    from brickwork.training.autoencoder.recipe import AutoencoderRecipe
-
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     start, code = _first_recipe(name), 0
 
@@ -60,7 +60,6 @@ def train(words: Sequence[str]) -> int:
             recipe: Everything that changes the result.
         """
         from brickwork.codec.file import read_codec_header
-        from brickwork.training.autoencoder.loop import train_autoencoder
         from brickwork.training.run.trackers.table import open_trackers
 
         open_trackers(recipe.report.trackers)  # says what is missing before images are read
@@ -72,7 +71,7 @@ def train(words: Sequence[str]) -> int:
         if dry_run:
             _foretell(recipe, data)
             return
-        train_autoencoder(recipe, data, out, device=device)
+        bw.train_autoencoder(recipe, data, out, device=device)
         facts = read_codec_header(out)["training"]
         state = "finished" if facts["finished"] else "stopped; the same command goes on"
         psnr = f", {facts['held_out_psnr']:.2f} dB PSNR on held-out images" if "held_out_psnr" in facts else ""
@@ -80,7 +79,7 @@ def train(words: Sequence[str]) -> int:
         nonlocal code
         code = 0 if facts["finished"] else 130
 
-    run.__annotations__["recipe"] = Annotated[AutoencoderRecipe, arg(name="")]
+    run.__annotations__["recipe"] = Annotated[bw.AutoencoderRecipe, arg(name="")]
     call(run, prog="brickwork autoencoder train", words=words[1:] if name else words)
     return code
 
@@ -95,13 +94,13 @@ def info(words: Sequence[str]) -> int:
             autoencoder: Which.
             as_json: Print the header as JSON.
         """
-        from brickwork.codec.file import load_codec, read_codec_header
+        from brickwork.codec.file import read_codec_header
 
         header = read_codec_header(autoencoder)
         if as_json:
             print(json.dumps(header, indent=2))
             return
-        codec, facts = load_codec(autoencoder), header["training"]
+        codec, facts = bw.load_codec(autoencoder), header["training"]
         count = sum(weight.numel() for weight in codec.autoencoder.parameters())
         kind, fields = header["codec"][1]["autoencoder"]
         print(f"{kind}: {', '.join(f'{key} {value}' for key, value in fields.items())}")
@@ -122,10 +121,10 @@ SUB_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "info": 
 
 def _first_recipe(name: str | None) -> AutoencoderRecipe:
     """The recipe in a file or a run folder, or the default one."""
-    from brickwork.training.autoencoder.recipe import AutoencoderRecipe, load_autoencoder_recipe
+    from brickwork.training.autoencoder.recipe import load_autoencoder_recipe
 
     if name is None:
-        return AutoencoderRecipe()
+        return bw.AutoencoderRecipe()
     if Path(name).suffix != ".toml" and not Path(name).is_dir():
         raise ArgumentError(
             f"autoencoder train {name}: the first word may be a recipe, a .toml file or a run folder; give the images "
@@ -136,7 +135,6 @@ def _first_recipe(name: str | None) -> AutoencoderRecipe:
 
 def _foretell(recipe: AutoencoderRecipe, data: str) -> None:
     """Print the recipe that a run would have, where its numbers come from, its images and its size."""
-    from brickwork.data.heldout import images_of_run
     from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder, idle_settings
     from brickwork.training.run.acting import refuse_idle
     from brickwork.training.run.fitting import told_images, told_origins

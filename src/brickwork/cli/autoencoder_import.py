@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from tyro.conf import Positional, arg
 
+import brickwork as bw
 from brickwork.cli.words import call
+from brickwork.data.dataset import DataConfig, load_dataset, load_heldout
 from brickwork.errors import ArgumentError, MissingSplitError
 
 if TYPE_CHECKING:
@@ -53,10 +56,9 @@ def _run(
         posterior: What encoding gives: mode, or sample of an AutoencoderKL.
         device: auto, cpu, cuda or mps.
     """
-    from brickwork.codec.file import AUTOENCODER_FILE, save_codec
+    from brickwork.codec.file import AUTOENCODER_FILE
     from brickwork.codec.latents import Latents
     from brickwork.codec.published import Published, scaled_as_published
-    from brickwork.data.dataset import DataConfig, load_dataset
     from brickwork.nn.device import choose_device
 
     if posterior not in ("mode", "sample"):
@@ -82,7 +84,7 @@ def _run(
     assert codec is not None
     facts |= {} if psnr is None else {"held_out_psnr": round(psnr, 3)}
     path = out if out.suffix == ".safetensors" else out / AUTOENCODER_FILE
-    save_codec(codec, path, facts)
+    bw.save_codec(codec, path, facts)
     count = sum(weight.numel() for weight in network.parameters())
     print(
         f"{network.config.design}: {count / 1e6:.4g} M parameters, {codec.channels} channels, {codec.factor} pixels a "
@@ -114,10 +116,8 @@ def _batches(pictures: Dataset, count: int) -> Iterator[np.ndarray]:
 
 def _psnr(codec: Latents, data: str, config: DataConfig, pictures: Dataset) -> float | None:
     """Mean PSNR of up to 256 held-out pictures, in dB; None where there are none."""
-    import numpy as np
     import torch
 
-    from brickwork.data.dataset import load_heldout
     from brickwork.training.autoencoder.observers import image_psnr
 
     try:

@@ -9,6 +9,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from brickwork.errors import ArgumentError
+from brickwork.speed.measure import measure
+from brickwork.speed.subjects import subjects
 
 
 def bench(
@@ -38,9 +40,6 @@ def bench(
         python: Interpreter for a target, as in openvino=.venvs/openvino/bin/python, which is also found by itself.
         out: Also write everything as JSON here.
     """
-    from brickwork.speed.measure import measure
-    from brickwork.speed.subjects import subjects
-
     found = subjects(packages, python=interpreters(python), steps=steps, guidance=guidance, plan=plan)
     if out is not None and (out.is_dir() or out.suffix.lower() != ".json"):
         raise ArgumentError(f"json {out}: name a .json file to write")

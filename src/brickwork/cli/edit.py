@@ -6,15 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from brickwork.cli.arguments import Drawing, ModelName
+from brickwork.data.decode import bombs_refused, decode_image, with_channels
+from brickwork.data.fit import fit
 from brickwork.errors import ArgumentError, DataError
+from brickwork.files.picture import save_png, sheet
+from brickwork.sampling.edit import RESAMPLE, remaining
+from brickwork.sampling.edit import edit as draw_from
+from brickwork.sampling.gallery import check_png
+from brickwork.sampling.loop import sample
 from brickwork.sampling.options import parse_seeds
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from brickwork.model.model import Model
 
 STRENGTH = 0.4
@@ -61,8 +67,6 @@ def edit(
         out: PNG file or folder to write. Each PNG carries seed, model hash and settings.
         drawing: Solver, steps, guidance, plan, precision and device.
     """
-    from brickwork.sampling.gallery import check_png
-
     check_png(out)
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
     rows = [denoiser.class_index(label) for label in labels] or [None]
@@ -88,10 +92,6 @@ def _after_picture(
     model: Model, path: Path, wish: Wish, drawing: Drawing, asked: dict[str, Any]
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """Pictures by name for the sheet, uint8 (H, W, C); what is drawn, (N, H, W, C); facts."""
-    import numpy as np
-
-    from brickwork.sampling.edit import RESAMPLE, edit, remaining
-
     side = model.shape[1] * model.codec.factor
     picture, size = _read(path, (side,), model.codec.picture_channels)
     shown, mask = {"picture": picture}, None
@@ -100,7 +100,7 @@ def _after_picture(
         shown["mask"] = np.where(mask[..., None], np.uint8(255), np.uint8(0)).repeat(picture.shape[2], axis=2)
     strength = wish.strength if wish.strength is not None else 1.0 if wish.mask is not None else STRENGTH
     how = drawing.sampler_of(model)
-    drawn = edit(
+    drawn = draw_from(
         model,
         picture,
         strength=strength,
@@ -124,7 +124,6 @@ def _after_given(
     import torch
 
     from brickwork.codec.given import GIVEN
-    from brickwork.sampling.loop import sample
 
     kind = next(name for name, known in GIVEN.items() if isinstance(model.given, known))
     if wish.mask is not None or wish.strength is not None or wish.resample is not None:
@@ -145,9 +144,6 @@ def _read(path: Path, sides: tuple[int, ...], channels: int) -> tuple[np.ndarray
     Raises:
         DataError: It is missing or no image.
     """
-    from brickwork.data.decode import with_channels
-    from brickwork.data.fit import fit
-
     image = with_channels(_decoded(path), channels)
     height, width = image.shape[:2]
     side = next((side for side in sides if side <= min(height, width)), sides[-1])
@@ -164,11 +160,7 @@ def _read_mask(path: Path, size: tuple[int, int], side: int) -> np.ndarray:
     Raises:
         DataError: It is missing, no image, not of the picture's shape, or has no white.
     """
-    import numpy as np
     from PIL import Image
-
-    from brickwork.data.decode import with_channels
-    from brickwork.data.fit import fit
 
     mask = np.where(with_channels(_decoded(path), 1) >= 128, np.uint8(255), np.uint8(0))
     height, width = mask.shape[:2]
@@ -184,7 +176,6 @@ def _read_mask(path: Path, size: tuple[int, int], side: int) -> np.ndarray:
 
 
 def _decoded(path: Path) -> np.ndarray:
-    from brickwork.data.decode import bombs_refused, decode_image
 
     try:
         data = path.read_bytes()
@@ -203,10 +194,6 @@ def _save_sheet(
     facts: dict[str, Any],
 ) -> None:
     """A row per label: what there was, then a column per seed."""
-    import numpy as np
-
-    from brickwork.files.picture import save_png, sheet
-
     first, rows = list(shown.values()), drawn.reshape(-1, len(seeds), *drawn.shape[1:])
     images = np.stack([image for row in rows for image in (*first, *row)])
     captions = [*shown, *map(str, seeds)]
@@ -223,8 +210,6 @@ def _save_each(
     facts: dict[str, Any],
 ) -> None:
     """Every picture by itself, and what there was."""
-    from brickwork.files.picture import save_png
-
     for name, image in shown.items():
         save_png(image, folder / f"{name}.png", facts)
     for index, image in enumerate(drawn):

@@ -20,13 +20,11 @@ def import_weights(file: Positional[Path], *, out: Path, codec: str | None = Non
         out: The model file to write, .safetensors.
         codec: The autoencoder of a network of latents, as `brickwork autoencoder import` writes it.
     """
-    from brickwork.backbone.presets import PRESETS
-
     if out.exists() and file.exists() and out.samefile(file):
         raise ArgumentError(f"out {out}: it is the file to import; name another one")
     model = bw.import_weights(file, bw.load_codec(codec) if codec else None)
     config, (C, H, W) = model.backbone.config, model.shape
-    name = next((f" with the sizes of {name}" for name, known in PRESETS.items() if known == config), "")
+    name = next((f" with the sizes of {name}" for name in bw.list_presets() if bw.preset(name) == config), "")
     print(f"{model.facts['design']}{name}: {config.num_parts} parts, {H}x{W}x{C}, {config.num_classes} classes")
     bw.save(model, out)
     count = sum(weight.numel() for weight in model.parameters())

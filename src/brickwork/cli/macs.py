@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+import brickwork as bw
 from brickwork.cli.arguments import ModelName, Sampling
 from brickwork.diffusion.process import PROCESSES
 from brickwork.files.schema import from_entry
@@ -30,13 +31,11 @@ def print_macs(
         sampling: For the cost of a whole image; guidance doubles the evaluations, a plan makes them cheaper.
         as_json: Print JSON.
     """
-    from brickwork.backbone.presets import PRESETS, preset
     from brickwork.model.checkpoint import backbone_config, read_header
-    from brickwork.model.cost import cost, plan_macs
-    from brickwork.training.denoiser.recipe_file import load_recipe
+    from brickwork.model.cost import plan_macs
 
-    if model in PRESETS or not find_model(model).exists():
-        config, process = preset(model), load_recipe(model).process
+    if model in bw.list_presets() or not find_model(model).exists():
+        config, process = bw.preset(model), bw.load_recipe(model).process
     else:
         header = read_header(model)
         config = backbone_config(header)
@@ -44,7 +43,7 @@ def print_macs(
     how = sampling.sampler()
     calls = evaluated_levels(process, how)
     planned = None if how.plan is None else how.plan.of_parts(config.num_parts)
-    result = cost(config, size=size)
+    result = bw.cost(config, size=size)
     macs = result.macs * sum(call.rows for call in calls)
     image: dict[str, Any] = {"steps": how.steps, "solver": sampling.solver, "guidance": how.guidance}
     image |= {"evaluations": len(calls), "macs": macs}

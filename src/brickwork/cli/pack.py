@@ -11,6 +11,7 @@ import brickwork as bw
 from brickwork.cli.arguments import ModelName
 from brickwork.files.manifest import manifest_digest
 from brickwork.package.packing import Packing
+from brickwork.package.targets.table import choose_target
 
 
 def pack(
@@ -29,8 +30,6 @@ def pack(
         data: Images to calibrate with and to measure quality on; needed for int8 and int4.
         packing: Target, precision, sizes and sampling of the package.
     """
-    from brickwork.package.targets.table import choose_target
-
     target = choose_target(packing.target, out)
     name = Path(model).resolve().name.removesuffix(".safetensors") if Path(model).exists() else model
     place = out if out is not None else Path(f"{name}{target.suffix}")

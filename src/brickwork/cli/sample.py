@@ -10,6 +10,9 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from brickwork.cli.arguments import Drawing, ModelName, Surface
 from brickwork.errors import ArgumentError
+from brickwork.sampling.canvas import DEFAULT_MODE
+from brickwork.sampling.gallery import check_png, save_gallery
+from brickwork.sampling.loop import sample
 from brickwork.sampling.options import parse_seeds
 
 if TYPE_CHECKING:
@@ -39,10 +42,6 @@ def draw(
         surface: Size and canvas of the pictures, where that is not the model's own square.
         drawing: Solver, steps, guidance, plan, precision and device.
     """
-    from brickwork.sampling.canvas import DEFAULT_MODE
-    from brickwork.sampling.gallery import check_png, save_gallery
-    from brickwork.sampling.loop import sample
-
     check_png(out)
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
     how, canvas = drawing.sampler_of(denoiser), surface.around(denoiser)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from brickwork.device.serve import serve as listen
+from brickwork.errors import ArgumentError
+
 
 def serve(packages: Positional[tuple[Path, ...]], *, port: int = 8000, host: str = "127.0.0.1") -> None:
     """Open browser packages on this machine: prints the address, and serves until interrupted.
@@ -15,9 +18,6 @@ def serve(packages: Positional[tuple[Path, ...]], *, port: int = 8000, host: str
         port: 0 takes a free one.
         host: Interface to listen on; browsers open the page at localhost or behind https only.
     """
-    from brickwork.device.serve import serve as listen
-    from brickwork.errors import ArgumentError
-
     if not packages:
         raise ArgumentError("no package: give a folder that `brickwork pack --target browser` wrote")
     listen(packages, port, host)

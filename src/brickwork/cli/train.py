@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+import brickwork as bw
 from brickwork.cli.names import PRESETS
 from brickwork.cli.words import call
+from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError
 from brickwork.sampling.options import choose
 
@@ -64,19 +66,16 @@ def train(words: Sequence[str]) -> int:
             dry_run: Print the resolved recipe, where its numbers come from, the images and the cost, and stop.
             recipe: Everything that changes the result.
         """
-        from brickwork.codec.file import load_codec
-        from brickwork.model.checkpoint import load
-        from brickwork.training.denoiser.loop import train as run_training
         from brickwork.training.run.trackers.table import open_trackers
 
         open_trackers(recipe.report.trackers)  # says what is missing before images are read
         recipe.require_budget()
-        old, before = (load(name) if name else None for name in (init, guest))
-        autoencoder = load_codec(codec) if codec else None
+        old, before = (bw.load(name) if name else None for name in (init, guest))
+        autoencoder = bw.load_codec(codec) if codec else None
         if dry_run:
             _foretell(recipe, data, out, old, before, autoencoder, latents)
             return
-        model = run_training(
+        model = bw.train(
             recipe,
             data,
             out,
@@ -91,9 +90,7 @@ def train(words: Sequence[str]) -> int:
         nonlocal code
         code = 0 if model.facts["finished"] else 130  # so that `train && sample` does not go on with half a model
 
-    from brickwork.training.denoiser.recipe import Recipe
-
-    run.__annotations__["recipe"] = Annotated[Recipe, arg(name="")]
+    run.__annotations__["recipe"] = Annotated[bw.Recipe, arg(name="")]
     call(run, prog=f"brickwork train {name}", words=rest)
     return code
 
@@ -109,8 +106,6 @@ def _foretell(
 ) -> None:
     """Print the recipe that a run would have, where its numbers come from, its images and its cost."""
     from brickwork.backbone.base import FROM_DATA
-    from brickwork.data.heldout import images_of_run
-    from brickwork.model.cost import cost
     from brickwork.model.hosted import HostedConfig
     from brickwork.training.denoiser.acting import check_acting
     from brickwork.training.denoiser.recipe import fit_to_data
@@ -127,7 +122,7 @@ def _foretell(
     print(told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA))
     print(told_images(images, heldout, missing))
     network = fitted.backbone
-    print(cost(network if guest is None else HostedConfig(bricks=network, guest=guest.backbone.config)))
+    print(bw.cost(network if guest is None else HostedConfig(bricks=network, guest=guest.backbone.config)))
 
 
 def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:

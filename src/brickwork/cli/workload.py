@@ -7,7 +7,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+import brickwork as bw
 from brickwork.cli.arguments import ModelName
+from brickwork.model.header import find_model
 
 
 def print_workload(
@@ -27,12 +29,10 @@ def print_workload(
         number_bytes: Of every number: 4 for fp32, 2 for fp16, 1 for int8.
         as_json: Print JSON.
     """
-    from brickwork.backbone.presets import PRESETS, preset
     from brickwork.model.checkpoint import backbone_config, read_header
-    from brickwork.model.header import find_model
     from brickwork.package.workload import workload
 
-    known = model in PRESETS or not find_model(model).exists()
-    config = preset(model) if known else backbone_config(read_header(model))
+    known = model in bw.list_presets() or not find_model(model).exists()
+    config = bw.preset(model) if known else backbone_config(read_header(model))
     sheet = workload(config, size=size, batch=batch, number_bytes=number_bytes)
     print(json.dumps(sheet.to_dict(), indent=2) if as_json else sheet)
