@@ -37,9 +37,8 @@ def train(words: Sequence[str]) -> int:
             f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
             f"stoic-small --data photos/ --out runs/a --minutes 30`; presets are {', '.join(PRESETS)}"
         )
-    from brickwork.training.denoiser.recipe_file import load_recipe
 
-    start, code = _take_parts(load_recipe(name), rest := words[1:]), 0
+    start, code = _take_parts(bw.load_recipe(name), rest := words[1:]), 0
 
     def run(
         *,

@@ -63,7 +63,7 @@ VERBS: dict[str, Verb] = {
     "run": Verb("Draw pictures from a package, on this device, without PyTorch.", "run:run", reads_words=True),
     "verify": Verb("Check every byte of a package, and say what it is.", "verify:verify"),
     "sensitivity": Verb(
-        "Measure the cost of fewer bits in each part of a network, for `brickwork pack --keep`.",
+        "Measure the cost of fewer bits in each part of a network, for `brickwork pack --fp32-layers`.",
         "sensitivity:sensitivity",
     ),
     "serve": Verb(
