@@ -17,10 +17,13 @@ from brickwork.data.reading import read_all, read_one
 from brickwork.data.rows import Gathering
 from brickwork.data.source import Images, Labels, Rows, Source
 from brickwork.errors import DataError
+from brickwork.files.notebook import facts_html, image_html
 
 __all__ = ["DataConfig", "Dataset", "load_dataset", "load_heldout"]
 
 MAX_BYTES = 2 << 30
+SHOWN = 16
+"""Images that a notebook shows of a data set."""
 LOG = logging.getLogger(__name__)
 
 
@@ -78,6 +81,16 @@ class Dataset:
         if flips is not None and flips.any():
             out[flips] = out[flips, :, ::-1]
         return np.asarray(out)
+
+    def _repr_html_(self) -> str:
+        """Return counts and a sheet of some images, evenly from all, for a notebook."""
+        height, width, channels = self.shape
+        some = self.images[np.linspace(0, len(self) - 1, min(len(self), SHOWN)).astype(np.int64)] if len(self) else None
+        facts: dict[str, object] = {"images": f"{len(self):,} of {width}x{height}x{channels}"}
+        facts["classes"] = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "") or "none"
+        facts |= {"captions": "none" if self.captions is None else "one each", "skipped": len(self.skipped)}
+        facts |= {"mirrored in training": "half" if self.flip else "none", "sha256": self.digest[:12]}
+        return facts_html(self.name, facts) + ("" if some is None else image_html(some))
 
 
 def load_dataset(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, final
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
@@ -15,6 +16,53 @@ from brickwork.errors import ArgumentError, DataError
 from brickwork.files.whole import write_whole
 
 KEY = "brickwork"  # of the PNG's text chunk
+
+
+MOST = 64
+"""Pictures that a notebook shows at once."""
+SIDE = 64
+"""Pixels that small pictures are enlarged to, in whole steps."""
+
+
+@final
+class Pictures(np.ndarray):
+    """Pictures as a plain uint8 array, (N, H, W, C) or (H, W, C), that a notebook shows as a picture.
+
+    A slice that holds pictures shows them; the result of a computation, and an array of any other shape or kind, is
+    shown as text like every array.
+    """
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Self:
+        """Return a view of an array, without a copy."""
+        return array.view(cls)
+
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        """Return what was computed as a plain array, or as a number where numpy would."""
+        return array[()] if return_scalar else np.asarray(array)
+
+    def _repr_png_(self) -> bytes | None:
+        """Return the pictures on one sheet as PNG; None for what is no picture."""
+        pictures = np.asarray(self)
+        if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or pictures.shape[-1] not in (1, 3):
+            return None
+        return png_of(pictures) if pictures.size else None
+
+
+def png_of(pictures: np.ndarray, most: int = MOST) -> bytes:
+    """Return pictures on one sheet as the bytes of a PNG, small ones enlarged.
+
+    Args:
+        pictures: uint8 (N, H, W, C) or (H, W, C), C = 1 or 3.
+        most: Pictures shown; the first ones of more.
+    """
+    many = pictures if pictures.ndim == 4 else pictures[None]
+    many = np.asarray(many[:most])
+    scale = max(1, SIDE // max(many.shape[1:3]))
+    columns = min(len(many), max(4, math.ceil(math.sqrt(len(many)))))
+    buffer = io.BytesIO()
+    as_pillow(sheet(many, columns, scale=scale, padding=2 if len(many) > 1 else 0)).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | None = None) -> None:
@@ -31,7 +79,7 @@ def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | 
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text(KEY, json.dumps(dict(facts or {}), sort_keys=True))
     buffer = io.BytesIO()
-    _as_pillow(image).save(buffer, format="PNG", pnginfo=chunks)
+    as_pillow(image).save(buffer, format="PNG", pnginfo=chunks)
     write_whole(Path(path), buffer.getvalue())
 
 
@@ -63,8 +111,8 @@ def sheet(
     row_captions: Sequence[str] | None = None,
     column_captions: Sequence[str] | None = None,
     background: int = 255,
-) -> np.ndarray:
-    """Many pictures as one, row by row, uint8 (H', W', C).
+) -> Pictures:
+    """Lay out many pictures as one, row by row, uint8 (H', W', C).
 
     Args:
         images: uint8 (N, H, W, C), C = 1 or 3.
@@ -104,10 +152,15 @@ def sheet(
     centre_x = [left + padding + (i + 0.5) * width + i * padding for i in range(columns)]
     places = [(text, left / 2, y) for text, y in zip(row_captions or (), centre_y, strict=False)]
     places += [(text, x, top / 2) for text, x in zip(column_captions or (), centre_x, strict=False)]
-    return _write(out, places, 0 if background > 127 else 255) if places else out
+    return Pictures.of(_write(out, places, 0 if background > 127 else 255) if places else out)
 
 
-def _as_pillow(image: np.ndarray) -> Image.Image:
+def as_pillow(image: np.ndarray) -> Image.Image:
+    """Return a picture, uint8 (H, W), (H, W, 1) or (H, W, 3), as Pillow has it.
+
+    Raises:
+        ArgumentError: For an array of another kind.
+    """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3)):
         raise ArgumentError(f"image of {image.dtype} {image.shape}: a picture is uint8 (H, W), (H, W, 1) or (H, W, 3)")
     return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
@@ -126,7 +179,7 @@ def _caption_room(captions: Sequence[str] | None, axis: int) -> int:
 
 def _write(picture: np.ndarray, places: list[tuple[str, float, float]], ink: int) -> np.ndarray:
     """The picture with each text centred at its (x, y)."""
-    canvas = _as_pillow(picture)
+    canvas = as_pillow(picture)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
     for text, x, y in places:
         x0, y0, x1, y1 = draw.multiline_textbbox((0, 0), text, font)

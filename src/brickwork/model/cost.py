@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from brickwork.backbone.bricks import Bricks
 from brickwork.backbone.unet import HeadProducts
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
+from brickwork.files.notebook import table_html
 from brickwork.model.hosted import HostedConfig
 from brickwork.nn.layers import Attention, CrossAttention
 from brickwork.sampling.plan import Plan
@@ -108,33 +110,45 @@ class Cost:
         return asdict(self)
 
     def __str__(self) -> str:
-        """A table for people: parts, then totals."""
-        rows = [("part", "parameters", "MMAC", "share", "MB made")]
+        """Return a table for people: parts, then totals."""
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3, 4))]).rstrip()
+            for row in rows
+        ]
+        return "\n".join([*lines, *self._totals()])
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        head, *rows = self._rows()
+        return table_html(head, rows) + "<br>".join(map(escape, self._totals()))
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Return titles, a row for each part, and their sums."""
+        rows: list[tuple[str, ...]] = [("part", "parameters", "MMAC", "share", "MB made")]
         for name, part in self.parts.items():
             share = f"{part.macs / self.macs:.1%}" if self.macs else ""
             rows.append(
                 (name, f"{part.parameters:,}", f"{part.macs / 1e6:,.2f}", share, megabytes(part.activation_bytes))
             )
         made = sum(part.activation_bytes for part in self.parts.values())
-        rows.append(("total", f"{self.parameters:,}", f"{self.macs / 1e6:,.2f}", "", megabytes(made)))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3, 4))]).rstrip()
-            for row in rows
-        ]
+        return [*rows, ("total", f"{self.parameters:,}", f"{self.macs / 1e6:,.2f}", "", megabytes(made))]
+
+    def _totals(self) -> list[str]:
+        """Return the lines below the table."""
+        lines = []
         if self.published_macs != self.macs:
             lines.append(f"in the authors' way of computing: {self.published_macs / 1e9:.4g} GMAC")
-        return "\n".join(
-            [
-                *lines,
-                f"one evaluation at {self.size}x{self.size}: {self.macs / 1e9:.4g} GMAC "
-                f"({self.macs_without_attention / 1e9:.4g} without attention); 1 MAC = 2 FLOP",
-                f"parameters: {self.parameters / 1e6:.4g} M trainable, "
-                f"{self.parameters_with_tables / 1e6:.4g} M with fixed tables",
-                f"activations of one image, fp32: {self.activation_bytes / 1e6:.4g} MB at most at once, "
-                f"{self.training_bytes / 1e6:.4g} MB kept for training",
-            ]
-        )
+        return [
+            *lines,
+            f"one evaluation at {self.size}x{self.size}: {self.macs / 1e9:.4g} GMAC "
+            f"({self.macs_without_attention / 1e9:.4g} without attention); 1 MAC = 2 FLOP",
+            f"parameters: {self.parameters / 1e6:.4g} M trainable, "
+            f"{self.parameters_with_tables / 1e6:.4g} M with fixed tables",
+            f"activations of one image, fp32: {self.activation_bytes / 1e6:.4g} MB at most at once, "
+            f"{self.training_bytes / 1e6:.4g} MB kept for training",
+        ]
 
 
 def megabytes(count: int) -> str:

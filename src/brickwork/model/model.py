@@ -20,6 +20,7 @@ from brickwork.diffusion.preconditioning import Preconditioning, precondition
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ConfigError
+from brickwork.files.notebook import facts_html
 from brickwork.model.hosted import Hosted, check_hosting, host
 from brickwork.nn.shapes import Image, Sigma
 from brickwork.sampling.options import class_number
@@ -126,6 +127,23 @@ class Model(nn.Module):
     def multiple(self) -> int | None:
         """The divisor of the sides of every x that the model takes; None where it takes its own shape alone."""
         return self.backbone.config.multiple
+
+    def _repr_html_(self) -> str:
+        """Return the model's making, size, classes and training, for a notebook."""
+        config, count = self.backbone.config, sum(weight.numel() for weight in self.parameters())
+        (_, high, wide), factor = self.shape, self.codec.factor
+        named = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
+        told = {key: value for key, value in self.facts.items() if key != "recipe"}
+        facts = {
+            "backbone": config,
+            "parameters": f"{count / 1e6:.4g} M in {self.num_parts} parts",
+            "pictures": f"{wide * factor}x{high * factor}x{self.codec.picture_channels}",
+            "process": self.process,
+            "prediction": self.prediction,
+            "classes": named or "none",
+            **{f"training: {key}": value for key, value in told.items()},
+        }
+        return facts_html("Model", facts)
 
     @property
     def num_classes(self) -> int:

@@ -12,6 +12,7 @@ from brickwork.diffusion.arrays import Array, namespace
 from brickwork.diffusion.denoiser import Denoiser, core_of
 from brickwork.diffusion.gaussian import Seeds, as_seeds
 from brickwork.errors import ArgumentError
+from brickwork.files.picture import Pictures
 from brickwork.sampling.conditions import Labels, Texts
 from brickwork.sampling.loop import OnStep, decoded, sample_x0
 from brickwork.sampling.sampler import Changes, Sampler
@@ -37,7 +38,7 @@ def edit(
     progress: bool = False,
     on_step: OnStep | None = None,
     **changes: Unpack[Changes],
-) -> np.ndarray:
+) -> Pictures:
     """Draw pictures that start from pictures, uint8 (N, H, W, C); with a mask, only a part of each is drawn anew.
 
     Image to image (SDEdit): of the schedule's steps only the last floor(strength * steps) are taken, from
@@ -95,9 +96,9 @@ def edit(
         task=task,
     )
     if _taken(how.steps, strength) == 0:
-        return np.broadcast_to(images, (count, *images.shape[1:])).copy()
+        return Pictures.of(np.broadcast_to(images, (count, *images.shape[1:])).copy())
     drawn = decoded(model, x0, how.batch_size)
-    return drawn if anew is None else np.where(anew[..., None], drawn, images)
+    return drawn if anew is None else Pictures.of(np.where(anew[..., None], drawn, images))
 
 
 def remaining(sigmas: np.ndarray, strength: float) -> np.ndarray:

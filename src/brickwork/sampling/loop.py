@@ -13,6 +13,7 @@ from brickwork.diffusion.arrays import Array, like, namespace
 from brickwork.diffusion.denoiser import Condition, Denoiser
 from brickwork.diffusion.gaussian import Seeds, as_seeds, normals
 from brickwork.errors import ArgumentError
+from brickwork.files.picture import Pictures
 from brickwork.sampling.conditions import Labels, Texts, as_condition, on_device
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.planned import planned
@@ -169,7 +170,7 @@ def sample(
     progress: bool = False,
     on_step: OnStep | None = None,
     **changes: Unpack[Changes],
-) -> np.ndarray:
+) -> Pictures:
     """Draw pictures, uint8 (N, H, W, C). Picture i depends on its own seed, label, text and given picture alone.
 
     Args:
@@ -205,9 +206,10 @@ def sample(
     return decoded(model, x0, how.batch_size)
 
 
-def decoded(model: Denoiser, x0: Array, batch_size: int) -> np.ndarray:
+def decoded(model: Denoiser, x0: Array, batch_size: int) -> Pictures:
     """Turn model space into pictures, uint8 (N, H, W, C), so many at a time."""
-    return np.concatenate([model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)])
+    images = [model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)]
+    return Pictures.of(np.concatenate(images))
 
 
 class _Silent:
