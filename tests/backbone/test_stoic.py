@@ -266,7 +266,7 @@ def test_fixed_positions_of_another_grid_extend_the_table() -> None:
         ({"width": 36, "heads": 6, "position": "rope"}, "multiple of 4 channels, not 6"),
         ({"heads": 0}, "heads 0"),
         ({"depth": 0}, "depth 0"),
-        ({"stem_layers": 7}, "stem_layers 7: must be 1 to 6"),
+        ({"stem_layers": 7}, "stem_layers 7: must be from 1 to 6"),
         ({"decoder": "slice_channels", "stride": 4, "width": 32}, "= 48 of width 32: widen to 48"),
         ({"num_classes": -1}, "num_classes -1"),
         ({"text_length": 4}, "text_length 4 with text_width 0"),

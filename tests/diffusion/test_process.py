@@ -182,7 +182,7 @@ def test_impossible_ends(kind: type[NoiseProcess], ends: tuple[float, float]) ->
         (DiscreteVp, {"beta_start": 0.0}, "beta_start"),
         (DiscreteVp, {"t_max": 1.4}, "counts steps"),
         (DiscreteVp, {"t_max": 1e12}, "counts steps"),
-        (DiscreteVp, {"even": "time"}, "sqrt-beta or beta"),
+        (DiscreteVp, {"even": "time"}, "must be one of sqrt-beta, beta"),
         (DiscreteVp, {"first_number": -1.0}, "first_number"),
     ],
 )

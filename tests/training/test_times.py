@@ -47,5 +47,5 @@ def test_stratified_puts_one_time_into_each_share() -> None:
 
 
 def test_a_spread_of_zero_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"times\.std is 0"):
+    with pytest.raises(ConfigError, match=r"times\.std 0: must be above 0"):
         LogNormal(std=0)

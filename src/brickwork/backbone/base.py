@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from brickwork.bounds import at_least, check_fields
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.files.proposed import Proposed
@@ -28,26 +30,21 @@ class BackboneConfig(ABC):
     on the command line must then agree with the data.
     """
 
-    size: int = Proposed(32)
+    size: Annotated[int, at_least(1)] = Proposed(32)
     """Height and width of the images, in pixels; a position table is made for this size."""
-    channels: int = Proposed(3)
+    channels: Annotated[int, at_least(1)] = Proposed(3)
     """Channels of the images: 1 grey, 3 colour, 4 of many latents."""
-    num_classes: int = Proposed(0)
+    num_classes: Annotated[int, at_least(0)] = Proposed(0)
     """Classes; 0 is unconditional. Label -1 asks for no class."""
-    text_length: int = Proposed(0)
+    text_length: Annotated[int, at_least(0)] = Proposed(0)
     """Text tokens of a caption; 0 takes no text."""
-    text_width: int = Proposed(0)
+    text_width: Annotated[int, at_least(0)] = Proposed(0)
     """Width of one text token, in numbers."""
-    given_channels: int = Proposed(0)
+    given_channels: Annotated[int, at_least(0)] = Proposed(0)
     """Channels of a picture that is given beside x, as for super-resolution; 0 for none."""
 
     def __post_init__(self) -> None:
-        for name in ("size", "channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        for name in ("num_classes", "text_length", "text_width", "given_channels"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be 0 (off) or more")
+        check_fields(self)
         if (self.text_length > 0) != (self.text_width > 0):
             raise ConfigError(
                 f"text_length {self.text_length} with text_width {self.text_width}: both 0 (no text) or both positive"

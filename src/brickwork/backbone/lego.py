@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import lcm
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from torch.utils.checkpoint import checkpoint
 from brickwork.backbone.base import BackboneConfig, beside
 from brickwork.backbone.bricks import Bricks, estimate_of, needed
 from brickwork.backbone.stem import FinalLayer, TextVector, labels_of, on_pixels
+from brickwork.bounds import at_least, check_fields
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.errors import ArgumentError, ConfigError
@@ -42,23 +43,21 @@ NUM_WAVES = 256  # numbers in the sinusoid of time
 class BrickConfig:
     """One brick; known to users as ``Lego.Brick``."""
 
-    window: int = 0
+    window: Annotated[int, at_least(0)] = 0
     """Side r of the square that a brick treats as a whole, in pixels; 0 is the whole image."""
-    patch: int = 2
+    patch: Annotated[int, at_least(1)] = 2
     """Side l of the square that becomes one token, in pixels; divides the window."""
-    width: int = 384
+    width: Annotated[int, at_least(1)] = 384
     """Width D of a token, in channels."""
-    heads: int = 6
+    heads: Annotated[int, at_least(1)] = 6
     """Attention heads; divide the width."""
-    depth: int = 6
+    depth: Annotated[int, at_least(1)] = 6
     """Number of blocks."""
     depthwise: bool = False
     """A zero-padded depthwise 3x3 convolution over a window's tokens in every block; not in the published design."""
 
     def __post_init__(self) -> None:
-        for name, least in {"window": 0, "patch": 1, "width": 1, "heads": 1, "depth": 1}.items():
-            if getattr(self, name) < least:
-                raise ConfigError(f"a brick's {name} {getattr(self, name)}: must be at least {least}")
+        check_fields(self, "a brick's ")
         if self.width % 4:
             raise ConfigError(f"a brick's width {self.width}: must be a multiple of 4 (sinusoids of rows and columns)")
         if self.width % self.heads:
@@ -79,9 +78,9 @@ class LegoConfig(BackboneConfig):
 
     bricks: tuple[BrickConfig, ...] = (BrickConfig(window=4, depth=2), BrickConfig(window=16, patch=8), BrickConfig())
     """The bricks, first to last."""
-    vector_width: int = 384
+    vector_width: Annotated[int, at_least(1)] = 384
     """Width of the vector of time and class, which all bricks share."""
-    mlp_ratio: int = 4
+    mlp_ratio: Annotated[int, at_least(1)] = 4
     """Hidden width of the MLPs over the width."""
     previous: Literal["output", "denoised"] = "output"
     """What a brick is told of the one before it: its raw output (as released) or the clean image that it stands for."""
@@ -96,11 +95,6 @@ class LegoConfig(BackboneConfig):
         super().__post_init__()
         if not self.bricks:
             raise ConfigError("bricks (): a model has at least one brick")
-        for name in ("vector_width", "mlp_ratio"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.previous not in ("output", "denoised"):
-            raise ConfigError(f"previous {self.previous!r}: must be one of output, denoised")
         for k, brick in enumerate(self.bricks, 1):
             if self.size % brick.side(self.size):
                 raise ConfigError(

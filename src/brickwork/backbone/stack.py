@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig
+from brickwork.bounds import at_least
 from brickwork.errors import ConfigError
 from brickwork.nn.layers import Grid
 from brickwork.nn.shapes import Tokens
@@ -28,26 +29,21 @@ def default_heads(width: int) -> int:
 class PatchStackConfig(BackboneConfig):
     """What transformers over patches have in common: a stack of equal blocks on rows, each row a square of pixels."""
 
-    width: int = 512
+    width: Annotated[int, at_least(1)] = 512
     """Width L of every row, in channels."""
-    depth: int = 12
+    depth: Annotated[int, at_least(1)] = 12
     """Number N of blocks; all have the same shape."""
-    heads: int | None = None
+    heads: Annotated[int, at_least(1)] | None = None
     """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
-    mlp_ratio: int = 4
+    mlp_ratio: Annotated[int, at_least(1)] = 4
     """Hidden width of the MLP over the width."""
-    patch: int = 2
+    patch: Annotated[int, at_least(1)] = 2
     """Side of the square that becomes one row, in pixels."""
     checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, a third more time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("width", "depth", "mlp_ratio", "patch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.heads is not None and self.heads < 1:
-            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
         check_heads(self.width, self.num_heads)
         check_patch(self.size, self.patch)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 from torch import Tensor, nn
 
@@ -37,6 +37,7 @@ from brickwork.backbone.stem import (
     prepend,
     unshuffle,
 )
+from brickwork.bounds import at_least, between
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.nn.layers import Block, Grid, Rotation, TimeVector, grid_rotation, initialize, sinusoid
@@ -47,13 +48,13 @@ from brickwork.nn.shapes import Image, Sigma, Tokens
 class StoicConfig(BackboneConfig):
     """Every option of the design; known to users as ``Stoic.Config``."""
 
-    width: int = 512
+    width: Annotated[int, at_least(1)] = 512
     """Width L of every row, in channels."""
-    depth: int = 12
+    depth: Annotated[int, at_least(1)] = 12
     """Number N of blocks; all have the same shape."""
-    heads: int | None = None
+    heads: Annotated[int, at_least(1)] | None = None
     """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
-    mlp_ratio: int = 4
+    mlp_ratio: Annotated[int, at_least(1)] = 4
     """Hidden width of the MLP over the width."""
     stride: Literal[1, 2, 4] = 2
     """Pixels per token, each way; the initial convolution steps by it."""
@@ -61,11 +62,11 @@ class StoicConfig(BackboneConfig):
     """Side of the initial convolution, in pixels; by default 3, and 7 at stride 4."""
     padding_mode: Literal["zeros", "reflect", "circular"] = "zeros"
     """Padding of the initial and the final convolution; circular removes every absolute cue."""
-    stem_layers: int = 1
+    stem_layers: Annotated[int, between(1, 6)] = 1
     """Convolutions in the stem; the first has the stride, the rest are 3x3 with SiLU between."""
     time: Literal["token", "add", "adaln"] = "token"
     """How time enters: as a row of its own, added to all rows, or shifting, scaling and gating each block."""
-    num_class_tokens: int = 1
+    num_class_tokens: Annotated[int, at_least(1)] = 1
     """Rows that tell the class, where there are classes."""
     decoder: Literal["slice_tokens", "linear_tokens", "slice_channels"] = "slice_tokens"
     """Rows to pixels: drop extra rows, then a linear head; mix rows linearly, then the head; or the first channels."""
@@ -86,16 +87,6 @@ class StoicConfig(BackboneConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in _CHOICES.items():
-            if getattr(self, name) not in value:
-                raise ConfigError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(map(str, value))}")
-        for name in ("width", "depth", "mlp_ratio", "num_class_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
-        if self.heads is not None and self.heads < 1:
-            raise ConfigError(f"heads {self.heads}: must be at least 1, or None for width / 64")
-        if not 1 <= self.stem_layers <= 6:
-            raise ConfigError(f"stem_layers {self.stem_layers}: must be 1 to 6")
         self._check_width()
         self._check_stem()
         if self.decoder == "slice_channels" and self.patch > self.width:
@@ -183,16 +174,6 @@ class StoicConfig(BackboneConfig):
     def build(self) -> Stoic:
         """A network with fresh weights."""
         return Stoic(self)
-
-
-_CHOICES: dict[str, tuple[str | int, ...]] = {
-    "stride": (1, 2, 4),
-    "padding_mode": ("zeros", "reflect", "circular"),
-    "time": ("token", "add", "adaln"),
-    "decoder": ("slice_tokens", "linear_tokens", "slice_channels"),
-    "long_skip": ("none", "add", "concat"),
-    "position": ("none", "learned", "sincos", "rope", "coordinates"),
-}
 
 
 @final

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -32,6 +32,7 @@ from brickwork.backbone.stem import (
     prepend,
     unshuffle,
 )
+from brickwork.bounds import at_least
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
 from brickwork.nn.layers import Block, CrossBlock, Grid, ModulatedBlock, TimeVector, initialize
@@ -51,7 +52,7 @@ class TldmConfig(PatchStackConfig):
     conditioning: Conditioning = "in_context"
     """How time, class and text enter: as rows in front of the image's, which attend to each other (the paper's way); as
     a vector that shifts, scales and gates each block; or as rows that the image's rows ask by cross-attention."""
-    num_class_tokens: int = 1
+    num_class_tokens: Annotated[int, at_least(1)] = 1
     """Rows K that tell the class, where there are classes."""
     long_skip: LongSkip = "none"
     """Merge the output of block i into the input of block N-1-i."""
@@ -64,11 +65,6 @@ class TldmConfig(PatchStackConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in _CHOICES.items():
-            if getattr(self, name) not in value:
-                raise ConfigError(f"{name} {getattr(self, name)!r}: must be one of {', '.join(value)}")
-        if self.num_class_tokens < 1:
-            raise ConfigError(f"num_class_tokens {self.num_class_tokens}: must be at least 1")
         if self.conditioning == "adaln_zero" and self.num_class_tokens != 1:
             raise ConfigError(
                 f"num_class_tokens {self.num_class_tokens} with conditioning 'adaln_zero': a class is one vector "
@@ -90,13 +86,6 @@ class TldmConfig(PatchStackConfig):
     def build(self) -> Tldm:
         """A network with fresh weights."""
         return Tldm(self)
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "conditioning": ("in_context", "adaln_zero", "cross_attention"),
-    "long_skip": ("none", "concat", "add"),
-    "position": ("learned", "sincos"),
-}
 
 
 @final

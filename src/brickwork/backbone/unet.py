@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside
 from brickwork.backbone.stem import ClassRows, TextRows, TextVector, labels_of, on_pixels
+from brickwork.bounds import at_least
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError, MissingExtraError
 from brickwork.nn.attention import attend, fused, matmul
@@ -36,24 +37,19 @@ class UnetConfig(BackboneConfig):
     text are added to the time. adm: so too, but they scale and shift, and residual blocks change the resolution."""
     widths: tuple[int, ...] = (64, 128, 256)
     """Channels of each level, from the finest on; each next level has half the height and width."""
-    num_blocks: int = 2
+    num_blocks: Annotated[int, at_least(1)] = 2
     """Residual blocks of a level on the way down; on the way up there is one more."""
     attention: tuple[int, ...] = (0, 1, 2)
     """Levels with attention, 0 the finest; the middle always has it."""
     head_width: int | None = 32
     """Channels of one attention head; None for a single head."""
-    context_width: int = 512
+    context_width: Annotated[int, at_least(1)] = 512
     """Channels of the rows of class and text that cross-attention asks; design ldm alone."""
-    groups: int = 32
+    groups: Annotated[int, at_least(1)] = 32
     """Groups of the group norms; they divide every width."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.design not in DESIGNS:
-            raise ConfigError(f"design {self.design!r}: must be one of {', '.join(DESIGNS)}")
-        for name in ("num_blocks", "context_width", "groups"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
         if not self.widths:
             raise ConfigError("widths (): give the channels of at least one level")
         levels = range(len(self.widths))

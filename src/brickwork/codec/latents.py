@@ -6,12 +6,13 @@ import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from brickwork.bounds import at_least, check_fields
 from brickwork.codec.base import Codec, CodecConfig, FirstStage, FirstStageConfig, Latent, from_unit, to_unit
 from brickwork.errors import ConfigError
 
@@ -36,7 +37,7 @@ class LatentsConfig(CodecConfig):
     """SHA-256 (hex) of the autoencoder's weights that mean and std were measured with."""
     posterior: Literal["mode", "sample"] = "mode"
     """mode: the mean of the autoencoder's posterior; sample: in training a sample of it."""
-    tile: int = 64
+    tile: Annotated[int, at_least(1)] = 64
     """Side in latent places of the tiles decoded at once, halos included; it bounds memory for pictures of any size."""
 
     def __post_init__(self) -> None:
@@ -47,10 +48,7 @@ class LatentsConfig(CodecConfig):
                 raise ConfigError(f"{name} of {len(values)} channels: {count} finite numbers, one per latent channel")
         if not all(value > 0 for value in self.std):
             raise ConfigError(f"std {min(self.std)}: latents are divided by it, so it must be above 0; measure it anew")
-        if self.posterior not in ("mode", "sample"):
-            raise ConfigError(f"posterior {self.posterior!r}: must be mode or sample")
-        if self.tile < 1:
-            raise ConfigError(f"tile {self.tile}: must be at least 1 latent place")
+        check_fields(self)
 
     def build(self) -> Latents:
         """Return the codec with fresh weights."""

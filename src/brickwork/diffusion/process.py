@@ -11,10 +11,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import cos, inf, pi, tan
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import numpy as np
 
+from brickwork.bounds import above, check_fields
 from brickwork.diffusion.arrays import Array, expm1, like, log1p, namespace
 from brickwork.errors import ConfigError
 from brickwork.registry import Registry
@@ -122,15 +123,14 @@ class Vp(NoiseProcess):
     Source: Song et al., 2011.13456, Eqs. 29 and 33.
     """
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
+    beta_min: Annotated[float, above(0)] = 0.1
+    beta_max: Annotated[float, above(0)] = 20.0
     t_min: float = 1e-3
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse rates that are not above 0."""
-        _between("beta_min", self.beta_min, 0, inf)
-        _between("beta_max", self.beta_max, 0, inf)
+        check_fields(self, "process ")
         super().__post_init__()
 
     def _noise(self, t: Array) -> Array:
@@ -177,8 +177,8 @@ class DiscreteVp(NoiseProcess):
         t_min, t_max: Least and largest index.
     """
 
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
+    beta_start: Annotated[float, above(0, below=1)] = 0.00085
+    beta_end: Annotated[float, above(0, below=1)] = 0.012
     even: Literal["sqrt-beta", "beta"] = "sqrt-beta"
     first_number: float = 1.0
     t_min: float = 1.0
@@ -191,12 +191,9 @@ class DiscreteVp(NoiseProcess):
 
     def __post_init__(self) -> None:
         """Compute the table now: inside a trace by torch it would hold the trace's symbols instead of numbers."""
-        _between("beta_start", self.beta_start, 0, 1)
-        _between("beta_end", self.beta_end, 0, 1)
+        check_fields(self, "process ")
         if not 2 <= self.t_max <= MAX_STEPS:
             raise ConfigError(f"process t_max {self.t_max}: it counts steps, 2 to {MAX_STEPS}; 1000 is usual")
-        if self.even not in ("sqrt-beta", "beta"):
-            raise ConfigError(f"process even {self.even!r}: it must be sqrt-beta or beta")
         if not 0 <= self.first_number <= MAX_STEPS:
             raise ConfigError(f"process first_number {self.first_number}: networks are told numbers from 0 or from 1")
         power = 0.5 if self.even == "sqrt-beta" else 1.0
@@ -319,13 +316,13 @@ class Edm(NoiseProcess):
         t_min, t_max: Least and largest sigma.
     """
 
-    sigma_data: float = 0.5
+    sigma_data: Annotated[float, above(0)] = 0.5
     t_min: float = 0.002
     t_max: float = 80.0
 
     def __post_init__(self) -> None:
         """Refuse a sigma_data that is not above 0."""
-        _between("sigma_data", self.sigma_data, 0, inf)
+        check_fields(self, "process ")
         super().__post_init__()
 
     def at(self, t: Array) -> Coefficients:
@@ -387,11 +384,6 @@ PROCESSES = Registry[type[NoiseProcess]](
     NoiseProcess,
     {"vp": Vp, "discrete-vp": DiscreteVp, "cosine": Cosine, "edm": Edm, "flow": LinearFlow},
 )
-
-
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low < value < high:
-        raise ConfigError(f"process {name} {value}: it must be above {low} and below {high}; leave it at its default")
 
 
 def _below_one(t_max: float) -> None:

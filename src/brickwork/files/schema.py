@@ -124,6 +124,10 @@ def _name_of(hint: Any) -> str:
     """A field's type for a person."""
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(_name_of, get_args(hint)))
+    if hint is NoneType:
+        return "None"
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 

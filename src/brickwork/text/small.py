@@ -9,13 +9,14 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Annotated, final
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from brickwork.bounds import at_least, check_fields
 from brickwork.errors import ConfigError
 from brickwork.files.tokenizers import ByteTokenizer, Tokenizer, WordTokenizer, words_of
 from brickwork.nn.layers import Mlp, initialize
@@ -30,21 +31,17 @@ Mask = Bool[Tensor, "B M"]
 class SmallConfig(TextConfig):
     """Config that the small encoders share: a transformer over the tokens of one text."""
 
-    length: int = 16
+    length: Annotated[int, at_least(1)] = 16
     """M, the tokens of one text; longer texts are cut."""
-    width: int = 128
+    width: Annotated[int, at_least(1)] = 128
     """E, the width of an embedded token."""
-    depth: int = 2
+    depth: Annotated[int, at_least(0)] = 2
     """Transformer blocks; with 0 a token depends on its word and place alone."""
-    heads: int = 4
+    heads: Annotated[int, at_least(1)] = 4
     """Attention heads; they divide the width."""
 
     def __post_init__(self) -> None:
-        for name in ("length", "width", "heads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"text {name} {getattr(self, name)}: must be at least 1")
-        if self.depth < 0:
-            raise ConfigError(f"text depth {self.depth}: must be 0 (no blocks) or more")
+        check_fields(self, "text ")
         if self.width % self.heads:
             raise ConfigError(f"text width {self.width} with {self.heads} heads: the heads must divide the width")
 
@@ -153,16 +150,13 @@ class Words(SmallEncoder):
 
         words: tuple[str, ...] = ()
         """The vocabulary; word i is token i + 2. Empty until ``fitted``."""
-        min_count: int = 1
+        min_count: Annotated[int, at_least(1)] = 1
         """Fewest occurrences in the captions that put a word into the vocabulary."""
-        max_words: int = 20_000
+        max_words: Annotated[int, at_least(1)] = 20_000
         """Largest size of the vocabulary; the most frequent words stay."""
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            for name in ("min_count", "max_words"):
-                if getattr(self, name) < 1:
-                    raise ConfigError(f"{name} {getattr(self, name)}: must be at least 1")
             if len(set(self.words)) < len(self.words):
                 twice = Counter(self.words).most_common(1)[0][0]
                 raise ConfigError(f"the word {twice!r} is in the vocabulary twice: name every word once")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
+from brickwork.bounds import at_least
 from brickwork.codec.autoencoder import Autoencoder, AutoencoderConfig
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.files.proposed import filled
 from brickwork.training.run.acting import Idle, idle_reading
 from brickwork.training.run.fitting import reading_of
-from brickwork.training.run.recipe import RunRecipe, RunReport, check_least
+from brickwork.training.run.recipe import RunRecipe, RunReport
 from brickwork.training.run.recipe_file import RECIPE_FILE, read_recipe, recipe_of, table_of, toml_of
 
 
@@ -23,12 +25,8 @@ class AutoencoderReport(RunReport):
 
     eval_images: int = 256
     """Held-out images in a measurement; the end takes all."""
-    sheet_images: int = 16
+    sheet_images: Annotated[int, at_least(0)] = 16
     """Held-out images on a sheet; 0 for no sheets."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_least("report.sheet_images", self.sheet_images, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +35,21 @@ class AutoencoderRecipe(RunRecipe):
 
     autoencoder: OmitArgPrefixes[AutoencoderConfig] = field(default_factory=Autoencoder.Config)
     """The network; the channels of its pictures are set from the data."""
-    l1: float = 0.05
+    l1: Annotated[float, at_least(0)] = 0.05
     """Weight of the mean absolute error beside the mean squared error, which has 1."""
-    kl: float = 3e-5
+    kl: Annotated[float, at_least(0)] = 3e-5
     """Of kind kl: weight of the divergence from the standard normal, in nats per latent number."""
-    commitment: float = 0.25
+    commitment: Annotated[float, at_least(0)] = 0.25
     """Of kind vq: weight of the squared distance that draws latents to their codes; that of codes to latents has 1."""
-    revive_after: int = 200
+    revive_after: Annotated[int, at_least(1)] = 200
     """Of kind vq: steps in which no latent chose a code, after which it becomes a latent of the batch at random."""
-    adversarial: float = 0.0
+    adversarial: Annotated[float, at_least(0)] = 0.0
     """Weight of the adversary's loss: sharper pictures at a lower PSNR. 0 for no adversary."""
-    adversarial_start: int = 2000
+    adversarial_start: Annotated[int, at_least(0)] = 2000
     """Steps before the adversary takes part."""
-    adversary_lr: float = 2e-4
+    adversary_lr: Annotated[float, at_least(0)] = 2e-4
     """The adversary's learning rate, times the same warm-up and schedule."""
-    adversary_width: int = 32
+    adversary_width: Annotated[int, at_least(1)] = 32
     """Channels of the adversary's first layer."""
     batch: int = 16
     """Images per optimizer step."""
@@ -67,13 +65,6 @@ class AutoencoderRecipe(RunRecipe):
     """Images after which half of the averaged weights is new; 0 for no average."""
     report: AutoencoderReport = field(default_factory=AutoencoderReport)
     """What is written while the run goes on."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("adversary_width", "revive_after"):
-            check_least(name, getattr(self, name), 1)
-        for name in ("l1", "kl", "commitment", "adversarial", "adversarial_start", "adversary_lr"):
-            check_least(name, getattr(self, name), 0)
 
 
 def fit_autoencoder(recipe: AutoencoderRecipe, data: Dataset) -> AutoencoderRecipe:

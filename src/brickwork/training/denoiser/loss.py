@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from brickwork.backbone.bricks import Bricks
+from brickwork.bounds import above, check_fields
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import precondition_at
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
-from brickwork.errors import ConfigError
 from brickwork.model.model import Model
 from brickwork.nn.shapes import Image, Sigma
 from brickwork.registry import Registry
@@ -60,11 +60,11 @@ class Plain(Weighting):
 class MinSnr(Weighting):
     """x0's error by min(SNR, gamma). Hang et al. 2023, https://arxiv.org/abs/2303.09556, section 3.4."""
 
-    gamma: float = 5.0
+    gamma: Annotated[float, above(0)] = 5.0
     """Largest weight."""
 
     def __post_init__(self) -> None:
-        _positive("weighting.gamma", self.gamma)
+        check_fields(self, "weighting.")
 
     def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
         """min(1 / level^2, gamma) * c_out^2."""
@@ -76,11 +76,11 @@ class MinSnr(Weighting):
 class EdmWeight(Weighting):
     """x0's error by (level^2 + sigma_data^2) / (level sigma_data)^2. EDM, https://arxiv.org/abs/2206.00364, Table 1."""
 
-    sigma_data: float = 0.5
+    sigma_data: Annotated[float, above(0)] = 0.5
     """Standard deviation of the data in model space."""
 
     def __post_init__(self) -> None:
-        _positive("weighting.sigma_data", self.sigma_data)
+        check_fields(self, "weighting.")
 
     def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
         """(level^2 + sigma_data^2) / (level sigma_data)^2 * c_out^2."""
@@ -159,8 +159,3 @@ def seen(error: Tensor, windows: np.ndarray) -> Tensor:
         .expand(-1, -1, H // side, -1, W // side)
     )
     return error * mask.reshape(error.shape)
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ConfigError(f"{name} is {value}: it must be above 0")

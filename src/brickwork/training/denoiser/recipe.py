@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes
 
@@ -13,6 +13,7 @@ from brickwork.backbone.lego import Lego
 from brickwork.backbone.tldm import Tldm
 from brickwork.backbone.unet import Unet
 from brickwork.backbone.uvit import Uvit
+from brickwork.bounds import at_least, between
 from brickwork.codec.base import Codec, Pixels
 from brickwork.codec.given import Given, Nothing
 from brickwork.data.dataset import DataConfig, Dataset
@@ -25,27 +26,21 @@ from brickwork.training.denoiser.loss import EdmWeight, Plain, Weighting
 from brickwork.training.denoiser.parts import PartsConfig, check_parts_config
 from brickwork.training.denoiser.times import LogitNormal, LogNormal, TimeSampling, Uniform
 from brickwork.training.run.fitting import reading_of
-from brickwork.training.run.recipe import RunRecipe, RunReport, check_least
+from brickwork.training.run.recipe import RunRecipe, RunReport
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report(RunReport):
     """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
 
-    sample_every: int = 0
+    sample_every: Annotated[int, at_least(0)] = 0
     """Steps between two sample sheets; 0 for one at the end."""
-    sheet_seeds: int = 8
+    sheet_seeds: Annotated[int, at_least(1)] = 8
     """Pictures per class on a sheet."""
-    sheet_steps: int = 50
+    sheet_steps: Annotated[int, at_least(0)] = 50
     """Solver steps of a sheet; 0 for no sheets."""
     sheet_guidance: float = 1.0
     """Classifier-free guidance of a sheet; 1 is off."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_least("report.sheet_seeds", self.sheet_seeds, 1)
-        for name in ("sample_every", "sheet_steps"):
-            check_least(f"report.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +63,15 @@ class Recipe(RunRecipe):
     """How images are read."""
     conditional: bool = True
     """Learn the data's classes, where it has some."""
-    label_dropout: float = 0.1
+    label_dropout: Annotated[float, between(0, 1)] = 0.1
     """Share of images whose label is hidden, so that guidance can be used; 0 to 1."""
     text: TextConfig = field(default_factory=NoText)
     """What reads captions; its vocabulary, if it has one, is taken from the data."""
-    text_dropout: float = 0.1
+    text_dropout: Annotated[float, between(0, 1)] = 0.1
     """Share of images whose caption is hidden, so that guidance can be used; 0 to 1."""
     given: Given = field(default_factory=Nothing)
     """A picture that is told beside x: coarse for super-resolution, grey for colourisation."""
-    accumulation: int = 1
+    accumulation: Annotated[int, at_least(1)] = 1
     """Parts that a batch is computed in; saves memory, changes the result by rounding only."""
     compile: bool = False
     """Compile the blocks with torch.compile; on a CPU this needs a C++ compiler."""
@@ -85,15 +80,11 @@ class Recipe(RunRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_least("accumulation", self.accumulation, 1)
         if self.batch % self.accumulation:
             raise ConfigError(
                 f"batch {self.batch} cannot be computed in {self.accumulation} equal parts: "
                 "let accumulation divide batch"
             )
-        for name in ("label_dropout", "text_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it is a share, from 0 to 1")
 
     @property
     def extendable(self) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, final
 
 import numpy as np
 import torch
 
+from brickwork.bounds import above, check_fields
 from brickwork.diffusion.process import NoiseProcess
-from brickwork.errors import ConfigError
 from brickwork.registry import Registry
 
 
@@ -57,11 +57,11 @@ class LogitNormal(TimeSampling):
 
     mean: float = 0.0
     """Of the logit; above 0 for more noise."""
-    std: float = 1.0
+    std: Annotated[float, above(0)] = 1.0
     """Of the logit."""
 
     def __post_init__(self) -> None:
-        _positive("times.std", self.std)
+        check_fields(self, "times.")
 
     def quantile(self, u: np.ndarray, process: NoiseProcess) -> np.ndarray:
         """t_min + (t_max - t_min) sigmoid(mean + std Phi^-1(u))."""
@@ -76,11 +76,11 @@ class LogNormal(TimeSampling):
 
     mean: float = -1.2
     """Of ln(level)."""
-    std: float = 1.2
+    std: Annotated[float, above(0)] = 1.2
     """Of ln(level)."""
 
     def __post_init__(self) -> None:
-        _positive("times.std", self.std)
+        check_fields(self, "times.")
 
     def quantile(self, u: np.ndarray, process: NoiseProcess) -> np.ndarray:
         """The time whose level is exp(mean + std Phi^-1(u)), within the process's own levels."""
@@ -96,8 +96,3 @@ TIMES = Registry[type[TimeSampling]](
 def normal_quantile(u: np.ndarray) -> np.ndarray:
     """Phi^-1(u), the standard normal's quantile function, in float64."""
     return torch.special.ndtri(torch.from_numpy(np.asarray(u, dtype=np.float64))).numpy()
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ConfigError(f"{name} is {value}: it must be above 0")

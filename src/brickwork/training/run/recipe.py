@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
+from brickwork.bounds import at_least, check_fields, up_to
 from brickwork.data.config import DataConfig
 from brickwork.errors import ConfigError
 from brickwork.training.run.learning_rate import LrSchedule, budget_spent, learning_rate
 from brickwork.training.run.trackers.names import TrackerName, check_trackers
 
 BUDGETS = ("steps", "images", "minutes")
+Beta = Annotated[float, up_to(0, below=1)]
+"""A memory of the optimizer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
     """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
 
-    log_every: int = 50
+    log_every: Annotated[int, at_least(1)] = 50
     """Steps between two lines of the log."""
-    eval_every: int = 1000
+    eval_every: Annotated[int, at_least(0)] = 1000
     """Steps between two measurements on held-out images; 0 for one at the end."""
-    eval_images: int = 128
+    eval_images: Annotated[int, at_least(1)] = 128
     """Held-out images in a measurement."""
-    save_minutes: float = 5.0
+    save_minutes: Annotated[float, at_least(0)] = 5.0
     """Minutes between two saves; 0 for none by the clock."""
-    save_every: int = 0
+    save_every: Annotated[int, at_least(0)] = 0
     """Steps between two saves; 0 for none by steps. The end always saves."""
     trackers: tuple[TrackerName, ...] = ()
     """Where numbers and pictures are also sent: tensorboard (events in the run folder), wandb, mlflow."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trackers", check_trackers(self.trackers))  # a list will do
-        for name in ("log_every", "eval_images"):
-            check_least(f"report.{name}", getattr(self, name), 1)
-        for name in ("eval_every", "save_minutes", "save_every"):
-            check_least(f"report.{name}", getattr(self, name), 0)
+        check_fields(self, "report.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,50 +45,39 @@ class RunRecipe:
 
     data: DataConfig = field(default_factory=DataConfig)
     """How images are read."""
-    batch: int = 128
+    batch: Annotated[int, at_least(1)] = 128
     """Images per optimizer step."""
-    lr: float = 1e-3
+    lr: Annotated[float, at_least(0)] = 1e-3
     """Largest learning rate of AdamW."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     """AdamW's memories of the gradient and of its square."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, at_least(0)] = 0.01
     """AdamW's decay, on all parameters."""
-    warmup: int = 250
+    warmup: Annotated[int, at_least(0)] = 250
     """Steps over which the learning rate rises from 0."""
     schedule: LrSchedule = "cosine"
     """Learning rate after the warm-up: constant, or a cosine that reaches 0 with the budget."""
-    clip: float = 1.0
+    clip: Annotated[float, at_least(0)] = 1.0
     """Largest norm of the gradient; 0 for no clipping."""
-    ema_half_life: float = 500_000.0
+    ema_half_life: Annotated[float, at_least(0)] = 500_000.0
     """Images after which half of the averaged weights is new; 0 for no average."""
-    ema_rampup: float = 0.05
+    ema_rampup: Annotated[float, at_least(0)] = 0.05
     """Largest half-life as a share of the images seen so far; 0 for no ramp."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic inside the network; weights, loss and optimizer are always fp32. auto times a step in both."""
-    seed: int = 0
+    seed: Annotated[int, up_to(0, below=1 << 63)] = 0
     """Seed of everything that is drawn at random: weights, image order, noise."""
-    steps: int = 0
+    steps: Annotated[int, at_least(0)] = 0
     """Budget in optimizer steps; 0 for none. Of several budgets the first reached ends the run."""
-    images: int = 0
+    images: Annotated[int, at_least(0)] = 0
     """Budget in images seen; 0 for none."""
-    minutes: float = 0.0
+    minutes: Annotated[float, at_least(0)] = 0.0
     """Budget in minutes by the clock; 0 for none."""
     report: RunReport = field(default_factory=RunReport)
     """What is written while the run goes on."""
 
-    CHOICES: ClassVar = {"schedule": ("constant", "cosine"), "precision": ("auto", "fp32", "bf16")}
-
     def __post_init__(self) -> None:
-        check_least("batch", self.batch, 1)
-        for name in ("lr", "weight_decay", "warmup", "clip", "ema_half_life", "ema_rampup", "seed", *BUDGETS):
-            check_least(name, getattr(self, name), 0)
-        if self.seed >= 1 << 63:
-            raise ConfigError(f"seed is {self.seed}: it must be below 2^63")
-        for name, known in self.CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}: it must be {' or '.join(known)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"betas are {self.betas}: each must be from 0 up to, not including, 1")
+        check_fields(self)
 
     @property
     def extendable(self) -> bool:
@@ -150,13 +139,3 @@ def _leaves(config: Any, ignored: set[str], prefix: str = "") -> Iterator[tuple[
             yield from _leaves(value, set(), f"{prefix}{item.name}.")
         else:
             yield f"{prefix}{item.name}", value
-
-
-def check_least(name: str, value: float, least: float) -> None:
-    """Refuse a number below the least one.
-
-    Raises:
-        ConfigError: With name, value and rule.
-    """
-    if not value >= least:
-        raise ConfigError(f"{name} is {value}: it must be {least} or more")

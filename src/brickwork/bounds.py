@@ -1,0 +1,100 @@
+"""Choices and bounds of a config's fields, said once, on the field: ``Annotated[int, at_least(1)]``, ``Literal[1, 2]``.
+
+A frozen config calls :func:`check_fields` when it is made; so the same rule holds for Python, files and words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, final, get_args, get_origin, get_type_hints
+
+from brickwork.errors import BrickworkError, ConfigError
+
+
+@final
+@dataclass(frozen=True)
+class Bound:
+    """A rule for a value.
+
+    Attributes:
+        rule: The rule as a person reads it behind "must be".
+        holds: Whether a value keeps it.
+    """
+
+    rule: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(least: float) -> Bound:
+    """Return the bound of numbers from ``least`` on; NaN is none of them."""
+    return Bound(f"at least {least}", lambda value: value >= least)
+
+
+def above(low: float, below: float | None = None) -> Bound:
+    """Return the bound of finite numbers above ``low``, and below another one if it is given; neither is included."""
+    high = float("inf") if below is None else below
+    rule = f"above {low}" if below is None else f"above {low} and below {below}"
+    return Bound(rule, lambda value: low < value < high)
+
+
+def between(low: float, high: float) -> Bound:
+    """Return the bound of numbers from ``low`` to ``high``, both included."""
+    return Bound(f"from {low} to {high}", lambda value: low <= value <= high)
+
+
+def up_to(low: float, below: float) -> Bound:
+    """Return the bound of numbers from ``low``, included, up to ``below``, not included."""
+    return Bound(f"from {low} up to, not including, {below}", lambda value: low <= value < below)
+
+
+def check_fields(config: Any, where: str = "", error: type[BrickworkError] = ConfigError) -> None:
+    """Refuse a config of which a value breaks a choice or bound that its field states.
+
+    Args:
+        config: A dataclass, as in its ``__post_init__``.
+        where: What leads a field's name in the message: "report.".
+        error: The class of the error.
+
+    Raises:
+        BrickworkError: Of the given class, with value and rule.
+    """
+    for name, hint in _hints(type(config)):
+        value = getattr(config, name)
+        if rule := broken_rule(value, hint):
+            raise error(f"{where}{name} {value!r}: must be {rule}")
+
+
+def broken_rule(value: Any, hint: Any) -> str:
+    """Return the rule of a type hint that a value breaks, or "" where it keeps all; types are not looked at."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        broken = (bound.rule for bound in inner[1:] if isinstance(bound, Bound) and not _holds(bound, value))
+        return next(broken, "") or broken_rule(value, inner[0])
+    if origin is Literal:
+        return "" if value in inner else f"one of {', '.join(map(str, inner))}"
+    if origin in (Union, UnionType):
+        rules = [broken_rule(value, kind) for kind in inner if kind is not type(None)]
+        return "" if value is None or "" in rules else f"{' or '.join(rules)}"
+    if origin is tuple and isinstance(value, tuple | list):
+        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        return next(filter(None, map(broken_rule, value, kinds)), "")
+    return ""
+
+
+def _holds(bound: Bound, value: Any) -> bool:
+    """Whether a bound holds; a value that cannot be compared breaks it."""
+    try:
+        return bool(bound.holds(value))
+    except TypeError:
+        return False
+
+
+@cache
+def _hints(config: type) -> tuple[tuple[str, Any], ...]:
+    """Each field with its type hint, annotations included; a field that a subclass declares anew keeps the base's."""
+    bases = [base for base in reversed(config.__mro__) if is_dataclass(base)]
+    hints = [get_type_hints(base, include_extras=True) for base in bases]
+    return tuple((item.name, known[item.name]) for known in hints for item in fields(config) if item.name in known)
