@@ -31,6 +31,7 @@ from .data.dataset import load_dataset as load_dataset
 from .data.dataset import load_heldout as load_heldout
 from .device.runner import Runner as Runner
 from .device.runner import open_package as open_package
+from .diffusion.denoiser import Capabilities as Capabilities
 from .diffusion.denoiser import Condition as Condition
 from .diffusion.denoiser import Denoiser as Denoiser
 from .diffusion.prediction import X0 as X0
@@ -83,6 +84,7 @@ from .sampling.solvers import DpmSolverPP as DpmSolverPP
 from .sampling.solvers import EulerMaruyama as EulerMaruyama
 from .sampling.solvers import Heun as Heun
 from .sampling.solvers import Solver as Solver
+from .sampling.wrapper import Wrapper as Wrapper
 from .text.base import NoText as NoText
 from .text.base import TextConfig as TextConfig
 from .text.base import TextEncoder as TextEncoder

@@ -13,7 +13,7 @@ import torch
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
 from brickwork.diffusion.arrays import Array, namespace
-from brickwork.diffusion.denoiser import Condition, multiple_of, takes_regions
+from brickwork.diffusion.denoiser import Condition, capabilities_of
 from brickwork.diffusion.prediction import EdmF
 from brickwork.diffusion.process import Edm, NoiseProcess
 from brickwork.errors import ArgumentError, BrickworkError, UnknownNameError
@@ -173,7 +173,7 @@ def test_a_canvas_of_one_window_is_no_canvas(kind: str, mode: str) -> None:
 def test_chunks_change_nothing_but_rounding(mode: str) -> None:
     def joined(chunk: int) -> tuple[np.ndarray, list[int]]:
         canvas = Canvas(Ramp(), 20, 30, mode, chunk)
-        return canvas(*noise(canvas)), canvas.denoise.rows  # pyright: ignore[reportAttributeAccessIssue]
+        return canvas(*noise(canvas)), canvas.inner.rows  # pyright: ignore[reportAttributeAccessIssue]
 
     (all_at_once, rows), num_windows = joined(10_000), sum(joined(1)[1])
     assert rows == [num_windows]
@@ -323,8 +323,8 @@ def test_a_window_has_the_class_of_the_region_under_its_centre(kind: str) -> Non
     labels = np.array([[[1, 2, 3], [4, 5, 6]], [[7, 7, 7], [8, 8, 8]]])
     condition = Condition(labels=torch.from_numpy(labels) if kind == "torch" else labels)
     got = np.asarray(canvas(x, sigma, condition))
-    assert isinstance(canvas.denoise, PerPixel)
-    assert canvas.denoise.labels == [[1, 7, 2, 7, 3, 7, 4, 8, 5, 8, 6, 8]]  # window by window, then image by image
+    assert isinstance(canvas.inner, PerPixel)
+    assert canvas.inner.labels == [[1, 7, 2, 7, 3, 7, 4, 8, 5, 8, 6, 8]]  # window by window, then image by image
     mean = 0.1 * labels.repeat(8, axis=1).repeat(8, axis=2)[:, None]
     np.testing.assert_allclose(got, (0.25 * np.asarray(x) + 2.25 * mean) / 2.5, rtol=1e-5, atol=1e-6)
 
@@ -356,7 +356,7 @@ def test_labels_of_regions_go_through_sampling() -> None:
         one = sample_x0(Canvas(PerPixel(), SIDE, 16), seeds=[2], labels=labels[1], steps=3, guidance=guidance)
         np.testing.assert_allclose(all_of[1:2], one, rtol=1e-5, atol=1e-6)
     assert sample(Guided(Canvas(PerPixel(), SIDE, 16), 2.0), seeds=[0], labels=labels[:1], steps=2).shape[0] == 1
-    assert not takes_regions(PerPixel())
+    assert not capabilities_of(PerPixel()).takes_regions
 
 
 @pytest.mark.parametrize(
@@ -417,11 +417,11 @@ def test_the_canvas_of_a_model_s_size_is_the_model() -> None:
 @pytest.mark.parametrize("options", [{"position": "learned"}, {"decoder": "linear_tokens"}])
 def test_a_table_ties_a_model_to_its_size(options: dict[str, Any]) -> None:
     tied = model(**options)
-    assert multiple_of(tied) is None
+    assert capabilities_of(tied).multiple is None
     with pytest.raises(ArgumentError, match="'whole': this model takes images of its own size alone; take one of tile"):
         Canvas(tied, 16, 16, "whole")
     sample(Canvas(tied, 9, 16), seeds=[0], steps=1)
-    assert multiple_of(Guided(model(), 2.0)) == 4
+    assert capabilities_of(Guided(model(), 2.0)).multiple == 4
 
 
 # ---- bad input --------------------------------------------------------------------------------------------------

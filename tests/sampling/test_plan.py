@@ -300,8 +300,8 @@ def test_planned_is_a_denoiser() -> None:
     assert (planned.process, planned.shape, planned.num_classes, planned.text_shape) == (Edm(), (1, 2, 2), 4, None)
     assert planned.asarray(np.ones(2)).tolist() == [1, 1]
     assert planned.decode(np.zeros((4, 1, 2, 2))).shape == (4, 2, 2, 1)
-    assert planned.multiple is None
-    assert not planned.takes_regions
+    assert planned.capabilities.multiple is None
+    assert not planned.capabilities.takes_regions
     assert repr(planned) == f"Planned(plan={planned.plan!r})"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 import brickwork
-from brickwork.diffusion.denoiser import Denoiser, core_of
+from brickwork.diffusion.denoiser import Denoiser, capabilities_of
 from brickwork.errors import ArgumentError
 from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
 from brickwork.sampling.options import choose
@@ -105,7 +105,7 @@ class Surface:
         """A canvas drawn by a denoiser; None where none was asked for."""
         if self.height is self.width is self.canvas is self.regions is None:
             return None
-        (_, high, wide), factor = denoise.shape, getattr(getattr(core_of(denoise), "codec", None), "factor", 1)
+        (_, high, wide), factor = denoise.shape, capabilities_of(denoise).factor
         for name in ("height", "width"):
             if (getattr(self, name) or 0) % factor:
                 raise ArgumentError(

@@ -28,7 +28,7 @@ def sensitivity(
         num_images: Held-out images for the loss, at most.
         as_json: Print JSON.
     """
-    from brickwork.package.check.sensitivity import sensitivity as measure
+    from brickwork.package.targets.onnx.sensitivity import sensitivity as measure
 
     found = measure(bw.load(model), precision, data, num_images=num_images, progress=True)
     if as_json:

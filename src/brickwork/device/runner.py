@@ -6,7 +6,7 @@ needed, after its files were checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -15,7 +15,7 @@ import numpy as np
 
 from brickwork.device.program import Program, open_program, runtime_of
 from brickwork.device.stack import Blocks, CheckedOnce, Stack, open_stack
-from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
 from brickwork.files.manifest import Graph, Manifest, checked, located, manifest_digest, read_manifest
@@ -114,6 +114,19 @@ class Runner:
         return self.manifest.given_channels
 
     @property
+    def capabilities(self) -> Capabilities:
+        """Declaration of what the package takes."""
+        return Capabilities(
+            shape=self.shape,
+            num_classes=self.num_classes,
+            classes=self.classes,
+            text_shape=self.text_shape,
+            reads_text=self.manifest.text is not None and self.manifest.text.tokenizer is not None,
+            given_channels=self.given_channels,
+            factor=self.manifest.factor,
+        )
+
+    @property
     def digest(self) -> str:
         """SHA-256 (hex) of the manifest, which names every other file."""
         return manifest_digest(self.files.folder)
@@ -163,9 +176,14 @@ class Runner:
             )
         return replace(self, height=height, width=width)
 
-    def __call__(self, x: np.ndarray, sigma: np.ndarray, condition: Condition) -> np.ndarray:
-        """The estimate of x0; see ``brickwork.Denoiser``."""
-        told = {"x": x, "sigma": sigma, **self._told(condition, len(x))}
+    def __call__(self, x: np.ndarray, sigma: np.ndarray | float, condition: Condition | None = None) -> np.ndarray:
+        """Estimate x0; see ``brickwork.Denoiser``. The level may be one number; no condition asks for nothing.
+
+        Raises:
+            ArgumentError: No condition for a package that is given a picture.
+        """
+        condition = self.capabilities.nothing(x) if condition is None else condition
+        told = {"x": x, "sigma": levels_like(sigma, x), **self._told(condition, len(x))}
         found = []
         for rows, batch in batches(len(x), self._batches):
             inputs = {name: _padded(value[rows], batch) for name, value in told.items()}
@@ -239,18 +257,17 @@ class Runner:
         text = self.manifest.text
         return None if text is None or text.tokenizer is None else from_entry(TOKENIZERS, text.tokenizer, "tokenizer")
 
-    @property
-    def embed_text(self) -> Callable[[Sequence[str]], np.ndarray] | None:
-        """A function of captions → float32 (N, M, E); None where the package has no text encoder."""
+    def embed_text(self, captions: Sequence[str]) -> np.ndarray:
+        """Return captions as embedded tokens, float32 (N, M, E).
+
+        Raises:
+            ArgumentError: The package has no text encoder.
+        """
         tokenizer = self.tokenizer
         if tokenizer is None:
-            return None
+            raise ArgumentError("captions for a package without a text encoder: give embedded tokens")
         encode = self.files.program(self.manifest.graph("text"))
-
-        def embed(captions: Sequence[str]) -> np.ndarray:
-            return np.concatenate([encode({"tokens": row[None]})[0] for row in tokenizer.tokenize(captions)])
-
-        return embed
+        return np.concatenate([encode({"tokens": row[None]})[0] for row in tokenizer.tokenize(captions)])
 
     def class_index(self, name: str) -> int:
         """The index of a class, from its name or its number.

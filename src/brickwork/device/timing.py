@@ -18,6 +18,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, process_time
@@ -28,7 +29,8 @@ import numpy as np
 import brickwork
 from brickwork.device.program import runtime_of
 from brickwork.device.runner import Runner, open_package
-from brickwork.diffusion.denoiser import core_of
+from brickwork.diffusion.arrays import Array
+from brickwork.diffusion.denoiser import Condition, Denoiser, capabilities_of
 from brickwork.diffusion.gaussian import as_seeds, normals
 from brickwork.errors import BrickworkError
 from brickwork.files.manifest import read_manifest
@@ -38,6 +40,7 @@ from brickwork.sampling.levels import Evaluation, evaluated_levels
 from brickwork.sampling.loop import bind_condition, sample
 from brickwork.sampling.planned import Planned, planned
 from brickwork.sampling.sampler import Sampler
+from brickwork.sampling.wrapper import Wrapper, innermost
 
 STATUS = Path("/proc/self/status")
 
@@ -70,24 +73,22 @@ def memory_now() -> dict[str, int | None]:
 
 
 @final
-class Timed:
+@dataclass(frozen=True)
+class Timed(Wrapper):
     """A denoiser whose every call is timed.
 
     Attributes:
-        denoise: It.
+        inner: Denoiser that is timed.
         seconds: Of the calls so far.
     """
 
-    def __init__(self, denoise: Any) -> None:
-        self.denoise, self.seconds = denoise, []
+    inner: Denoiser
+    seconds: list[float] = field(default_factory=list)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.denoise, name)
-
-    def __call__(self, x: Any, sigma: Any, condition: Any) -> Any:
-        """As the denoiser."""
+    def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
+        """Return the inner denoiser's estimate, and note its time."""
         start = perf_counter()
-        found = self.denoise(x, sigma, condition)
+        found = self.inner(x, sigma, condition)
         self.seconds.append(perf_counter() - start)
         return found
 
@@ -108,13 +109,15 @@ class Run:
     def __init__(self, denoise: Any, how: Sampler, batch: int) -> None:
         self.how, self.batch, self.planned = how, batch, planned(denoise, how.plan)
         guided = self.planned if how.guidance == 1 else Guided(self.planned, how.guidance, how.guidance_interval)
-        self.timed: Any = Timed(guided)
-        channels = getattr(core_of(denoise), "given_channels", 0)
+        self.timed = Timed(guided)
+        channels = capabilities_of(denoise).given_channels
         self.told: dict[str, Any] = {
             "labels": [seed % denoise.num_classes for seed in range(batch)] if denoise.num_classes else None,
             "given": np.zeros((channels, *denoise.shape[1:]), np.float32) if channels else None,
+            # Any text that is not "no text", of which guidance would ask once and not twice.
+            "text": None if denoise.text_shape is None else np.ones(denoise.text_shape, np.float32),
         }
-        self.condition = as_condition(denoise, batch, text=None, negative=None, guidance=how.guidance, **self.told)
+        self.condition = as_condition(denoise, batch, negative=None, guidance=how.guidance, **self.told)
 
     def evaluations(self) -> list[Evaluation]:
         """The calls of a run."""
@@ -195,7 +198,8 @@ def of_package(folder: Path) -> tuple[Opening, Ready, dict[str, str]]:
 
 def _ready(denoise: Runner | Planned, calls: list[Evaluation]) -> None:
     """Open every graph that a run needs."""
-    core: Runner = core_of(denoise)
+    core = innermost(denoise)
+    assert isinstance(core, Runner)
     for sigma, rows in calls:
         runner: Any = denoise.denoisers[denoise.plan.parts_at(sigma)] if isinstance(denoise, Planned) else denoise
         runner.prepare(rows)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from functools import cached_property
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 
-from brickwork.diffusion.arrays import Array, namespace
+from brickwork.diffusion.arrays import Array, like, namespace
 from brickwork.diffusion.process import NoiseProcess
+from brickwork.errors import ArgumentError
 
 
 @final
@@ -49,6 +52,15 @@ class Condition:
             given=all_of(self.given, *(other.given for other in others)),
         )
 
+    @cached_property
+    def asking(self) -> np.ndarray:
+        """Rows that differ from ``dropped``, bool (B,): those that ask for a class or a text, or away from one."""
+        rows, nothing = np.zeros(len(self), dtype=np.bool_), self.dropped()
+        for asked, other in ((self.labels, nothing.labels), (self.text, nothing.text)):
+            if asked is not None:
+                rows |= np.asarray((asked != other).reshape(len(rows), -1).any(1).tolist(), dtype=np.bool_)
+        return rows
+
     def __len__(self) -> int:
         """Batch size of labels or text; 0 without either, whatever the image condition."""
         return next((len(part) for part in (self.labels, self.text) if part is not None), 0)
@@ -60,6 +72,7 @@ class Condition:
         return Condition(labels=labels, text=text, given=given, negative=negative)
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """Denoiser: estimates x0 from x = x0 + sigma * noise.
 
@@ -106,24 +119,113 @@ class Denoiser(Protocol):
         ...
 
 
-def multiple_of(denoise: Denoiser) -> int | None:
-    """Return the divisor of all other heights and widths that a denoiser takes; None if it takes only its own shape's.
+@final
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a denoiser takes, as its attribute ``capabilities`` declares it.
 
-    The optional attribute ``multiple`` of the denoiser gives it, in pixels of x.
+    Attributes:
+        shape: (C, H, W) of one x.
+        multiple: Number that divides every other height and width of x that the denoiser takes; None where it takes its
+            own alone.
+        num_classes: Classes 0 to num_classes - 1 can be asked for; 0 for none.
+        classes: Their names, num_classes of them.
+        text_shape: (M, E) of one embedded text; None for a denoiser without text.
+        reads_text: Captions can be embedded: the denoiser, or what it wraps, is an ``EmbedsText``.
+        given_channels: Channels of a picture that is given beside x; 0 for none.
+        takes_regions: Labels may be (B, rows, columns).
+        factor: Pixels of a picture for each place of x, each way.
     """
-    return getattr(denoise, "multiple", None)
+
+    shape: tuple[int, int, int]
+    multiple: int | None = None
+    num_classes: int = 0
+    classes: tuple[str, ...] = ()
+    text_shape: tuple[int, int] | None = None
+    reads_text: bool = False
+    given_channels: int = 0
+    takes_regions: bool = False
+    factor: int = 1
+
+    def nothing(self, x: Array) -> Condition:
+        """Return the condition of a batch that asks for nothing: no class and no text, in arrays like x.
+
+        Raises:
+            ArgumentError: A picture has to be given.
+        """
+        if self.given_channels:
+            raise ArgumentError(
+                "no condition: this denoiser draws after a picture; give Condition(given=...), which model.give makes"
+            )
+        xp = namespace(x)
+        labels = xp.asarray(np.full(len(x), -1, np.int64), device=x.device) if self.num_classes else None
+        text = None if self.text_shape is None else like(np.zeros((len(x), *self.text_shape), np.float32), x)
+        return Condition(labels=labels, text=text)
 
 
-def core_of(denoise: Denoiser) -> Any:
-    """Return the innermost denoiser, a model or a package, inside wrappers for guidance, plans or a canvas.
+def capabilities_of(denoise: Denoiser) -> Capabilities:
+    """Return what a denoiser declares; what it leaves out is taken from its attributes of that name, or is nothing."""
+    declared = getattr(denoise, "capabilities", None)
+    if isinstance(declared, Capabilities):
+        return declared
+    count = getattr(denoise, "num_classes", 0)
+    return Capabilities(
+        shape=denoise.shape,
+        multiple=getattr(denoise, "multiple", None),
+        num_classes=count,
+        classes=tuple(getattr(denoise, "classes", ())) or tuple(map(str, range(count))),
+        text_shape=getattr(denoise, "text_shape", None),
+        reads_text=getattr(denoise, "reads_text", isinstance(denoise, EmbedsText)),
+        given_channels=getattr(denoise, "given_channels", 0),
+        takes_regions=getattr(denoise, "takes_regions", False),
+        factor=getattr(denoise, "factor", 1),
+    )
 
-    It may have optional abilities: ``embed_text``, ``encode``, ``give``, ``given_channels``.
-    """
-    while (inner := getattr(denoise, "denoise", None) or getattr(denoise, "full", None)) is not None:
-        denoise = inner
-    return denoise
+
+def levels_like(sigma: Array, x: Array) -> Array:
+    """Return noise levels as a batch, (B,) like x: one number is the level of all rows."""
+    if isinstance(sigma, int | float | np.generic) or sigma.ndim == 0:
+        return namespace(x).zeros_like(x[:, 0, 0, 0]) + sigma
+    return sigma
 
 
-def takes_regions(denoise: Denoiser) -> bool:
-    """Tell whether labels may be (B, rows, columns), by the denoiser's optional attribute of this name."""
-    return getattr(denoise, "takes_regions", False)
+@runtime_checkable
+class Encodes(Protocol):
+    """An ability: pictures to model space."""
+
+    def encode(self, images: np.ndarray) -> Array:
+        """Return pictures in model space: uint8 (B, H, W, C) → (B, C', H', W') of the denoiser's kind of array."""
+        ...
+
+
+@runtime_checkable
+class EmbedsText(Protocol):
+    """An ability: captions to embedded tokens."""
+
+    def embed_text(self, captions: Sequence[str]) -> np.ndarray:
+        """Return captions as embedded tokens, float32 (N, M, E)."""
+        ...
+
+
+@runtime_checkable
+class Gives(Protocol):
+    """An ability: pictures to what is given beside x."""
+
+    def give(self, pictures: np.ndarray) -> np.ndarray:
+        """Return what is given beside x: uint8 (N, H, W, C) → float32 (N, G, h, w)."""
+        ...
+
+
+@runtime_checkable
+class Described(Protocol):
+    """An ability: to say where it comes from."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What it was trained on and how."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of its file, or ""."""
+        ...

@@ -15,7 +15,7 @@ from brickwork.backbone.base import Backbone, BackboneConfig, check_parts
 from brickwork.backbone.bricks import Bricks
 from brickwork.codec.base import Codec
 from brickwork.codec.given import Given, Nothing
-from brickwork.diffusion.denoiser import Condition
+from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.preconditioning import Preconditioning, precondition
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
@@ -167,6 +167,20 @@ class Model(nn.Module):
         return self.backbone.config.given_channels
 
     @property
+    def capabilities(self) -> Capabilities:
+        """Declaration of what the model takes."""
+        return Capabilities(
+            shape=self.shape,
+            multiple=self.multiple,
+            num_classes=self.num_classes,
+            classes=self.classes,
+            text_shape=self.text_shape,
+            reads_text=self.reads_text,
+            given_channels=self.given_channels,
+            factor=self.codec.factor,
+        )
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
@@ -292,15 +306,20 @@ class Model(nn.Module):
         """Return c_skip, c_out, c_in and c_noise at noise levels sigma (B,); see ``precondition``."""
         return precondition(self.process, self.prediction, sigma)
 
-    def forward(self, x: Image, sigma: Sigma, condition: Condition) -> Image:
+    def forward(self, x: Image, sigma: Sigma | float, condition: Condition | None = None) -> Image:
         """Return D(x, sigma) = c_skip x + c_out F(c_in x, c_noise), the estimate of x0. EDM (2206.00364), Eq. 7.
 
         Args:
             x: x0 + sigma * noise, shape (B, C, H, W), float32.
-            sigma: Noise level at the waist, shape (B,).
-            condition: Labels and text, or nothing.
+            sigma: Noise level at the waist, shape (B,), or one number for all.
+            condition: Labels, text and what is given; left out, nothing is asked for.
+
+        Raises:
+            ArgumentError: No condition for a model that is given a picture.
         """
-        c = self.preconditioning(sigma).expand(x.ndim)
+        levels: Sigma = levels_like(sigma, x)
+        condition = self.capabilities.nothing(x) if condition is None else condition
+        c = self.preconditioning(levels).expand(x.ndim)
         return c.skip * x + c.out * self.network(c.in_ * x, c, condition)
 
     def network(self, x: Image, c: Preconditioning, condition: Condition) -> Image:

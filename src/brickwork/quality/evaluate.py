@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 import tomllib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +19,14 @@ from typing import Any, Unpack, cast, final
 import numpy as np
 
 from brickwork.data.dataset import DataConfig, Dataset
-from brickwork.diffusion.denoiser import Denoiser
+from brickwork.diffusion.denoiser import Denoiser, Described, capabilities_of
 from brickwork.errors import ArgumentError, BrickworkError
 from brickwork.files.schema import checked_fields
 from brickwork.files.whole import write_whole
 from brickwork.quality.classifier import Agreement, agreement
 from brickwork.quality.distance import Frechet, frechet
 from brickwork.quality.features import features
-from brickwork.quality.heldout import LevelLoss, Measurable, chosen, held_out_loss, told_text
+from brickwork.quality.heldout import LevelLoss, Measurable, chosen, given_after, held_out_loss, told_text
 from brickwork.quality.reference import Reference
 from brickwork.sampling.loop import sample
 from brickwork.sampling.planned import Planned, planned
@@ -189,12 +190,12 @@ def evaluate(
 def wishes_of(model: Measurable, reference: Reference, num: int) -> dict[str, Any]:
     """Return the conditions of as many pictures: captions of training images, image conditions from held-out ones."""
     wishes: dict[str, Any] = {}
-    if model.text_shape is not None and getattr(model, "reads_text", False) and reference.train.captions is not None:
+    can = capabilities_of(model)
+    if can.text_shape is not None and can.reads_text and reference.train.captions is not None:
         rows = np.resize(chosen(len(reference.train), num), num)
         wishes["text"] = told_text(model, reference.train, rows)
-    if getattr(model, "given_channels", 0):
-        give: Any = getattr(model, "give", None)
-        wishes["given"] = give(reference.held_out.batch(np.arange(num) % len(reference.held_out)))
+    if can.given_channels:
+        wishes["given"] = given_after(model, reference.held_out.batch(np.arange(num) % len(reference.held_out)))
     return wishes
 
 
@@ -215,7 +216,7 @@ def data_of(model: Measurable, shape: tuple[int, int, int]) -> DataConfig:
 
     The share held out in training is kept, so that no training image counts as held out.
     """
-    recipe = getattr(model, "facts", {}).get("recipe")
+    recipe = facts_of(model).get("recipe")
     known = training_data(recipe) if recipe else DataConfig()
     return replace(known, size=shape[0] if shape[0] == shape[1] else None, channels=shape[2], split="train")
 
@@ -238,7 +239,12 @@ def settings_of(model: Measurable, seeds: range, how: Sampler, drawn_by: Denoise
         settings["plan"] = str(drawn_by.plan)
     elif how.plan is not None:
         settings["plan"] = str(how.plan)
-    return settings | {"model_sha256": getattr(model, "digest", "")}
+    return settings | {"model_sha256": model.digest if isinstance(model, Described) else ""}
+
+
+def facts_of(model: Measurable) -> Mapping[str, Any]:
+    """Return what a model was trained on and how, as far as it says so."""
+    return model.facts if isinstance(model, Described) else {}
 
 
 def picture_shape(model: Measurable) -> tuple[int, int, int]:
@@ -253,14 +259,13 @@ def compare_classes(model: Measurable, reference: Reference) -> tuple[np.ndarray
     Classes are matched by name, in any order; by place where one side has mere numbers.
     """
     notes = []
-    if model.text_shape is not None and not (
-        getattr(model, "reads_text", False) and reference.train.captions is not None
-    ):
+    can = capabilities_of(model)
+    if can.text_shape is not None and not (can.reads_text and reference.train.captions is not None):
         notes.append("the model was given no text")
     known = reference.train.classes if reference.train.labels is not None else ()
     count = model.num_classes
     numbers = tuple(map(str, range(count)))
-    own = tuple(getattr(model, "classes", ())) or numbers
+    own = can.classes
     if not known and not count:
         return None, notes
     if len(known) != count:
@@ -288,7 +293,7 @@ def relabelled(data: Dataset, places: np.ndarray | None) -> Dataset:
 
 def trained_on(model: Measurable, reference: Reference) -> list[str]:
     """Return a note for the report if training saw the images that are now held out."""
-    facts = getattr(model, "facts", {})
+    facts = facts_of(model)
     same = facts.get("data", reference.train.name) == reference.train.name
     seen = facts.get("data_sha256") == reference.held_out.digest
     split = "train"

@@ -15,9 +15,10 @@ from tqdm.auto import tqdm
 
 from brickwork.data.dataset import Dataset
 from brickwork.diffusion.arrays import Array, like, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser
+from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, Encodes, Gives, capabilities_of
 from brickwork.diffusion.gaussian import MEASURE, integers, normals
 from brickwork.errors import ArgumentError
+from brickwork.sampling.wrapper import ability
 
 LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 """Noise levels sigma at which the loss is measured: octaves, log-SNR 6.0 to -3.7. Every process of the package reaches
@@ -27,12 +28,8 @@ SIGMA_DATA = 0.5
 """Standard deviation of the data that ``LevelLoss.share`` compares with."""
 
 
-class Measurable(Denoiser, Protocol):
+class Measurable(Denoiser, Encodes, Protocol):
     """Denoiser that can also encode pictures."""
-
-    def encode(self, images: np.ndarray) -> Array:
-        """Encode pictures into model space: uint8 (B, H, W, C) → (B, Z, h, w), the denoiser's own kind of array."""
-        ...
 
 
 @final
@@ -140,16 +137,30 @@ def condition_of(model: Measurable, data: Dataset, rows: np.ndarray, x: Array, l
         labels = namespace(x).asarray(known.astype(np.int64), device=x.device)
     if model.text_shape is not None:
         text = like(told_text(model, data, rows), x)
-    if getattr(model, "given_channels", 0):
-        give: Any = getattr(model, "give", None)
-        given = like(give(data.batch(rows)), x)
+    if capabilities_of(model).given_channels:
+        given = like(given_after(model, data.batch(rows)), x)
     return Condition(labels=labels, text=text, given=given)
 
 
 def told_text(model: Denoiser, data: Dataset, rows: np.ndarray) -> np.ndarray:
     """Return embedded captions of some images, (B, M, E); zeros (no text) if there are none or the model reads none."""
     assert model.text_shape is not None
-    if data.captions is None or not getattr(model, "reads_text", False):
+    encoder = ability(model, EmbedsText) if capabilities_of(model).reads_text else None
+    if data.captions is None or encoder is None:
         return np.zeros((len(rows), *model.text_shape), np.float32)
-    embed: Any = getattr(model, "embed_text", None)
-    return embed([data.captions[i] for i in rows])
+    return encoder.embed_text([data.captions[i] for i in rows])
+
+
+def given_after(model: Denoiser, pictures: np.ndarray) -> np.ndarray:
+    """Return what a model is given beside x, made of pictures, float32 (N, G, h, w).
+
+    Raises:
+        ArgumentError: The model is given a picture, and cannot make it.
+    """
+    giver = ability(model, Gives)
+    if giver is None:
+        raise ArgumentError(
+            f"{type(model).__name__} is given a picture and has no method give, uint8 (N, H, W, C) to (N, G, h, w): "
+            "add it, as Model has one"
+        )
+    return giver.give(pictures)

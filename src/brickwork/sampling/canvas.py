@@ -11,11 +11,11 @@ from typing import TypeAlias, final
 import numpy as np
 
 from brickwork.diffusion.arrays import Array, like, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser, multiple_of
+from brickwork.diffusion.denoiser import Capabilities, Condition, Denoiser, capabilities_of
 from brickwork.diffusion.gaussian import CANVAS, integers
-from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ArgumentError
 from brickwork.registry import Registry
+from brickwork.sampling.wrapper import Wrapper
 
 Words: TypeAlias = tuple[int, int]
 """For rows and columns: a 64-bit number that says how far the grid of windows is moved."""
@@ -178,7 +178,7 @@ class _Axis:
 
 @final
 @dataclass(frozen=True)
-class Canvas:
+class Canvas(Wrapper):
     """A denoiser of height x width pixels: at every call, the average of what one of fixed size sees in windows.
 
     Each window is a picture of its own to the wrapped denoiser. Where windows overlap, their estimates of x0 are
@@ -194,7 +194,7 @@ class Canvas:
     Wrap guidance around it, ``Guided(Canvas(denoise, ...), scale)``, and plans inside.
 
     Attributes:
-        denoise: Sees windows of its own shape.
+        inner: Sees windows of its own shape.
         height: Of the pictures, in pixels of x; any from 1. Where it is below a window's, the canvas is a window high
             and ``decode`` returns its middle.
         width: Likewise.
@@ -202,7 +202,7 @@ class Canvas:
         chunk: Windows evaluated at once, over all images of a batch; memory grows with it and not with the canvas.
     """
 
-    denoise: Denoiser
+    inner: Denoiser
     height: int
     width: int
     mode: Mode | str = DEFAULT_MODE
@@ -228,37 +228,19 @@ class Canvas:
     def _axes(self) -> tuple[_Axis, _Axis]:
         """Rows and columns."""
         mode = MODES[self.mode]() if isinstance(self.mode, str) else self.mode
-        (_, high, wide), multiple = self.denoise.shape, multiple_of(self.denoise)
+        own = capabilities_of(self.inner)
+        (_, high, wide), multiple = own.shape, own.multiple
         return (
             _Axis(self.height, mode.side(self.height, high, multiple), mode),
             _Axis(self.width, mode.side(self.width, wide, multiple), mode),
         )
 
     @property
-    def process(self) -> NoiseProcess:
-        """Of what sees the windows."""
-        return self.denoise.process
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one x: height and width, or a window's where that is larger."""
+    def capabilities(self) -> Capabilities:
+        """Declaration of what sees the windows, at the canvas's own shape; labels may be of regions."""
         rows, columns = self._axes
-        return self.denoise.shape[0], rows.length, columns.length
-
-    @property
-    def num_classes(self) -> int:
-        """Of what sees the windows."""
-        return self.denoise.num_classes
-
-    @property
-    def text_shape(self) -> tuple[int, int] | None:
-        """Of what sees the windows."""
-        return self.denoise.text_shape
-
-    @property
-    def takes_regions(self) -> bool:
-        """Labels may be (B, rows, columns)."""
-        return True
+        own = capabilities_of(self.inner)
+        return replace(own, shape=(own.shape[0], rows.length, columns.length), multiple=None, takes_regions=True)
 
     def check_regions(self, down: int, across: int) -> None:
         """Refuse regions of which some would have no window.
@@ -280,8 +262,8 @@ class Canvas:
         rows, columns = self._axes
         return rows.borders(), columns.borders()
 
-    def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """The joined estimate of x0; see ``Denoiser``.
+    def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
+        """Return the joined estimate of x0; see ``Denoiser``.
 
         Raises:
             ArgumentError: x is not of this canvas's shape, or there is a region without a window.
@@ -305,7 +287,7 @@ class Canvas:
         tops, lefts = rows.starts(words[0]), columns.starts(words[1])
         asked = self._conditions(condition, tops, lefts)
         if len(tops) == len(lefts) == 1:
-            return self.denoise(x, sigma, asked(0, 0))
+            return self.inner(x, sigma, asked(0, 0))
         down = like(weights(tops, rows.length, rows.side), x)
         across = like(weights(lefts, columns.length, columns.side), x)
         out = xp.zeros_like(x)
@@ -315,7 +297,7 @@ class Canvas:
                 for i, j, images in parts
             ]
             first, *others = (asked(i, j)[images] for i, j, images in parts)
-            estimates = self.denoise(
+            estimates = self.inner(
                 xp.concatenate([x[area] for area in areas]),
                 xp.concatenate([sigma[images] for _, _, images in parts]),
                 first.joined(*others),
@@ -339,13 +321,9 @@ class Canvas:
         ups, sides = rows.regions(tops, down), columns.regions(lefts, across)
         return lambda i, j: replace(condition, labels=labels[:, ups[i], sides[j]])
 
-    def asarray(self, values: np.ndarray) -> Array:
-        """As what sees the windows makes them."""
-        return self.denoise.asarray(values)
-
     def decode(self, x0: Array) -> np.ndarray:
         """As what sees the windows decodes; of a canvas larger than height and width, the middle."""
-        pictures, (rows, columns) = self.denoise.decode(x0), self._axes
+        pictures, (rows, columns) = self.inner.decode(x0), self._axes
         scale = pictures.shape[1] // rows.length  # pictures of latents are larger than x
         top, left = rows.margin * scale, columns.margin * scale
         return pictures[:, top : top + self.height * scale, left : left + self.width * scale]

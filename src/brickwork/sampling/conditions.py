@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from brickwork.diffusion.arrays import Array, like, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser, core_of, takes_regions
+from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, capabilities_of
+from brickwork.diffusion.gaussian import Seeds
 from brickwork.errors import ArgumentError
+from brickwork.sampling.options import class_number
+from brickwork.sampling.wrapper import ability
 
-Labels: TypeAlias = int | Sequence[int] | Sequence[Sequence[int]] | np.ndarray
+Label: TypeAlias = int | str
+"""A class by number or name."""
+Labels: TypeAlias = Label | Sequence[Label] | Sequence[Sequence[Label]] | np.ndarray
 """A class for all pictures or one for each; on a canvas also (rows, columns) of regions, for all or for each."""
 Texts: TypeAlias = str | Sequence[str] | np.ndarray
 """A caption for all pictures or one for each; or embedded tokens, (M, E) for all or (N, M, E)."""
 
 
-def as_labels(labels: Labels | None, count: int, num_classes: int, *, regions: bool = False) -> np.ndarray | None:
-    """Class numbers for count images, int64 (count,); None where the model has no classes.
+def as_labels(
+    labels: Labels | None,
+    count: int,
+    num_classes: int,
+    *,
+    classes: Sequence[str] = (),
+    regions: bool = False,
+) -> np.ndarray | None:
+    """Check labels, and return class numbers for count images, int64 (count,); None where the model has no classes.
 
     Args:
-        labels: One number for all, or one for each; -1 or None ask for no class.
+        labels: One class for all, or one for each, by number or name; -1 or None ask for no class.
         count: Images.
         num_classes: Of the model.
+        classes: Their names.
         regions: Take also a class per region, (rows, columns) for all or (count, rows, columns), and return the latter.
 
     Raises:
-        ArgumentError: For a model without classes, a number out of range, or a wrong count.
+        ArgumentError: For a model without classes, a number out of range, a name that none has, or a wrong count.
     """
     if labels is None:
         return None if num_classes == 0 else np.full(count, -1, dtype=np.int64)
+    labels = _numbers(labels, classes) if num_classes else labels
     try:
         wanted = np.atleast_1d(np.asarray(labels))
     except ValueError:
@@ -52,6 +66,38 @@ def as_labels(labels: Labels | None, count: int, num_classes: int, *, regions: b
     return np.broadcast_to(wanted, (count, *wanted.shape[1:])).astype(np.int64)
 
 
+def _numbers(labels: Any, classes: Sequence[str]) -> Any:
+    """Replace names of classes by their numbers, however nested."""
+    if isinstance(labels, np.ndarray):
+        return _numbers(labels.tolist(), classes) if labels.dtype.kind == "U" else labels
+    if isinstance(labels, str):
+        return class_number(labels, classes)
+    return [_numbers(part, classes) for part in labels] if isinstance(labels, list | tuple) else labels
+
+
+def seeds_for(seeds: int | Seeds, labels: Labels | None, text: Texts | None, given: np.ndarray | None) -> Seeds:
+    """Return one seed for each picture: a single number is the seed of all that is asked for.
+
+    Args:
+        seeds: A number, or one for each picture.
+        labels: As ``sample`` takes them; with text and given, they say how many pictures a single seed is for.
+        text: Likewise.
+        given: Likewise.
+    """
+    if not isinstance(seeds, int | np.integer):
+        return seeds
+    counts = [1]
+    if labels is not None and np.ndim(labels) in (1, 3):  # (rows, columns) are regions of one picture
+        counts.append(len(labels))  # pyright: ignore[reportArgumentType]
+    if isinstance(text, np.ndarray):
+        counts.append(len(text) if text.ndim == 3 else 1)
+    elif text is not None and not isinstance(text, str):
+        counts.append(len(text))
+    if given is not None and np.ndim(given) == 4:
+        counts.append(len(given))
+    return [seeds] * max(counts)  # pyright: ignore[reportReturnType]  (checked by as_seeds)
+
+
 def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | None:
     """Embedded text for count images, float32 (count, M, E); None where the model takes none.
 
@@ -59,12 +105,13 @@ def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | Non
         text: A caption, or one for each; or embedded, (M, E) or (1, M, E) for all, or (count, M, E). None asks for no
             text, as an empty caption does.
         count: Images.
-        model: Whose text it is; captions need one that can embed them, by a method ``embed_text``.
+        model: Whose text it is; captions need one that can embed them, an ``EmbedsText``.
 
     Raises:
         ArgumentError: For a model without text, a wrong shape or count, or captions that it cannot embed.
     """
-    text_shape = model.text_shape
+    can = capabilities_of(model)
+    text_shape = can.text_shape
     if text_shape is None:
         if text is not None:
             what = repr(text) if isinstance(text, str) else f"of shape {np.shape(text)}"
@@ -73,12 +120,12 @@ def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | Non
     if text is None:
         return np.zeros((count, *text_shape), dtype=np.float32)
     if not isinstance(text, np.ndarray):
-        embed = getattr(core_of(model), "embed_text", None)
-        if embed is None:
+        encoder = ability(model, EmbedsText) if can.reads_text else None
+        if encoder is None:
             raise ArgumentError(
                 f"text {text!r}: this model has no text encoder; give embedded tokens, an array of {text_shape}"
             )
-        text = embed([text] if isinstance(text, str) else text)
+        text = encoder.embed_text([text] if isinstance(text, str) else text)
     wanted = np.asarray(text, dtype=np.float32)
     wanted = wanted[None] if wanted.ndim == 2 else wanted
     if wanted.shape[1:] != tuple(text_shape) or len(wanted) not in (1, count):
@@ -97,7 +144,7 @@ def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarra
     Raises:
         ArgumentError: It is missing, not wanted, or of another shape.
     """
-    channels = getattr(core_of(model), "given_channels", 0)
+    channels = capabilities_of(model).given_channels
     if channels == 0:
         if given is not None:
             raise ArgumentError(f"given of shape {np.shape(given)}: this model is given no picture; leave it out")
@@ -132,7 +179,8 @@ def as_condition(
     Raises:
         ArgumentError: Something that the model does not take, or guidance with nothing to follow.
     """
-    classes = as_labels(labels, count, model.num_classes, regions=takes_regions(model))
+    can = capabilities_of(model)
+    classes = as_labels(labels, count, can.num_classes, classes=can.classes, regions=can.takes_regions)
     texts = as_text(text, count, model)
     if guidance != 1.0 and classes is None and texts is None:
         raise ArgumentError(f"guidance {guidance}: this model has neither classes nor text to follow; leave it at 1.0")

@@ -9,14 +9,15 @@ from typing import Unpack, final
 import numpy as np
 
 from brickwork.diffusion.arrays import Array, namespace
-from brickwork.diffusion.denoiser import Denoiser, core_of
+from brickwork.diffusion.denoiser import Denoiser, Encodes
 from brickwork.diffusion.gaussian import Seeds, as_seeds
 from brickwork.errors import ArgumentError
 from brickwork.files.picture import Pictures
-from brickwork.sampling.conditions import Labels, Texts
+from brickwork.sampling.conditions import Labels, Texts, seeds_for
 from brickwork.sampling.loop import OnStep, decoded, sample_x0
 from brickwork.sampling.sampler import Changes, Sampler
 from brickwork.sampling.solvers import Denoise
+from brickwork.sampling.wrapper import ability, innermost
 
 RESAMPLE = 10
 """How often each step is taken where there is a mask, unless told otherwise; as often as RePaint's authors do."""
@@ -26,7 +27,7 @@ def edit(
     model: Denoiser,
     pictures: np.ndarray,
     *,
-    seeds: Seeds,
+    seeds: int | Seeds,
     strength: float,
     mask: np.ndarray | None = None,
     resample: int | None = None,
@@ -60,7 +61,7 @@ def edit(
     Args:
         model: Any denoiser, guided or planned or on a canvas, whose core has ``encode``: uint8 (B, H, W, C) → x0.
         pictures: uint8 (H, W, C) or (1, H, W, C) for all seeds, or (N, H, W, C), of the size that the model draws.
-        seeds: One per result, 0 to 2**64 - 1.
+        seeds: One per result, 0 to 2**64 - 1; a single number is the seed of every result.
         strength: Share of the steps that are taken, 0 to 1.
         mask: What to draw anew: bool, or uint8 with 0 for what is known; (H, W) for all, or (N, H, W).
         resample: How often each step is taken, with fresh noise back up between (RePaint's U): 10 with a mask and 1
@@ -78,7 +79,11 @@ def edit(
         ArgumentError: For pictures, a mask, a strength or an option that do not fit the model or each other, or a model
             that cannot encode.
     """
-    count, pictures = len(as_seeds(seeds)), np.asarray(pictures)
+    pictures = np.asarray(pictures)
+    if pictures.ndim == 4 and len(pictures) > 1 and isinstance(seeds, int):
+        seeds = [seeds] * len(pictures)
+    seeds = as_seeds(seeds_for(seeds, labels, text, given))
+    count = len(seeds)
     images, anew = _as_pictures(pictures, count), _as_mask(None if mask is None else np.asarray(mask), count, pictures)
     repeats = _as_repeats(resample, 1 if anew is None else RESAMPLE)
     task = _Task(model=model, pictures=images, anew=anew, strength=_as_strength(strength), repeats=repeats)
@@ -154,13 +159,13 @@ class _Task:
         return xp.where(known, x0 + noise, begun), estimate
 
     def _encoded(self, pictures: np.ndarray) -> Array:
-        encode = getattr(core_of(self.model), "encode", None)
-        if encode is None:
+        encoder = ability(self.model, Encodes)
+        if encoder is None:
             raise ArgumentError(
-                f"{type(core_of(self.model)).__name__} cannot encode pictures: editing needs a denoiser with a method "
-                "encode, uint8 (B, H, W, C) to x0; a Model has one"
+                f"{type(innermost(self.model)).__name__} cannot encode pictures: editing needs a denoiser with a "
+                "method encode, uint8 (B, H, W, C) to x0; a Model has one"
             )
-        x0 = encode(pictures)
+        x0 = encoder.encode(pictures)
         if tuple(x0.shape[1:]) != tuple(self.model.shape):
             raise ArgumentError(
                 f"pictures of {_size(pictures)} pixels are {tuple(x0.shape[1:])} in model space, and this model draws "

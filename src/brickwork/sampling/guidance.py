@@ -9,76 +9,50 @@ from typing import final
 import numpy as np
 
 from brickwork.diffusion.arrays import Array, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser, multiple_of, takes_regions
-from brickwork.diffusion.process import NoiseProcess
+from brickwork.diffusion.denoiser import Condition, Denoiser
+from brickwork.sampling.wrapper import Wrapper
 
 
 @final
 @dataclass(frozen=True)
-class Guided:
-    """Classifier-free guidance: D_null + scale * (D_cond - D_null), from one batch of twice the size.
+class Guided(Wrapper):
+    """Classifier-free guidance: D_null + scale * (D_cond - D_null), from one batch.
 
-    Outside the interval, at scale 1 and where there is nothing to ask for, it is the conditional call, bit for bit.
+    A row that asks for something is evaluated twice, with its condition and without. One that asks for nothing (no
+    class, no text, nothing to lead away from) is evaluated once: both estimates would be the same. Outside the
+    interval, at scale 1 and where no row asks for anything, it is the conditional call, bit for bit.
 
     Source: Ho and Salimans, 2207.12598, Eq. 6 (whose w is scale - 1); interval: Kynkäänniemi et al., 2404.07724.
 
     Attributes:
-        denoise: What is guided.
+        inner: What is guided.
         scale: 1 is off; larger follows the condition more.
         interval: Guide where interval[0] < sigma <= interval[1], in waist levels.
     """
 
-    denoise: Denoiser
+    inner: Denoiser
     scale: float
     interval: tuple[float, float] = (0.0, inf)
 
-    @property
-    def process(self) -> NoiseProcess:
-        """Of what is guided."""
-        return self.denoise.process
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of what is guided."""
-        return self.denoise.shape
-
-    @property
-    def num_classes(self) -> int:
-        """Of what is guided."""
-        return self.denoise.num_classes
-
-    @property
-    def text_shape(self) -> tuple[int, int] | None:
-        """Of what is guided."""
-        return self.denoise.text_shape
-
-    @property
-    def multiple(self) -> int | None:
-        """Of what is guided."""
-        return multiple_of(self.denoise)
-
-    @property
-    def takes_regions(self) -> bool:
-        """As what is guided."""
-        return takes_regions(self.denoise)
-
-    def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """The guided estimate of x0; see ``Denoiser``."""
+    def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
+        """Return the guided estimate of x0; see ``Denoiser``."""
         inside = (sigma > self.interval[0]) & (sigma <= self.interval[1])
-        if self.scale == 1.0 or len(condition) == 0 or not bool(inside.any()):
-            return self.denoise(x, sigma, condition)
-        xp, count = namespace(x), len(x)
-        both = self.denoise(
-            xp.concatenate((x, x)), xp.concatenate((sigma, sigma)), condition.joined(condition.dropped())
-        )
-        with_condition, without = both[:count], both[count:]
+        if self.scale == 1.0 or not condition.asking.any() or not bool(inside.any()):
+            return self.inner(x, sigma, condition)
+        with_condition, without = self._both(x, sigma, condition)
         guided = without + self.scale * (with_condition - without)
-        return guided if bool(inside.all()) else xp.where(inside[:, None, None, None], guided, with_condition)
+        return guided if bool(inside.all()) else namespace(x).where(inside[:, None, None, None], guided, with_condition)
 
-    def asarray(self, values: np.ndarray) -> Array:
-        """As what is guided makes them."""
-        return self.denoise.asarray(values)
-
-    def decode(self, x0: Array) -> np.ndarray:
-        """As what is guided decodes."""
-        return self.denoise.decode(x0)
+    def _both(self, x: Array, sigma: Array, condition: Condition) -> tuple[Array, Array]:
+        """Estimate x0 with the condition and without, from one batch; a row that asks for nothing is in it once."""
+        xp, count = namespace(x), len(x)
+        if condition.asking.all():
+            twice = (xp.concatenate((x, x)), xp.concatenate((sigma, sigma)))
+            both = self.inner(*twice, condition.joined(condition.dropped()))
+            return both[:count], both[count:]
+        rows = np.flatnonzero(condition.asking).tolist()
+        more = (xp.concatenate((x, x[rows])), xp.concatenate((sigma, sigma[rows])))
+        both = self.inner(*more, condition.joined(condition[rows].dropped()))
+        without = both[:count] + 0  # a copy
+        without[rows] = both[count:]
+        return both[:count], without

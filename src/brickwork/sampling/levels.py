@@ -25,19 +25,22 @@ class Evaluation(NamedTuple):
     rows: int
 
 
-def evaluated_levels(process: NoiseProcess, how: Sampler = Sampler(), **changes: Unpack[Changes]) -> list[Evaluation]:
+def evaluated_levels(
+    process: NoiseProcess, how: Sampler = Sampler(), *, asks: bool = True, **changes: Unpack[Changes]
+) -> list[Evaluation]:
     """List every call that drawing one picture makes, in order: found by drawing one of a single pixel, and so exact.
 
     Args:
         process: The model's.
         how: How pictures are drawn; the plan, which changes no level, is left aside.
+        asks: A class or a text is asked for; where nothing is, guidance takes no second row.
         **changes: Fields of ``how`` to replace.
 
     Raises:
         ArgumentError: As ``sample`` does.
     """
     recorder = _Recorder(process)
-    sample_x0(recorder, seeds=[0], labels=0, how=how.but(**changes | {"plan": None}))
+    sample_x0(recorder, seeds=[0], labels=0 if asks else -1, how=how.but(**changes | {"plan": None}))
     return recorder.calls
 
 

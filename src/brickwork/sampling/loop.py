@@ -14,7 +14,7 @@ from brickwork.diffusion.denoiser import Condition, Denoiser
 from brickwork.diffusion.gaussian import Seeds, as_seeds, normals
 from brickwork.errors import ArgumentError
 from brickwork.files.picture import Pictures
-from brickwork.sampling.conditions import Labels, Texts, as_condition, on_device
+from brickwork.sampling.conditions import Labels, Texts, as_condition, on_device, seeds_for
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.planned import planned
 from brickwork.sampling.sampler import Changes, Sampler
@@ -111,7 +111,7 @@ def noise_source(seeds: Seeds, x: Array) -> Noise:
 def sample_x0(
     model: Denoiser,
     *,
-    seeds: Seeds,
+    seeds: int | Seeds,
     labels: Labels | None = None,
     text: Texts | None = None,
     negative: Texts | None = None,
@@ -128,7 +128,7 @@ def sample_x0(
     needs noise takes draw 1, 2, ... The arguments are those of ``sample``, and a task where the run starts from more
     than noise.
     """
-    how, keys = how.but(**changes), as_seeds(seeds)
+    how, keys = how.but(**changes), as_seeds(seeds_for(seeds, labels, text, given))
     if len(keys) == 0:
         raise ArgumentError("seeds []: there is nothing to draw; give one seed per image")
     wanted = as_condition(
@@ -161,7 +161,7 @@ def sample_x0(
 def sample(
     model: Denoiser,
     *,
-    seeds: Seeds,
+    seeds: int | Seeds,
     labels: Labels | None = None,
     text: Texts | None = None,
     negative: Texts | None = None,
@@ -175,9 +175,9 @@ def sample(
 
     Args:
         model: Any denoiser.
-        seeds: One per picture, 0 to 2**64 - 1.
-        labels: A class for all, or one per seed; -1 or None for no class. On a ``Canvas`` also classes of regions,
-            (rows, columns) for all or (N, rows, columns).
+        seeds: One per picture, 0 to 2**64 - 1; a single number, as in 0, is the seed of every picture asked for.
+        labels: A class for all, or one per seed, by number or name ("Bag"); -1 or None for no class. On a ``Canvas``
+            also classes of regions, (rows, columns) for all or (N, rows, columns).
         text: A caption for all, or one per seed; or embedded tokens, (M, E) for all or (N, M, E).
         negative: What guidance leads away from, like text; no text unless told otherwise.
         given: What is drawn after, where the model is given a picture: (G, H, W) in model space for all, or

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -105,4 +106,6 @@ def class_number(name: str, classes: Sequence[str]) -> int:
         return int(name)
     known = ", ".join(f"{i} {c}" if c != str(i) else c for i, c in enumerate(classes[:20]))
     rule = f"its classes are {known}" if classes else "it has no classes; leave the label out"
+    if near := get_close_matches(name.lower(), [c.lower() for c in classes], n=3, cutoff=0.5):
+        rule = f"did you mean {', '.join(c for c in classes if c.lower() in near)}? {rule}"
     raise ArgumentError(f"label {name!r}: this model has {len(classes)} classes; {rule}")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 
 from brickwork.diffusion.arrays import Array, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser, multiple_of, takes_regions
-from brickwork.diffusion.process import NoiseProcess
+from brickwork.diffusion.denoiser import Condition, Denoiser
 from brickwork.errors import ArgumentError
 from brickwork.sampling.plan import Plan, PlanRule, read_plan
+from brickwork.sampling.wrapper import Wrapper
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ class Divisible(Denoiser, Protocol):
 
 @final
 @dataclass(frozen=True)
-class Planned:
+class Planned(Wrapper):
     """A model that runs as many of its parts as a plan says, at each evaluation by its own level.
 
     Where one number of parts will do for a batch it is one call of that denoiser, bit for bit; where rows differ, each
@@ -40,6 +40,7 @@ class Planned:
     Attributes:
         denoisers: By number of parts, at least those of the plan; all of one kind, as ``first`` makes them.
         plan: Which one at which level.
+        inner: The denoiser of the most parts.
 
     Raises:
         ArgumentError: The plan runs a number of parts that is not among the denoisers.
@@ -47,6 +48,7 @@ class Planned:
 
     denoisers: Mapping[int, Denoiser] = field(repr=False)
     plan: Plan
+    inner: Denoiser = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse a plan that asks for what is not there."""
@@ -56,6 +58,7 @@ class Planned:
                     f"plan {self.plan} runs {count} parts at times: there are denoisers of "
                     f"{', '.join(map(str, sorted(self.denoisers)))}; give one of {count} too"
                 )
+        object.__setattr__(self, "inner", self.denoisers[max(self.denoisers)])
 
     @classmethod
     def of(cls, model: Divisible, plan: PlanRule | str) -> Planned:
@@ -74,41 +77,11 @@ class Planned:
 
     @property
     def full(self) -> Denoiser:
-        """The denoiser of the most parts."""
-        return self.denoisers[max(self.denoisers)]
+        """Denoiser of the most parts."""
+        return self.inner
 
-    @property
-    def process(self) -> NoiseProcess:
-        """Of the full model."""
-        return self.full.process
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the full model."""
-        return self.full.shape
-
-    @property
-    def num_classes(self) -> int:
-        """Of the full model."""
-        return self.full.num_classes
-
-    @property
-    def text_shape(self) -> tuple[int, int] | None:
-        """Of the full model."""
-        return self.full.text_shape
-
-    @property
-    def multiple(self) -> int | None:
-        """Of the full model."""
-        return multiple_of(self.full)
-
-    @property
-    def takes_regions(self) -> bool:
-        """As the full model."""
-        return takes_regions(self.full)
-
-    def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """The estimate of x0 by as many parts as the plan says; see ``Denoiser``."""
+    def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
+        """Return the estimate of x0 by as many parts as the plan says; see ``Denoiser``."""
         levels = sigma.tolist()
         counts, rows = {level: self.plan.parts_at(level) for level in set(levels)}, {}
         for row, level in enumerate(levels):
@@ -118,14 +91,6 @@ class Planned:
         found = [self.denoisers[n](x[few], sigma[few], condition[few]) for n, few in rows.items()]
         order = np.argsort([row for few in rows.values() for row in few])
         return namespace(x).concatenate(found)[order.tolist()]
-
-    def asarray(self, values: np.ndarray) -> Array:
-        """As the full model makes them."""
-        return self.full.asarray(values)
-
-    def decode(self, x0: Array) -> np.ndarray:
-        """As the full model decodes."""
-        return self.full.decode(x0)
 
 
 def planned(denoise: Denoiser, plan: PlanRule | None) -> Denoiser:
@@ -141,8 +106,8 @@ def planned(denoise: Denoiser, plan: PlanRule | None) -> Denoiser:
         return denoise
     if isinstance(denoise, Planned):
         raise ArgumentError(f"plan {plan} for a model under plan {denoise.plan}: give one of them")
-    if (inner := getattr(denoise, "denoise", None)) is not None:
-        return replace(denoise, denoise=planned(inner, plan))  # pyright: ignore[reportArgumentType]
+    if isinstance(denoise, Wrapper):
+        return denoise.around(planned(denoise.inner, plan))
     if not isinstance(denoise, Divisible):
         raise ArgumentError(f"plan {plan}: {type(denoise).__name__} has no parts to leave out; draw without a plan")
     if isinstance(plan, Plan) and not plan.thresholds:

@@ -149,7 +149,7 @@ class Sampler:
         }
 
     @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> Sampler:
+    def from_entry(cls, entry: Mapping[str, object]) -> Sampler:
         """Read what ``to_entry`` or ``to_facts`` returned, or what a package or picture of 0.1 holds.
 
         Args:
@@ -159,7 +159,7 @@ class Sampler:
         Raises:
             ArgumentError: A value that the sampler refuses.
         """
-        found = {key: entry[key] for key in KEYS if entry.get(key) is not None}
+        found: dict[str, Any] = {key: entry[key] for key in KEYS if entry.get(key) is not None}
         if "grid" in found or "schedule" in entry:
             found["schedule"] = found.pop("grid", None) or entry["schedule"]
         if "guidance_interval" in found:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
 
+from brickwork.diffusion.arrays import Array
+from brickwork.diffusion.denoiser import Capabilities, Condition, Denoiser
 from brickwork.diffusion.gaussian import MEASURE, normals
 from brickwork.diffusion.schedule import Karras
 from brickwork.errors import ArgumentError
@@ -17,43 +20,56 @@ from brickwork.package.precision import Inputs
 from brickwork.quality.evaluate import compare_classes, fitting, relabelled
 from brickwork.quality.heldout import chosen, condition_of
 from brickwork.quality.reference import Reference
+from brickwork.sampling.wrapper import Wrapper
 
 NUM_LEVELS, NUM_SAMPLES = 16, 128
 DRAW = 100  # of the noise that calibrates; the loss draws from 0 on
 
 
 @final
-class Encoding:
+@dataclass(frozen=True, eq=False)
+class Encoding(Wrapper):
     """A denoiser with its model's encoders of pictures and captions, so that a held-out loss can be taken of it.
 
-    Args:
-        denoise: A package, a graph, or the model itself at another size.
-        model: Encodes, and says what the denoiser does not.
+    Attributes:
+        inner: Package, graph, or the model itself at another size.
+        model: What encodes, and says where it all comes from.
     """
 
-    def __init__(self, denoise: Any, model: Model) -> None:
-        self.denoise, self.model = denoise, model
+    inner: Denoiser
+    model: Model
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.denoise if hasattr(self.denoise, name) else self.model, name)
+    @property
+    def capabilities(self) -> Capabilities:
+        """Declaration of the model, at the shape of the denoiser."""
+        return replace(self.model.capabilities, shape=self.inner.shape, multiple=None)
 
-    def __call__(self, x: Any, sigma: Any, condition: Any) -> Any:
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the model was trained on and how."""
+        return self.model.facts
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the model's file."""
+        return self.model.digest
+
+    def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
         """Estimate x0, as the denoiser."""
-        return self.denoise(x, sigma, condition)
+        return self.inner(x, sigma, condition)
 
-    def encode(self, images: np.ndarray) -> Any:
+    def encode(self, images: np.ndarray) -> Array:
         """Encode pictures by the model; returns an array of the denoiser's kind."""
         with torch.no_grad():
-            return self.denoise.asarray(self.model.encode(images).cpu().numpy())
+            return self.inner.asarray(self.model.encode(images).cpu().numpy())
 
-    def embed_text(self, captions: Any) -> np.ndarray:
+    def embed_text(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions by the model."""
         return self.model.embed_text(captions)
 
-    @property
-    def reads_text(self) -> bool:
-        """Whether the model has a text encoder."""
-        return self.model.reads_text
+    def give(self, pictures: np.ndarray) -> np.ndarray:
+        """Return what is given beside x, by the model."""
+        return self.model.give(pictures)
 
 
 def real_images(model: Any, data: str | Path | Reference | None, what: str) -> Reference:

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 
 from brickwork.diffusion.denoiser import Condition
-from brickwork.package.graph import GraphSpec
+from brickwork.diffusion.process import NoiseProcess
+from brickwork.model.model import Model
+from brickwork.package.graph import DenoiserDoor, GraphSpec
 
 
 def opened(model: Any) -> Any:
@@ -38,6 +40,38 @@ class Trial:
 
     def __init__(self, model: Any, spec: GraphSpec) -> None:
         self.session, self.spec = opened(model), spec
+
+    @property
+    def model(self) -> Model:
+        """Model that the graph was made of."""
+        door = self.spec.module
+        assert isinstance(door, DenoiserDoor)
+        return door.model
+
+    @property
+    def process(self) -> NoiseProcess:
+        """Noise process of the model."""
+        return self.model.process
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one x."""
+        _, channels, height, width = self.spec.inputs[0].shape
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of the model."""
+        return self.model.num_classes
+
+    @property
+    def text_shape(self) -> tuple[int, int] | None:
+        """(M, E) of one text, or None."""
+        return self.model.text_shape
+
+    def decode(self, x0: np.ndarray) -> np.ndarray:
+        """Return pictures, uint8 (B, H, W, C), by the model's own decoder."""
+        return self.model.decode(torch.from_numpy(x0))
 
     def __call__(self, x: np.ndarray, sigma: np.ndarray, condition: Condition) -> np.ndarray:
         """Estimate x0; rows are filled up to the graph's batch with copies of the last."""
