@@ -49,7 +49,7 @@ def conversions(plain: Any, spec: GraphSpec) -> dict[tuple[str, str], Callable[[
         return quantized(copied(plain), spec, Precision(name=precision))
 
     def half(**options: Any) -> Any:
-        return convert_float_to_float16(copied(plain), keep_io_types=True, **options)
+        return convert_float_to_float16(named(copied(plain)), keep_io_types=True, **options)
 
     return {
         ("fp32", "none"): lambda: copied(plain),
@@ -72,8 +72,7 @@ def dynamic(plain: Any, spec: GraphSpec | None = None, **options: Any) -> Any:
 
     model = copied(plain)
     unfold_gemms(model)
-    for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
+    named(model)
     if spec is not None:
         options["nodes_to_quantize"] = [layer.node.name for layer in layers_of(model, spec)]
     with tempfile.TemporaryDirectory() as folder:
@@ -81,6 +80,13 @@ def dynamic(plain: Any, spec: GraphSpec | None = None, **options: Any) -> Any:
         onnx.save(model, before)
         quantize_dynamic(before, after, op_types_to_quantize=["MatMul"], weight_type=QuantType.QInt8, **options)
         return onnx.load(after)
+
+
+def named(model: Any) -> Any:
+    """The graph with a name of its own for every node: both converters make others of it, and some came twice."""
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    return model
 
 
 def copied(model: Any) -> Any:

@@ -139,7 +139,7 @@ def test_the_report(digits: Reference, tmp_path: Path):
     report.save(tmp_path / "report.json")
     stored = json.loads((tmp_path / "report.json").read_text())
     assert stored == report.to_dict()
-    assert stored["distance"]["net_sha256"] == shipped_net("grey").sha256
+    assert stored["distance"]["net_sha256"] == shipped_net("grey").digest
     assert stored["distance"]["reference_sha256"] == digits.train.digest
     assert stored["held_out_sha256"] == digits.held_out.digest
     assert stored["settings"]["seeds"] == "0-149"

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from brickwork.data.captions import find_captions
 from brickwork.data.decode import MAX_PIXELS, decode_image
-from brickwork.data.folder import fingerprint_of
+from brickwork.data.folder import version_of
 from brickwork.data.source import Source
 from brickwork.data.tree import arrange, is_image_path
 from brickwork.errors import DataError
@@ -62,7 +62,7 @@ def open_archive(path: Path, *, captions: bool = True) -> Source:
         classes=classes,
         captions=find_captions(str(path), files, members, read) if captions else None,
         splits=splits,
-        fingerprint=fingerprint_of(path.parent, [path.name]),
+        version=version_of(path.parent, [path.name]),
     )
 
 

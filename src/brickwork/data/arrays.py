@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from brickwork.data.decode import decode_image, on_white
-from brickwork.data.folder import fingerprint_of
+from brickwork.data.folder import version_of
 from brickwork.data.source import SPLITS, Images, Pixels, Rows, Source, checked_labels
 from brickwork.errors import DataError
 
@@ -58,7 +58,7 @@ def open_arrays(path: Path) -> Source:
         captions=captions,
         splits=split_codes(name, arrays["split"], count) if "split" in arrays else None,
         mirrors=captions is None,
-        fingerprint=fingerprint_of(path.parent, [path.name]),
+        version=version_of(path.parent, [path.name]),
     )
 
 

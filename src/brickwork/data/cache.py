@@ -39,7 +39,7 @@ def cache_folder() -> Path:
 
 def cache_key(source: Source, facts: tuple[object, ...]) -> str:
     """Return a name for a source decoded in one way; a new one each time if its changes cannot be detected."""
-    content = source.fingerprint or uuid.uuid4().hex
+    content = source.version or uuid.uuid4().hex
     return hashlib.sha256(repr((1, source.name, len(source), content, facts)).encode()).hexdigest()[:32]
 
 

@@ -34,5 +34,5 @@ def open_digits() -> Source:
         labels=labels,
         classes=classes,
         mirrors=False,
-        fingerprint="scikit-learn digits",
+        version="scikit-learn digits",
     )

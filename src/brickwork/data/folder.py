@@ -45,7 +45,7 @@ def open_folder(path: Path, *, captions: bool = True) -> Source:
         classes=classes,
         captions=find_captions(str(path), paths, files, read) if captions else None,
         splits=splits,
-        fingerprint=fingerprint_of(path, paths),
+        version=version_of(path, paths),
     )
 
 
@@ -62,7 +62,7 @@ def walk(root: Path) -> list[str]:
     return found
 
 
-def fingerprint_of(root: Path, paths: list[str]) -> str:
+def version_of(root: Path, paths: list[str]) -> str:
     """Return the SHA-256 (hex) of the files' names, sizes and times of change."""
     digest = hashlib.sha256()
     for path in paths:

@@ -90,7 +90,7 @@ def source_of(name: str, tables: Mapping[str, Any], library: Any) -> Source:
         captions=captions,
         splits=np.repeat(np.array([SPLITS[split] for split in tables], np.int64), np.diff(starts)),
         mirrors=captions is None,
-        fingerprint="/".join(prints) if all(prints) else "",
+        version="/".join(prints) if all(prints) else "",
     )
 
 

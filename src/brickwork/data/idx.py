@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brickwork.data.folder import fingerprint_of
+from brickwork.data.folder import version_of
 from brickwork.data.source import SPLITS, Source, checked_labels
 from brickwork.errors import DataError
 
@@ -65,7 +65,7 @@ def open_idx(path: Path) -> Source:
         classes=classes,
         splits=splits,
         mirrors=False,
-        fingerprint=fingerprint_of(path if path.is_dir() else path.parent, [file.name for file in files.values()]),
+        version=version_of(path if path.is_dir() else path.parent, [file.name for file in files.values()]),
     )
 
 

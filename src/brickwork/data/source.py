@@ -39,7 +39,7 @@ class Source:
         captions: One text per row, or None.
         splits: int64 (N,), a value of SPLITS per row; None if the source has no splits of its own.
         mirrors: True if a mirrored image is a valid one, which digits and text are not.
-        fingerprint: Text that changes whenever the content may have changed; "" if changes cannot be detected.
+        version: Text that changes whenever the content may have changed; "" if changes cannot be detected.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Source:
     captions: Sequence[str] | None = None
     splits: Rows | None = None
     mirrors: bool = True
-    fingerprint: str = ""
+    version: str = ""
 
     def __len__(self) -> int:
         """Return N, the number of images."""

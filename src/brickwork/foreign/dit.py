@@ -18,7 +18,7 @@ from brickwork.backbone.dit import Dit, DitConfig
 from brickwork.diffusion.prediction import Eps, Prediction
 from brickwork.diffusion.process import DiscreteVp, NoiseProcess
 from brickwork.errors import CheckpointError
-from brickwork.foreign.source import Source, renamed
+from brickwork.foreign.source import PublishedTensors, renamed
 from brickwork.foreign.weights import Weights
 from brickwork.nn.layers import window_positions
 
@@ -69,7 +69,7 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     """
     prefix = _prefix(weights)
     assert prefix is not None
-    source = Source(weights, prefix, "DiT")
+    source = PublishedTensors(weights, prefix, "DiT")
     config = _config(source)
     with torch.device("meta"):
         dit = config.build()
@@ -86,7 +86,7 @@ def _prefix(weights: Weights) -> str | None:
     return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
 
 
-def _config(source: Source) -> DitConfig:
+def _config(source: PublishedTensors) -> DitConfig:
     """Return the config, its sizes read from shapes."""
     width, channels, patch, _ = source.stored(_START, 4).shape
     places = source.stored("pos_embed", 3).shape[1]
@@ -105,7 +105,7 @@ def _config(source: Source) -> DitConfig:
     )
 
 
-def _place(dit: Dit, source: Source) -> None:
+def _place(dit: Dit, source: PublishedTensors) -> None:
     """Give the network, built on the meta device, its table of positions; refuse the file if its table differs."""
     grid, width = dit.config.grid, dit.config.width
     table = window_positions(grid, grid, width)

@@ -27,7 +27,7 @@ from brickwork.diffusion.prediction import EdmF, Prediction
 from brickwork.diffusion.process import Edm, NoiseProcess
 from brickwork.errors import CheckpointError
 from brickwork.foreign.pickles import quote
-from brickwork.foreign.source import Source, renamed
+from brickwork.foreign.source import PublishedTensors, renamed
 from brickwork.foreign.weights import Weights
 from brickwork.nn.layers import window_positions
 
@@ -64,7 +64,7 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     """
     prefix = _prefix(weights)
     assert prefix is not None
-    source = Source(weights, prefix, "LEGO")
+    source = PublishedTensors(weights, prefix, "LEGO")
     config = _config(source)
     with torch.device("meta"):
         lego = config.build()
@@ -90,7 +90,7 @@ def _prefix(weights: Weights) -> str | None:
     return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
 
 
-def _config(source: Source) -> LegoConfig:
+def _config(source: PublishedTensors) -> LegoConfig:
     """Return the config, its sizes read from shapes, the rest from attributes."""
     bricks = [_brick(source, k) for k in range(source.count("model."))]
     channels = source.stored(_START, 4).shape[1] - 2  # two coordinates
@@ -116,7 +116,7 @@ def _config(source: Source) -> LegoConfig:
     )
 
 
-def _brick(source: Source, k: int) -> BrickConfig:
+def _brick(source: PublishedTensors, k: int) -> BrickConfig:
     """Return one brick's config; its window follows from the number of positions in its table."""
     width, _, patch, _ = source.stored(f"model.{k}.x_embedder.proj.weight", 4).shape
     places = source.stored(f"model.{k}.pos_embed", 3).shape[1]
@@ -132,7 +132,7 @@ def _brick(source: Source, k: int) -> BrickConfig:
     )
 
 
-def _adapt(source: Source, ours: str, theirs: str, shape: torch.Size) -> Tensor:
+def _adapt(source: PublishedTensors, ours: str, theirs: str, shape: torch.Size) -> Tensor:
     """Return a weight in brickwork's layout, float32."""
     axes = 4 if ours.endswith("embed.weight") else len(shape)
     stored = source.stored(theirs, axes)
@@ -149,7 +149,7 @@ def _adapt(source: Source, ours: str, theirs: str, shape: torch.Size) -> Tensor:
     return tensor.T.contiguous() if ours == "label.weight" else tensor.reshape(shape)
 
 
-def _position(source: Source, k: int, brick: Brick) -> Tensor:
+def _position(source: PublishedTensors, k: int, brick: Brick) -> Tensor:
     """Return the computed table of positions; refuse the file if its table differs."""
     width = brick.brick.width
     stored = source.stored(f"model.{k}.pos_embed", 3)

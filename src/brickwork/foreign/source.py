@@ -14,7 +14,7 @@ from brickwork.foreign.torchfile import Stored
 from brickwork.foreign.weights import Weights
 
 
-class Source:
+class PublishedTensors:
     """Tensors and attributes of a file, by names without their prefix.
 
     Args:

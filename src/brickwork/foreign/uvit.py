@@ -21,7 +21,7 @@ from brickwork.backbone.base import Backbone
 from brickwork.backbone.uvit import UvitConfig
 from brickwork.diffusion.prediction import Eps, Prediction
 from brickwork.diffusion.process import DiscreteVp, NoiseProcess, Vp
-from brickwork.foreign.source import Source, renamed
+from brickwork.foreign.source import PublishedTensors, renamed
 from brickwork.foreign.weights import Weights
 
 HEADS = {512: 8, 768: 12, 1024: 16, 1152: 16}
@@ -102,10 +102,10 @@ def _prefix(weights: Weights) -> str | None:
     return next((name.removesuffix(_START) for name in weights.tensors if name.endswith(_START)), None)
 
 
-def _source(weights: Weights) -> Source:
+def _source(weights: Weights) -> PublishedTensors:
     prefix = _prefix(weights)
     assert prefix is not None
-    return Source(weights, prefix, "U-ViT")
+    return PublishedTensors(weights, prefix, "U-ViT")
 
 
 def _in_steps(config: UvitConfig) -> bool:
@@ -113,7 +113,7 @@ def _in_steps(config: UvitConfig) -> bool:
     return config.text_length > 0 or not config.final_conv
 
 
-def _config(source: Source) -> UvitConfig:
+def _config(source: PublishedTensors) -> UvitConfig:
     """Return the config, its sizes read from shapes."""
     width, channels, patch, _ = source.stored("patch_embed.proj.weight", 4).shape
     places = source.stored("pos_embed", 3).shape[1]
@@ -137,7 +137,7 @@ def _config(source: Source) -> UvitConfig:
     )
 
 
-def _classes(source: Source, shape: tuple[int, ...]) -> Tensor:
+def _classes(source: PublishedTensors, shape: tuple[int, ...]) -> Tensor:
     """Return the class table, whose last row is for no class: the mean of all rows, where the file has none."""
     rows = source.stored(_LABELS, 2).shape[0]
     table = source.read(_LABELS, (rows, shape[1]))

@@ -82,7 +82,7 @@ class Statistics:
         """Compute the statistics of uint8 images (N, H, W, C), by the shipped feature network for their channels."""
         net = net_for(images.shape[-1])
         rows = features(images, progress=progress)
-        return Statistics.of_features(rows, net=net.name, net_sha256=net.sha256, data_sha256=data_sha256)
+        return Statistics.of_features(rows, net=net.name, net_sha256=net.digest, data_sha256=data_sha256)
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz`` of plain arrays, atomically.

@@ -118,14 +118,14 @@ class ShippedNet:
 
     Attributes:
         name: "grey" or "colour".
-        sha256: SHA-256 of its file, hex.
+        digest: SHA-256 of its file, hex.
         net: The network, ready to use.
         heads: Its classifiers, by data set.
         training: Record of its training, JSON-like.
     """
 
     name: str
-    sha256: str
+    digest: str
     net: FeatureNet
     heads: dict[str, Head]
     training: dict[str, Any]
@@ -156,8 +156,8 @@ def shipped_net(name: str) -> ShippedNet:
     net = FeatureNet(header["channels"], tuple(header["widths"]), {key: len(h.classes) for key, h in heads.items()})
     net.load_state_dict(tensors)
     net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    sha256 = hashlib.sha256(content).hexdigest()
-    return ShippedNet(name=name, sha256=sha256, net=net, heads=heads, training=header["training"])
+    digest = hashlib.sha256(content).hexdigest()
+    return ShippedNet(name=name, digest=digest, net=net, heads=heads, training=header["training"])
 
 
 def metadata(content: bytes) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Reference:
     def statistics_of(self, rows: np.ndarray, data_sha256: str = "") -> Statistics:
         """Return mean and covariance of features, taken by this reference's network."""
         net = net_for(self.channels)
-        return Statistics.of_features(rows, net=net.name, net_sha256=net.sha256, data_sha256=data_sha256)
+        return Statistics.of_features(rows, net=net.name, net_sha256=net.digest, data_sha256=data_sha256)
 
     @cached_property
     def statistics(self) -> Statistics:
