@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import brickwork as bw
 from brickwork import registry
+from brickwork.backbone.contract import check_backbone
 from brickwork.cli import main
 from brickwork.errors import ExtensionError
 from brickwork.files.manifest import read_manifest
@@ -93,16 +93,12 @@ def test_its_model_is_known_drawn_and_packed(
 
 
 @pytest.mark.usefixtures("installed")
-def test_its_network_takes_classes_pictures_beside_x_and_any_size() -> None:
+def test_its_network_keeps_the_contract_of_backbones() -> None:
     config = bw.load_recipe(EXAMPLE / "recipe.toml").backbone
     assert type(config).__module__ == "brickwork_conv"
     told: dict[str, Any] = {"size": 8, "channels": 3, "num_classes": 4, "given_channels": 3}
-    network = type(config)(**told).build()
-    x, labels, beside = torch.randn(2, 3, 12, 20), torch.tensor([-1, 3]), torch.randn(2, 3, 12, 20)
-    output = network(x, torch.tensor([0.1, 0.9]), bw.Condition(labels=labels, given=beside))
-    output.square().sum().backward()
-    assert output.shape == x.shape
-    assert torch.isfinite(output).all()
+    check_backbone(type(config)(width=16, depth=2, **told))
+    check_backbone(type(config)(width=16, depth=2, size=8, channels=1))
     with pytest.raises(bw.ConfigError, match="width 12"):
         type(config)(**{**told, "width": 12})
 

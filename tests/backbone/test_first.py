@@ -4,58 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
-from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import Velocity
 from brickwork.diffusion.process import LinearFlow
-from brickwork.errors import ArgumentError, ConfigError
+from brickwork.errors import ArgumentError
 from brickwork.model.model import Model
-
-
-def inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition]:
-    x = torch.randn(2, config.channels, config.size, config.size)
-    labels = torch.tensor([0, -1]) if config.num_classes else None
-    text = torch.randn(2, config.text_length, config.text_width) if config.text_length else None
-    return x, torch.tensor([3.0, 700.0]), Condition(labels=labels, text=text)
-
-
-def test_all_parts_are_the_network_itself(tiny: Stoic.Config) -> None:
-    backbone = tiny.build()
-    assert tiny.num_parts == backbone.num_parts == tiny.depth
-    assert tiny.first(tiny.depth) == tiny
-    assert backbone.first(tiny.depth) is backbone
-
-
-def test_first_is_the_shallower_network_with_the_same_weights(tiny: Stoic.Config) -> None:
-    """Against a fresh network of that depth, into which the weights are copied by name."""
-    torch.manual_seed(0)
-    backbone = tiny.build().eval()
-    for n in range(1, tiny.depth):
-        if tiny.long_skip != "none":
-            with pytest.raises(ConfigError, match="long_skip 'none'"):
-                backbone.first(n)
-            continue
-        part = backbone.first(n)
-        assert part.config == tiny.first(n)
-        assert (part.config.num_parts, len(part.get_submodule("blocks")._modules)) == (
-            n,
-            1 if tiny.share_weights else n,
-        )
-        alone = part.config.build().eval()
-        wanted = alone.state_dict()
-        alone.load_state_dict({name: weight for name, weight in backbone.state_dict().items() if name in wanted})
-        given = inputs(tiny)
-        assert torch.equal(part(*given), alone(*given))
-        own = {id(parameter) for parameter in backbone.parameters()}
-        assert {id(parameter) for parameter in part.parameters()} <= own
-        assert all(tensor.device.type == "cpu" for tensor in (*part.parameters(), *part.buffers()))
-        assert not part.training
-        again = part.first(n).first(1)
-        assert torch.equal(again(*given), backbone.first(1)(*given))
 
 
 @pytest.mark.parametrize("n", [0, 4, -1, True])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_backbones import STOIC
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.diffusion.denoiser import Condition
@@ -22,7 +23,7 @@ def by_hand(c: Stoic.Config) -> tuple[int, int, int]:
     pixels, T = c.size**2, (c.size // c.stride) ** 2
     class_rows = c.num_class_tokens if c.num_classes else 0
     rows = T + (c.time == "token") + class_rows + c.text_length
-    inputs = C + 2 * (c.position == "coordinates")
+    inputs = c.in_channels + 2 * (c.position == "coordinates")
 
     hidden = L // 2
     widths = [inputs, *[hidden] * (c.stem_layers - 1), L]
@@ -70,6 +71,7 @@ def by_hand(c: Stoic.Config) -> tuple[int, int, int]:
     return parameters, macs, attention
 
 
+@pytest.mark.parametrize("tiny", STOIC.values(), ids=STOIC.keys())
 def test_counted_equals_hand_formula(tiny: Stoic.Config) -> None:
     counted = cost(tiny)
     parameters, macs, attention = by_hand(tiny)

@@ -1,155 +1,70 @@
 """The U-Nets of diffusers behind our door: published and hand counts, conditions, and the same numbers as theirs."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tiny_backbones import ASKING, UNET_BASE
+from tiny_backbones import UNET as TINY
 
+from brickwork.backbone.contract import inputs_of, largest, random_network
 from brickwork.backbone.presets import preset
 from brickwork.backbone.tldm import Tldm
 from brickwork.backbone.unet import Unet
 from brickwork.codec.base import Pixels
-from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import Velocity
 from brickwork.diffusion.process import LinearFlow
-from brickwork.errors import ArgumentError, ConfigError
+from brickwork.errors import ConfigError
 from brickwork.model.checkpoint import load, save
 from brickwork.model.cost import cost
 from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
 
-SMALL: dict[str, Any] = {
-    "size": 8,
-    "widths": (8, 16),
-    "attention": (1,),
-    "num_blocks": 1,
-    "groups": 4,
-    "head_width": 8,
-    "context_width": 12,
-}
-KINDS: dict[str, dict[str, Any]] = {
-    "ldm": {"num_classes": 5},
-    "ldm, text": {"num_classes": 5, "text_length": 3, "text_width": 6},
-    "ldm, text alone": {"text_length": 3, "text_width": 6},
-    "ldm, unconditional": {},
-    "ldm, one head": {"num_classes": 5, "head_width": None, "attention": (0, 1)},
-    "ldm, one level": {"widths": (8,), "attention": (0,), "num_classes": 5},
-    "ddpm": {"design": "ddpm", "num_classes": 5},
-    "ddpm, text": {"design": "ddpm", "num_classes": 5, "text_length": 3, "text_width": 6},
-    "ddpm, unconditional": {"design": "ddpm"},
-    "adm": {"design": "adm", "num_classes": 5, "num_blocks": 2},
-    "given": {"num_classes": 5, "given_channels": 3},
-}
-ASKING = re.compile(r"transformer_blocks\.\d+\.(attn2\.to_q|attn2\.to_k|norm2)\.")
 """What asks a context, by its name in diffusers."""
 
 
 def config(**options: Any) -> Unet.Config:
-    return Unet.Config(**{**SMALL, **options})
+    return Unet.Config(**{**UNET_BASE, **options})
 
 
-def network(c: Unet.Config, seed: int = 0) -> Unet:
-    """Every weight random and of a size that matters: nothing hides behind a zero."""
-    model = c.build()
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.5
-        nn.init.normal_(parameter, std=scale, generator=generator)
-    return model.eval()
+def network(config: Unet.Config) -> Unet:
+    """Build a network with every weight random."""
+    return cast(Unet, random_network(config)).eval()
 
 
-def inputs(c: Unet.Config, size: int | None = None) -> tuple[Tensor, Tensor, Condition]:
-    generator = torch.Generator().manual_seed(0)
-    side = size or c.size
-    x = torch.randn(2, c.channels, side, side, generator=generator)
-    text = torch.randn(2, c.text_length, c.text_width, generator=generator) if c.text_length else None
-    given = torch.randn(2, c.given_channels, side, side, generator=generator) if c.given_channels else None
-    labels = torch.tensor([3, -1]) if c.num_classes else None
-    return x, torch.tensor([20.25, 700.5]), Condition(labels=labels, text=text, given=given)
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return (a - b).abs().max().item()
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=TINY)
 def unet(request: pytest.FixtureRequest) -> Unet:
-    return network(config(**KINDS[request.param]))
-
-
-def test_shape_kept_and_every_parameter_learns(unet: Unet) -> None:
-    """But what a softmax does not see: queries and keys that ask a single row, and a bias of all keys."""
-    x, number, condition = inputs(unet.config)
-    out = unet(x, number, condition)
-    assert out.shape == x.shape
-    (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
-    one_row = unet.config.design == "ldm" and not unet.config.text_length
-    for name, parameter in unet.named_parameters():
-        assert parameter.grad is not None, name
-        idle = (one_row and ASKING.search(name)) or name.endswith("to_k.bias")
-        largest = parameter.grad.abs().max().item()
-        assert (largest < 1e-6) if idle else (largest > 1e-6), (name, largest)
+    return network(TINY[request.param])
 
 
 def test_begins_at_zero(unet: Unet) -> None:
     c = unet.config
-    assert not c.build()(*inputs(c)).any()
-
-
-def test_depends_on_image_number_and_condition(unet: Unet) -> None:
-    c = unet.config
-    x, number, condition = inputs(c)
-    out = unet(x, number, condition)
-    assert distance(out, unet(-x, number, condition)) > 1e-3
-    assert distance(out, unet(x, number + 100, condition)) > 1e-4
-    if c.num_classes or c.text_length:
-        assert distance(out[:1], unet(x, number, condition.dropped())[:1]) > 1e-4
-    if c.given_channels:
-        assert distance(out, unet(x, number, replace(condition, given=None))) > 1e-3
+    assert not c.build()(*inputs_of(c)).any()
 
 
 def test_number_is_not_rounded(unet: Unet) -> None:
     """Half a step of a thousand is another time, to float32's last digits."""
-    x, number, condition = inputs(unet.config)
+    x, number, condition = inputs_of(unet.config)
     out = [unet(x, number + shift, condition) for shift in (0.0, 0.5, 0.001)]
-    assert distance(out[0], out[1]) > 1e-4
-    assert 0 < distance(out[0], out[2]) < distance(out[0], out[1])
-
-
-def test_no_label_is_the_null_row(unet: Unet) -> None:
-    c = unet.config
-    if c.num_classes:
-        x, number, condition = inputs(c)
-        null = replace(condition, labels=torch.tensor([-1, -1]))
-        assert torch.equal(unet(x, number, null), unet(x, number, replace(condition, labels=None)))
-
-
-def test_sides_are_whole_multiples(unet: Unet) -> None:
-    c = unet.config
-    x, number, condition = inputs(c, size=4 * c.multiple)
-    assert unet(x, number, condition).shape == x.shape
-    if c.multiple > 1:
-        with pytest.raises(ArgumentError, match="2 must divide both"):
-            unet(x[:, :, :5], number, condition)
+    assert largest(out[0], out[1]) > 1e-4
+    assert 0 < largest(out[0], out[2]) < largest(out[0], out[1])
 
 
 @pytest.mark.parametrize("kind", ["ldm, text", "ddpm", "adm"])
 def test_our_kernels_give_diffusers_numbers(kind: str) -> None:
     from diffusers.models.attention_processor import AttnProcessor2_0
 
-    c = config(**KINDS[kind])
+    c = TINY[kind]
     unet = network(c)
     with torch.no_grad():
-        ours = unet(*inputs(c))
+        ours = unet(*inputs_of(c))
         for module in unet.modules():
             if set_processor := getattr(module, "set_processor", None):
                 set_processor(AttnProcessor2_0())
-        theirs = unet(*inputs(c))
-    assert distance(ours, theirs) < 1e-5 * theirs.abs().max().item()
+        theirs = unet(*inputs_of(c))
+    assert largest(ours, theirs) < 1e-5 * theirs.abs().max().item()
 
 
 def test_names_are_those_of_diffusers() -> None:
@@ -167,10 +82,10 @@ def test_names_are_those_of_diffusers() -> None:
     ).eval()
     ours = config(design="ddpm").build().eval()
     ours.network.load_state_dict(theirs.state_dict())
-    x, number, condition = inputs(ours.config)
+    x, number, condition = inputs_of(ours.config)
     with torch.no_grad():
         out = theirs(x, number).sample
-        assert distance(ours(x, number, condition), out) < 1e-5 * out.abs().max().item()
+        assert largest(ours(x, number, condition), out) < 1e-5 * out.abs().max().item()
 
 
 # Published: Rombach et al. 2022, 395 M and 400 M; Ho et al. 2020, appendix B, 35.7 M; Dhariwal and Nichol 2021, 296 M
@@ -199,7 +114,7 @@ def test_small_latent_unet_is_as_large_as_tldm_tiny() -> None:
     assert (ours.size, ours.channels, ours.num_classes) == (theirs.size, theirs.channels, theirs.num_classes)
     unet, tldm = cost(ours), cost(theirs)
     with torch.device("meta"):
-        idle = [parameter.numel() for name, parameter in ours.build().named_parameters() if ASKING.search(name)]
+        idle = [parameter.numel() for name, parameter in ours.build().named_parameters() if re.search(ASKING, name)]
     assert abs(unet.parameters / tldm.parameters - 1) < 0.05
     assert abs((unet.parameters - sum(idle)) / tldm.parameters - 1) < 0.01
     assert abs(unet.macs / tldm.macs - 1) < 0.15
@@ -234,15 +149,15 @@ def test_pixels_stay_fp32_in_bf16() -> None:
     """A difference that bf16 cannot tell near 1 still reaches the output."""
     c = config(num_classes=5)
     unet = network(c)
-    x, number, condition = inputs(c)
+    x, number, condition = inputs_of(c)
     x = torch.ones_like(x)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        assert distance(unet(x, number, condition), unet(x + 2e-3, number, condition)) > 0
+        assert largest(unet(x, number, condition), unet(x + 2e-3, number, condition)) > 0
 
 
 @pytest.mark.parametrize("kind", ["ldm", "adm"])
 def test_model_is_saved_loaded_drawn_and_guided(kind: str, tmp_path: Path) -> None:
-    c = config(**KINDS[kind])
+    c = TINY[kind]
     model = Model(network(c), LinearFlow(), Velocity(), Pixels(num_channels=3))
     save(model, tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")

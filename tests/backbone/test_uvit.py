@@ -3,69 +3,35 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tiny_backbones import UVIT as TINY
+from tiny_backbones import UVIT_BASE as BASE
+from torch import Tensor
 from uvit_transcription import published, transcription
 
+from brickwork.backbone.contract import inputs_of, largest, random_network
 from brickwork.backbone.presets import PRESETS
 from brickwork.backbone.uvit import Uvit
 from brickwork.codec.base import Pixels
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import Eps
 from brickwork.diffusion.process import Vp
-from brickwork.errors import ArgumentError, ConfigError
+from brickwork.errors import ConfigError
 from brickwork.model.cost import cost
 from brickwork.model.model import Model
-from brickwork.nn.attention import use_kernel
 from brickwork.training.denoiser.transfer import transfer
 
-BASE: dict[str, Any] = {"size": 8, "channels": 3, "width": 32, "heads": 2, "depth": 5, "num_classes": 5}
-TEXT: dict[str, Any] = {"text_length": 4, "text_width": 12}
-TINY = {
-    name: Uvit.Config(**{**BASE, **options})
-    for name, options in {
-        "plain": {},
-        "unconditional": {"num_classes": 0},
-        "patch 4, latents": {"patch": 4, "channels": 4},
-        "text": {**TEXT, "num_classes": 0},
-        "text and classes": TEXT,
-        "given": {"given_channels": 2},
-        "no final conv": {"final_conv": False},
-        "one block": {"depth": 1},
-        "checkpointing": {"checkpointing": True},
-    }.items()
-}
 ALL = pytest.mark.parametrize("config", TINY.values(), ids=TINY.keys())
 SIZES = {name: config for name, config in PRESETS.items() if isinstance(config, Uvit.Config)}
 
 
-def network(config: Uvit.Config, seed: int = 0) -> Uvit:
-    """Every weight random and of a size that matters."""
-    model, generator = config.build(), torch.Generator().manual_seed(seed)
-    for parameter in model.parameters():
-        scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.5
-        nn.init.normal_(parameter, std=scale, generator=generator)
-    return model
-
-
-def inputs(config: Uvit.Config, seed: int = 0, size: int | None = None) -> tuple[Tensor, Tensor, Condition]:
-    generator, side = torch.Generator().manual_seed(seed), size or config.size
-
-    def normal(*shape: int) -> Tensor | None:
-        return torch.randn(2, *shape, generator=generator) if shape[0] else None
-
-    x = torch.randn(2, config.channels, side, side, generator=generator)
-    text, given = normal(config.text_length, config.text_width), normal(config.given_channels, side, side)
-    labels = torch.tensor([3, -1]) if config.num_classes else None
-    return x, torch.tensor([20.0, 700.5]), Condition(labels=labels, text=text, given=given)
-
-
-def largest(a: Tensor, b: Tensor) -> float:
-    return (a - b).abs().max().item()
+def network(config: Uvit.Config) -> Uvit:
+    """Build a network with every weight random."""
+    return cast(Uvit, random_network(config))
 
 
 # ---- the published forward -------------------------------------------------------------------------------------------
@@ -100,7 +66,7 @@ def test_the_published_forward_with_the_same_weights(name: str) -> None:
     config = TINY[name]
     weights = published(config)
     model = loaded(weights, config)
-    x, t, condition = inputs(config)
+    x, t, condition = inputs_of(config)
     labels = None if condition.labels is None else torch.tensor([3, 5])  # 5 is the row of no class
     with torch.no_grad():
         theirs = transcription(weights, config.num_heads, x, t, labels, condition.text)
@@ -112,7 +78,7 @@ def test_the_published_forward_at_the_width_and_depth_of_the_small_network() -> 
     config = replace(PRESETS["uvit-s-2"], size=16)
     assert isinstance(config, Uvit.Config)
     weights = published(config)
-    x, t, _ = inputs(config)
+    x, t, _ = inputs_of(config)
     with torch.no_grad():
         theirs = transcription(weights, 8, x, t)
         assert largest(loaded(weights, config)(x, t, Condition()), theirs) < 1e-5 * theirs.abs().max().item()
@@ -169,43 +135,10 @@ def test_presets_have_the_published_sizes(name: str) -> None:
 # ---- the network -----------------------------------------------------------------------------------------------------
 
 
-@ALL
-def test_shape_kept_finite_and_every_parameter_learns(config: Uvit.Config) -> None:
-    model = network(config)
-    x, number, condition = inputs(config)
-    out = model(x, number, condition)
-    assert out.shape == x.shape
-    (out * torch.randn(out.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().max() > 0, name
-
-
-@ALL
-def test_depends_on_image_number_and_condition(config: Uvit.Config) -> None:
-    model = network(config)
-    x, number, condition = inputs(config)
-    out = model(x, number, condition)
-    assert largest(out, model(-x, number, condition)) > 1e-3
-    assert largest(out, model(x, number + 100, condition)) > 1e-4
-    if len(condition):
-        assert largest(out[:1], model(x, number, condition.dropped())[:1]) > 1e-4
-    if condition.given is not None:
-        assert largest(out, model(x, number, Condition(labels=condition.labels))) > 1e-4
-
-
-@ALL
-def test_config_and_weights_come_back(config: Uvit.Config) -> None:
-    assert Uvit.Config(**asdict(config)) == config
-    first, second = network(config, seed=0), network(config, seed=1)
-    second.load_state_dict(first.state_dict())
-    assert torch.equal(first(*inputs(config)), second(*inputs(config)))
-
-
 def test_a_few_steps_learn_a_picture() -> None:
     torch.manual_seed(0)
     model = Uvit.Config(**BASE).build()
-    x, number, condition = inputs(model.config)
+    x, number, condition = inputs_of(model.config)
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=2e-3), []
     for _ in range(30):
         optimizer.zero_grad()
@@ -216,20 +149,9 @@ def test_a_few_steps_learn_a_picture() -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_checkpointing_changes_nothing() -> None:
-    results = []
-    for checkpointing in (False, True):
-        model = network(Uvit.Config(**BASE, checkpointing=checkpointing))
-        with use_kernel("matmul"):
-            out = model(*inputs(model.config))
-            out.square().sum().backward()
-        results.append([out, *(p.grad for p in model.parameters())])
-    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
-
-
 def test_other_sizes_are_taken_with_one_warning() -> None:
     model = network(Uvit.Config(**BASE))
-    given = inputs(model.config, size=16)
+    given = inputs_of(model.config, 16, 16)
     with pytest.warns(UserWarning, match="8x8 tokens for a model of 4x4"):
         assert model(*given).shape == given[0].shape
     with warnings.catch_warnings():
@@ -246,33 +168,6 @@ def test_weights_move_to_another_size_and_other_classes() -> None:
     assert [text.split(" ")[0] for text in result.resized] == ["classes.table.weight", "position.table"]
     assert not result.fresh
     assert not result.unused
-
-
-def test_bf16_autocast_is_close() -> None:
-    torch.manual_seed(0)
-    model = Uvit.Config(**BASE).build()
-    exact = model(*inputs(model.config))
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = model(*inputs(model.config))
-    assert (rough.float() - exact).norm() < 0.03 * exact.norm()
-
-
-def test_exports_and_agrees() -> None:
-    class Flat(nn.Module):
-        def __init__(self, model: Uvit) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, x: Tensor, number: Tensor, labels: Tensor) -> Tensor:
-            return self.model(x, number, Condition(labels=labels))
-
-    model = network(Uvit.Config(**BASE)).eval()
-    x, number, condition = inputs(model.config)
-    assert condition.labels is not None
-    with torch.no_grad():
-        graph = torch.export.export(Flat(model), (x, number, condition.labels)).module()
-        out = model(x, number, condition)
-        assert largest(graph(x, number, condition.labels), out) < 1e-5 * out.abs().max().item()
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -301,11 +196,3 @@ def test_impossible_configs_say_value_rule_and_way_out(options: dict[str, Any], 
         Uvit.Config(**{**BASE, **options})
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_impossible_images_are_refused() -> None:
-    model = Uvit.Config(**BASE).build()
-    with pytest.raises(ArgumentError, match="patch 2 must divide both"):
-        model(torch.zeros(1, 3, 7, 8), torch.zeros(1), Condition())
-    with pytest.raises(ArgumentError, match="4 channels: this model takes 3"):
-        model(torch.zeros(1, 4, 8, 8), torch.zeros(1), Condition())
