@@ -1,1 +1,1 @@
-"""Running a package: numpy, pillow, lazy-loader and one runtime, and no torch."""
+"""Run a package with numpy, pillow, lazy-loader and one runtime, without torch."""

@@ -1,4 +1,4 @@
-"""``python -m brickwork.device PACKAGE`` and ``brickwork run PACKAGE``: pictures from a package, without PyTorch."""
+"""Commands ``python -m brickwork.device PACKAGE`` and ``brickwork run PACKAGE``: draw a package without PyTorch."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from brickwork.sampling.solvers import SOLVERS
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose mistakes are lines like any other of ours."""
+    """Argument parser that raises usage errors as one-line errors of this library."""
 
     def error(self, message: str) -> NoReturn:
         raise ArgumentError(f"{message}; --help lists the options")
 
 
 def parser(program: str) -> argparse.ArgumentParser:
-    """All options; what is left out is as the package's manifest says."""
+    """Return the parser of all options; those left out come from the package's manifest."""
     p = _Parser(
         prog=program,
         description="Draw pictures from a package. What is left out is as the package says.",
@@ -61,7 +61,7 @@ def parser(program: str) -> argparse.ArgumentParser:
 
 
 def run(words: Sequence[str], program: str = "python -m brickwork.device") -> None:
-    """Draw.
+    """Draw pictures with a package, as command-line arguments say.
 
     Raises:
         BrickworkError: With one line.
@@ -117,13 +117,13 @@ def _places(size: str, factor: int) -> tuple[int, int]:
 
 
 def _changes(asked: argparse.Namespace) -> Changes:
-    """Collect what is asked to be otherwise than the package says."""
+    """Collect the options that differ from the package's sampler."""
     said = {name: getattr(asked, name) for name in Changes.__annotations__}
     return cast(Changes, {name: value for name, value in said.items() if value is not None})
 
 
 def _text(package: Runner, asked: argparse.Namespace) -> list[str] | str | np.ndarray | None:
-    """Prompts, or embedded text from a file."""
+    """Return prompts, or embedded text from a file."""
     if asked.text_embedding is not None:
         if asked.prompt:
             raise ArgumentError("a prompt and a text embedding: give one or the other")
@@ -145,7 +145,7 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _facts(asked: argparse.Namespace, package: Runner, how: Sampler) -> dict[str, Any]:
-    """What the PNG says of how it was drawn."""
+    """Return the facts about how a picture was drawn that its PNG records."""
     said = package.manifest
     facts = {"package": str(asked.package), "manifest_sha256": package.digest, "version": brickwork.__version__}
     facts |= {"target": said.target, "precision": said.precision, "model_sha256": said.model.get("sha256", "")}
@@ -154,7 +154,7 @@ def _facts(asked: argparse.Namespace, package: Runner, how: Sampler) -> dict[str
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command; a user's error becomes one line and 1."""
+    """Run the command and return its exit code; a user's error becomes one line and 1."""
     try:
         run(sys.argv[1:] if words is None else words)
     except BrickworkError as error:

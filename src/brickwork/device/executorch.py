@@ -1,4 +1,4 @@
-"""ExecuTorch: opens what ``package/targets/executorch.py`` wrote.
+"""ExecuTorch runtime: opens the files that ``package/targets/executorch.py`` wrote.
 
 Nothing here imports torch, but ExecuTorch's own Python binding does, when a graph is opened: its tensors are torch's.
 On a phone the same files run without it.
@@ -27,7 +27,7 @@ def start() -> None:
 
 def binding() -> Any:
     """Import and return the module executorch.extension.pybindings.portable_lib."""
-    with suppressed():  # it warns that its interface may change; constraints.txt pins it
+    with suppressed():  # ExecuTorch warns that its interface may change; constraints.txt pins it
         from executorch.extension.pybindings import portable_lib
 
         return portable_lib
@@ -51,14 +51,14 @@ class ExecutorchProgram:
     """A loaded method as a function of arrays.
 
     Args:
-        program: Which the method lives in; kept as long as the method.
+        program: Owner of the method; kept as long as the method.
         method: Loaded.
-        graph: Whose inputs and outputs it has.
+        graph: The manifest's entry, with names of inputs and outputs.
     """
 
     def __init__(self, program: Any, method: Any, graph: Graph) -> None:
         self.program, self.method = program, method
-        self.tensor = sys.modules["torch"].from_numpy  # which the binding has imported
+        self.tensor = sys.modules["torch"].from_numpy  # the binding has imported torch
         self.ports = graph.inputs
         meta = method.method_meta()
         found = [tuple(meta.input_tensor_meta(i).sizes()) for i in range(meta.num_inputs())]
@@ -73,7 +73,7 @@ class ExecutorchProgram:
 
 @final
 class _Threads:
-    """The one pool of threads that all graphs of a process share; it must not change once a graph holds it."""
+    """The thread pool that all graphs of a process share; it must not change once a graph holds it."""
 
     def __init__(self) -> None:
         self.held = False

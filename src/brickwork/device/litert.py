@@ -1,4 +1,4 @@
-"""LiteRT: opens what ``package/targets/litert.py`` wrote."""
+"""LiteRT runtime: opens the files that ``package/targets/litert.py`` wrote."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> L
 class LitertProgram:
     """An opened interpreter as a function of arrays.
 
-    Graphs of LiteRT have whole numbers of 32 bits where the manifest says 64.
+    Graphs of LiteRT take int32 where the manifest says int64.
 
     Args:
         interpreter: Opened.
-        graph: Whose inputs and outputs it has.
+        graph: The manifest's entry, with names of inputs and outputs.
 
     Raises:
         PackageError: The file is of another graph.
     """
 
     def __init__(self, interpreter: Any, graph: Graph) -> None:
-        self.run = interpreter.get_signature_runner()  # of its one signature: args_0, args_1, ... → output_0, ...
+        self.run = interpreter.get_signature_runner()  # its one signature: args_0, args_1, ... → output_0, ...
         self.names = {port.name: f"args_{i}" for i, port in enumerate(graph.inputs)}
         self.outputs = [f"output_{i}" for i in range(len(graph.outputs))]
         found = self.run.get_input_details()

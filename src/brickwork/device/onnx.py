@@ -1,4 +1,4 @@
-"""ONNX Runtime: opens what ``brickwork.package.targets.onnx`` wrote."""
+"""ONNX Runtime: opens the files that ``brickwork.package.targets.onnx`` wrote."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def session(path: Path, threads: int | None, **entries: str) -> Any:
 
     Args:
         path: The graph.
-        threads: Within an operator; None for one per core.
+        threads: Threads within an operator; None for one per core.
         entries: Configuration entries of the session, "." as "__".
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are raised as well, and said by us
+    options.log_severity_level = 4  # no log: errors are raised as well, and reported by this library
     if threads is not None:
         options.intra_op_num_threads = threads
     for key, value in entries.items():
@@ -48,7 +48,7 @@ class OnnxProgram:
 
     Args:
         session: Open.
-        graph: Whose inputs and outputs it has.
+        graph: The manifest's entry, with names of inputs and outputs.
     """
 
     def __init__(self, session: Any, graph: Graph) -> None:

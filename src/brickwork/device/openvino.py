@@ -1,4 +1,4 @@
-"""OpenVINO: opens what ``package/targets/openvino.py`` wrote."""
+"""OpenVINO runtime: opens the files that ``package/targets/openvino.py`` wrote."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def load(path: Path, graph: Graph, manifest: Manifest, threads: int | None) -> O
     if len(graph.weights) != 1:
         raise PackageError(f"{path}: a graph of OpenVINO reads one file of weights, not {len(graph.weights)}")
     runtime = core()
-    # Told where the weights are, it does not look for them by itself.
+    # With the path of the weights, OpenVINO does not search for them.
     model = runtime.read_model(path, path.parent / graph.weights[0])
     return OpenvinoProgram(runtime.compile_model(model, "CPU", options(manifest.precision, threads)), graph)
 
 
 def options(precision: str, threads: int | None) -> dict[str, Any]:
-    """Return how a graph is compiled: for the latency of single calls, and computed in the manifest's precision."""
+    """Return OpenVINO's options for a graph: low latency of single calls, and the manifest's precision."""
     found: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -56,9 +56,9 @@ def core() -> Any:
 
 
 def private() -> None:
-    """Keep OpenVINO from reporting its use to its makers over the network, which it does unless it is told not to.
+    """Keep OpenVINO from sending usage reports to its makers over the network, which it does by default.
 
-    Without this module, which it can do without, nothing is sent and no file is left in the home folder.
+    OpenVINO works without its telemetry module; then nothing is sent and no file is left in the home folder.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
 
@@ -69,7 +69,7 @@ class OpenvinoProgram:
 
     Args:
         compiled: An openvino.CompiledModel.
-        graph: Whose inputs and outputs it has.
+        graph: The manifest's entry, with names of inputs and outputs.
     """
 
     def __init__(self, compiled: Any, graph: Graph) -> None:

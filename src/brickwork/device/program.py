@@ -20,19 +20,20 @@ RUNTIMES = {
     "executorch": "brickwork.device.executorch",
     "litert": "brickwork.device.litert",
 }
-"""The module that opens what a target wrote. Each has EXTRA, PACKAGE, ``start()``, which imports the runtime, and
-``load(path, graph, manifest, threads)``."""
+"""Modules that open each target's files. Each has EXTRA, PACKAGE, ``start()``, which imports the runtime, and
+``load(path, graph, manifest, threads)``.
+"""
 
 
 _OF_MEMORY = ("bad_alloc", "memory", "mmap", "allocat")
-"""Words in what runtimes say when there is not enough."""
+"""Words in runtimes' messages that mean too little memory."""
 
 
 class Program(Protocol):
-    """A graph that was opened and can be called."""
+    """An opened graph that can be called."""
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Run the graph; returns its outputs, in order.
+        """Run the graph and return its outputs, in order.
 
         Args:
             inputs: Arrays by the names of the graph's inputs, of exactly their shapes and dtypes.
@@ -61,7 +62,7 @@ def open_program(folder: Path, graph: Graph, manifest: Manifest, threads: int | 
         folder: Folder of the package.
         graph: Entry of the graph in the manifest.
         manifest: Manifest of the package.
-        threads: Processor threads; the runtime's own choice when left out.
+        threads: Processor threads; by default the runtime's own choice.
 
     Raises:
         PackageError: A file is damaged, or the runtime cannot open the graph.
@@ -74,7 +75,7 @@ def open_program(folder: Path, graph: Graph, manifest: Manifest, threads: int | 
         raise MissingExtraError(runtime.EXTRA, runtime.PACKAGE, f"a package for {manifest.target}") from error
     except BrickworkError:
         raise
-    except Exception as error:  # runtimes raise errors of many kinds, none of them ours
+    except Exception as error:  # runtimes raise errors of many classes, none of them ours
         raise refused(path, graph, manifest, error, "open") from error
 
 
@@ -95,7 +96,7 @@ class _Guarded:
 
 
 def refused(path: Path, graph: Graph, manifest: Manifest, error: Exception, verb: str) -> PackageError:
-    """Return what a runtime's exception said as an error of one line, with a way out."""
+    """Turn a runtime's exception into an error of one line, with a way out."""
     said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
     if isinstance(error, MemoryError) or any(word in said.lower() for word in _OF_MEMORY):
         size = sum(manifest.files[name].length for name in {graph.file, *graph.weights})

@@ -1,6 +1,6 @@
-"""An opened package: a denoiser like any other, so that everything that draws from a model draws from it.
+"""An opened package as a denoiser, so that everything that draws from a model also draws from a package.
 
-Graphs have fixed shapes: a batch is cut into the batches there are graphs for, and a graph is opened when it is first
+Graphs have fixed shapes: a batch is split into batches for which graphs exist, and a graph is opened when it is first
 needed, after its files were checked.
 """
 
@@ -32,8 +32,8 @@ class Files:
 
     Attributes:
         folder: The package.
-        manifest: Of the package.
-        threads: For the runtime.
+        manifest: The package's manifest.
+        threads: Threads for the runtime.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Files:
     stacks: dict[str, Stack] = field(default_factory=dict)
 
     def program(self, graph: Graph) -> Program:
-        """A graph, ready to run."""
+        """Return a graph, ready to run."""
         if graph.file not in self.programs:
             later = [name for name in graph.weights if self.manifest.files[name].pieces]
             for name in (graph.file, *graph.weights):
@@ -55,7 +55,7 @@ class Files:
         return self.programs[graph.file]
 
     def check(self, name: str) -> None:
-        """Hash a file, once."""
+        """Compare a file's hash with the manifest, once."""
         if name not in self.seen:
             checked(self.folder, self.manifest, name)
             self.seen.add(name)
@@ -67,9 +67,9 @@ class Runner:
     """A package as a ``brickwork.Denoiser``.
 
     Attributes:
-        files: What it reads.
-        parts: How many parts of the model run.
-        height, width: Of x in model space.
+        files: The package's files.
+        parts: Number of the model's blocks that run.
+        height, width: Size of x in model space.
     """
 
     files: Files = field(repr=False)
@@ -79,17 +79,17 @@ class Runner:
 
     @property
     def manifest(self) -> Manifest:
-        """Of the package."""
+        """Manifest of the package."""
         return self.files.manifest
 
     @property
     def process(self) -> NoiseProcess:
-        """Of the model."""
+        """Noise process of the model."""
         return from_entry(PROCESSES, self.manifest.process, "process")
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one x."""
+        """Shape (C, H, W) of one x."""
         return self.manifest.shape[0], self.height, self.width
 
     @property
@@ -104,13 +104,13 @@ class Runner:
 
     @property
     def text_shape(self) -> tuple[int, int] | None:
-        """(M, E) of one text, or None."""
+        """Shape (M, E) of one text, or None."""
         text = self.manifest.text
         return None if text is None else (text.length, text.width)
 
     @property
     def given_channels(self) -> int:
-        """Channels of the picture that is given beside x; 0 for none."""
+        """Channels of the image condition; 0 for none."""
         return self.manifest.given_channels
 
     @property
@@ -133,28 +133,28 @@ class Runner:
 
     @property
     def num_parts(self) -> int:
-        """The most parts that the package can run."""
+        """Largest number of blocks that the package can run."""
         return max(self.counts)
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Numbers of parts that the package can run, rising."""
+        """Numbers of blocks that the package can run, rising."""
         if self.manifest.layout == "stack":
             return tuple(range(1, self.manifest.num_parts + 1))
         return tuple(sorted({graph.parts for graph in self.manifest.of_role("denoiser")}))
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """(height, width) of x in model space that the package can run, the model's own first."""
+        """Sizes (height, width) of x in model space that the package can run, the model's own first."""
         own, role = self.manifest.shape[1:], "stem" if self.manifest.layout == "stack" else "denoiser"
         found = {(graph.height, graph.width) for graph in self.manifest.of_role(role)}
         return tuple(sorted(found, key=lambda size: (size != own, size)))
 
     def first(self, n: int) -> Runner:
-        """The denoiser of the first n parts.
+        """Return the denoiser of the first n blocks.
 
         Raises:
-            ArgumentError: The package has no graph of so many.
+            ArgumentError: The package has no graph for this number.
         """
         if n not in self.counts:
             raise ArgumentError(
@@ -163,7 +163,7 @@ class Runner:
         return replace(self, parts=n)
 
     def at(self, height: int, width: int) -> Runner:
-        """The denoiser of another size of x, in model space.
+        """Return the denoiser for another size of x, in model space.
 
         Raises:
             ArgumentError: The package has no graph of this size.
@@ -177,10 +177,10 @@ class Runner:
         return replace(self, height=height, width=width)
 
     def __call__(self, x: np.ndarray, sigma: np.ndarray | float, condition: Condition | None = None) -> np.ndarray:
-        """Estimate x0; see ``brickwork.Denoiser``. The level may be one number; no condition asks for nothing.
+        """Estimate x0; see ``brickwork.Denoiser``. Sigma may be one number; None is no condition.
 
         Raises:
-            ArgumentError: No condition for a package that is given a picture.
+            ArgumentError: No condition, but the package needs an image condition.
         """
         condition = self.capabilities.nothing(x) if condition is None else condition
         told = {"x": x, "sigma": levels_like(sigma, x), **self._told(condition, len(x))}
@@ -191,7 +191,7 @@ class Runner:
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def prepare(self, rows: int) -> None:
-        """Open the graphs that a call of so many rows needs, before it comes."""
+        """Open the graphs that a call with this many rows needs, ahead of time."""
         for _, batch in batches(rows, self._batches):
             self._program(batch)
 
@@ -219,7 +219,7 @@ class Runner:
         return _First(self.files.stacks[key], self.parts)
 
     def _told(self, condition: Condition, count: int) -> dict[str, np.ndarray]:
-        """What the graphs are told besides x and sigma, filled up with "nothing" where the condition says nothing."""
+        """Return the graphs' inputs besides x and sigma; missing conditions get their value for "nothing"."""
         told: dict[str, np.ndarray] = {}
         if self.num_classes:
             labels = condition.labels
@@ -236,16 +236,16 @@ class Runner:
         return told
 
     def asarray(self, values: np.ndarray) -> np.ndarray:
-        """As float32."""
+        """Return the values as float32."""
         return np.ascontiguousarray(values, dtype=np.float32)
 
     def decode(self, x0: np.ndarray) -> np.ndarray:
-        """Model space to pictures, uint8 (B, H, W, C)."""
+        """Turn model space into pictures, uint8 (B, H, W, C)."""
         pixels = self.pixels(x0)
         return np.clip(np.rint((pixels + 1) * np.float32(127.5)), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1).copy()
 
     def pixels(self, x0: np.ndarray) -> np.ndarray:
-        """Model space to pictures in [-1, 1], float32 (B, C, H, W), not clamped."""
+        """Turn model space into pictures in [-1, 1], float32 (B, C, H, W), not clamped."""
         if not self.manifest.of_role("decoder"):
             return x0
         decode = self.files.program(self.manifest.graph("decoder", height=x0.shape[2], width=x0.shape[3]))
@@ -253,7 +253,7 @@ class Runner:
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """Of the text encoder in the package, or None."""
+        """Tokenizer of the text encoder in the package, or None."""
         text = self.manifest.text
         return None if text is None or text.tokenizer is None else from_entry(TOKENIZERS, text.tokenizer, "tokenizer")
 
@@ -270,7 +270,7 @@ class Runner:
         return np.concatenate([encode({"tokens": row[None]})[0] for row in tokenizer.tokenize(captions)])
 
     def class_index(self, name: str) -> int:
-        """The index of a class, from its name or its number.
+        """Return the index of a class, from its name or its number.
 
         Raises:
             ArgumentError: There is no such class.
@@ -279,13 +279,13 @@ class Runner:
 
     @property
     def sampler(self) -> Sampler:
-        """How pictures are drawn, as the manifest says; give it to ``brickwork.sample`` as ``how``."""
+        """Sampler of the manifest; pass it to ``brickwork.sample`` as ``how``."""
         return Sampler.from_entry(asdict(self.manifest.sampling))
 
 
 @final
 class _First:
-    """A stack of blocks, of which the first n run."""
+    """A stack of blocks that runs the first n only."""
 
     def __init__(self, stack: Any, parts: int) -> None:
         self.stack, self.parts = stack, parts
@@ -295,12 +295,12 @@ class _First:
 
 
 def open_package(path: str | Path, *, expect: str = "", threads: int | None = None) -> Runner:
-    """Open a package to draw with; its manifest is checked now, each further file before it is first used.
+    """Open a package to draw with; its manifest is checked now, each other file before it is first used.
 
     Args:
         path: The folder that ``brickwork pack`` wrote.
-        expect: SHA-256 (hex) of ``manifest.json``, to be sure that it is this package and no other.
-        threads: Processor threads; the runtime's own choice when left out.
+        expect: Expected SHA-256 (hex) of ``manifest.json``; pins the package to one exact version.
+        threads: Processor threads; by default the runtime's own choice.
 
     Raises:
         PackageError: No package, a damaged one, or one that cannot run here.
@@ -311,7 +311,7 @@ def open_package(path: str | Path, *, expect: str = "", threads: int | None = No
 
 
 def read_package(path: str | Path, *, expect: str = "", threads: int | None = None) -> Runner:
-    """Open a package to look at, whether or not it can draw on this kind of machine; see ``open_package``.
+    """Open a package to inspect it, even if it cannot draw on this kind of machine; see ``open_package``.
 
     Raises:
         PackageError: No package, or a damaged one.
@@ -333,7 +333,7 @@ def read_package(path: str | Path, *, expect: str = "", threads: int | None = No
 
 
 def batches(count: int, sizes: Sequence[int]) -> Iterator[tuple[slice, int]]:
-    """Rows cut into batches that there are graphs for: the largest that they fill, then the smallest for the rest."""
+    """Split rows into batches that have graphs: the largest that they fill, then the smallest for the rest."""
     start = 0
     while start < count:
         left = count - start
@@ -343,6 +343,6 @@ def batches(count: int, sizes: Sequence[int]) -> Iterator[tuple[slice, int]]:
 
 
 def _padded(rows: np.ndarray, batch: int) -> np.ndarray:
-    """Rows filled up to a batch with copies of the last."""
+    """Fill rows up to a batch with copies of the last."""
     missing = batch - len(rows)
     return np.ascontiguousarray(np.concatenate([rows, rows[-1:].repeat(missing, axis=0)]) if missing else rows)

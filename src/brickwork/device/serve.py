@@ -1,4 +1,4 @@
-"""Browser packages over http on this machine: their own files alone, with the headers that the page needs."""
+"""An http server for browser packages on this machine: their own files alone, with the headers that the page needs."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ TYPES = {
     ".wasm": "application/wasm",
     "": "text/plain; charset=utf-8",
 }
-"""Everything else is bytes."""
+"""MIME types by suffix; everything else is bytes."""
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",  # with the next one: shared memory, and so threads
+    "Cross-Origin-Opener-Policy": "same-origin",  # with the next one allows shared memory, which threads need
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # kept, but asked about each time
+    "Cache-Control": "no-cache",  # browsers keep the file, but ask each time whether it changed
 }
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 Packages = dict[str, tuple[Path, Manifest]]
-"""By the path that they are served under: "" for the only one."""
+"""Packages by their path in URLs: "" for the only one."""
 
 
 def serve(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -> None:
@@ -86,7 +86,7 @@ def server(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    """The standard library's handler of files, for those alone that the manifests name."""
+    """The standard library's file handler, limited to the files that manifests name."""
 
     # HTTP/1.0: each connection ends with its answer, so that no thread outlives the server.
     server_version, sys_version, tag = "brickwork", "", ""
@@ -96,14 +96,14 @@ class _Handler(SimpleHTTPRequestHandler):
         super().__init__(*args)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing: who serves wants to read the address, and no more."""
+        """Print nothing: only the address is of interest."""
 
     def guess_type(self, path: str | os.PathLike[str]) -> str:
         """Return a file's type by its suffix; bytes for one that is not known here."""
         return TYPES.get(Path(path).suffix, "application/octet-stream")
 
     def translate_path(self, path: str) -> str:
-        """Return the place of a file that a manifest names, its size checked; "" for everything else."""
+        """Return the path of a file that a manifest names, its size checked; "" for everything else."""
         folder, _, name = unquote(urlsplit(path).path).removeprefix("/").rpartition("/")
         package, name = self.packages.get(folder), name or INDEX
         if package is None or name not in (MANIFEST, SUMS, *package[1].files):
@@ -114,7 +114,7 @@ class _Handler(SimpleHTTPRequestHandler):
             return ""
 
     def send_head(self) -> Any:
-        """Send the headers; returns the file to send after them, or None."""
+        """Send the headers; return the file to send after them, or None."""
         name = unquote(urlsplit(self.path).path).strip("/")
         if "" not in self.packages and self.path in ("/", ""):
             return self._page(_overview(self.packages).encode())
@@ -133,7 +133,7 @@ class _Handler(SimpleHTTPRequestHandler):
         return super().send_head()
 
     def end_headers(self) -> None:
-        """Add to every answer the headers that the page needs, and a file's tag."""
+        """Add the headers that the page needs to every answer, and a file's ETag."""
         for name, value in (HEADERS | ({"ETag": self.tag} if self.tag else {})).items():
             self.send_header(name, value)
         super().end_headers()
@@ -150,7 +150,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 def _overview(packages: Packages) -> str:
-    """Return a page that leads to each package; its looks are the first one's."""
+    """Return a page with a link to each package, in the style of the first one."""
     style = next(iter(packages))
     rows = []
     for name, (_, manifest) in packages.items():

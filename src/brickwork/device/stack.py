@@ -2,8 +2,8 @@
 
 The denoiser is three graphs: stem (x, sigma, conditions → rows and the shared conditioning), block (rows, shared
 conditioning, the weights of one block → rows) and head (rows, x, sigma, conditions → x0). The file of weights is never
-held in memory: the block's program reads them where they lie, and the system may take the pages away again. A block's
-bytes are checked when it is first read, in a thread that is one block ahead. ``brickwork.package`` writes these files.
+held in memory: the block's program reads the mapped pages, and the system may drop them again. A block's bytes are
+checked when it is first read, in a thread that is one block ahead. ``brickwork.package`` writes these files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from brickwork.files.manifest import File, Graph, Piece, check_piece, located
 BLOCKS = "blocks.safetensors"
 HEADER = "header"
 NUMBER_BYTES = 4
-MAX_HEADER_BYTES = 100_000_000  # as the format has it
+MAX_HEADER_BYTES = 100_000_000  # the format's limit
 
 
 def name_of(block: int, weight: str = "") -> str:
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 
 def read_header(path: Path) -> tuple[int, dict[str, Place]]:
-    """Read the header of a safetensors file; returns the byte at which tensors start, and each tensor's place by name.
+    """Read the header of a safetensors file; return the byte at which tensors start, and each tensor's place by name.
 
     Raises:
         PackageError: It is no such file.
@@ -73,7 +73,7 @@ class Blocks:
     Args:
         path: The file.
         file: Its entry in the manifest: a piece for the header, and one for each block.
-        parts: Of the model; the file has as many blocks, or one that all parts share.
+        parts: Number of the model's blocks; the file has as many, or one whose weights all share.
     """
 
     def __init__(self, path: Path, file: File, parts: int) -> None:
@@ -91,11 +91,11 @@ class Blocks:
         self.checks: dict[int, Future[None]] = {}
 
     def index(self, part: int) -> int:
-        """Return the number of the block that a part is made of."""
+        """Return the index in the file of the block that runs at a position of the model."""
         return part % self.count
 
     def view(self, block: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Return a weight where it lies in the file, without a copy.
+        """Return a weight as a view of the mapped file, without a copy.
 
         Raises:
             PackageError: The file has no such weight within this block, or another shape of it.
@@ -109,7 +109,7 @@ class Blocks:
         return np.frombuffer(self.map, np.float32, prod(shape), place.start).reshape(shape)
 
     def ready(self, block: int, following: int) -> None:
-        """Wait until a block was checked, and have the following one read meanwhile.
+        """Wait until a block is checked, and start reading the following one.
 
         Raises:
             PackageError: The block's bytes are not those that were packed.
@@ -124,7 +124,7 @@ class Blocks:
             piece = self.pieces[name_of(block)]
             try:
                 self.checks[block] = self.reader.submit(self._check, piece)
-            except RuntimeError:  # no room for another thread's stack
+            except RuntimeError:  # no memory for another thread's stack
                 self._check(piece)
                 self.checks[block] = done = Future[None]()
                 done.set_result(None)
@@ -134,7 +134,7 @@ class Blocks:
         check_piece(self.path, piece, memoryview(self.map)[piece.start : piece.start + piece.length])
 
     def _will_need(self, block: int) -> None:
-        """Ask the system to read pages of a block that it took away, without waiting for them."""
+        """Ask the system to load a block's dropped pages again, without waiting for them."""
         piece = self.pieces[name_of(block)]
         start = piece.start // mmap.PAGESIZE * mmap.PAGESIZE
         self.map.madvise(mmap.MADV_WILLNEED, start, piece.start + piece.length - start)
@@ -144,7 +144,7 @@ class Blocks:
 class Stack:
     """The programs of stem, block and head, for one size of x and one batch.
 
-    Rows go from one of two buffers to the other, so that everything that a block reads and writes is bound once.
+    Rows go from one of two buffers to the other, so that all inputs and outputs of a block are bound once.
 
     Args:
         files: Files of the package, see ``brickwork.device.runner``.
@@ -166,11 +166,11 @@ class Stack:
         self.bindings: dict[int, tuple[Any, list[Any]]] = {}
 
     def __call__(self, inputs: Mapping[str, np.ndarray], parts: int) -> tuple[np.ndarray, ...]:
-        """Estimate x0 by the first parts of the model.
+        """Estimate x0 by the first blocks of the model.
 
         Args:
             inputs: Arrays by the names of the stem's inputs, of exactly their shapes and dtypes.
-            parts: Number of parts that run.
+            parts: Number of blocks that run.
         """
         given = {port.name: inputs[port.name] for port in self.stem_graph.inputs}
         with self._running(self.stem_graph):
@@ -190,7 +190,7 @@ class Stack:
             return tuple(self.head.run([port.name for port in self.head_graph.outputs], fed))
 
     def _binding(self, part: int) -> Any:
-        """Return a part's inputs and outputs, bound to their memory once."""
+        """Return a block's inputs and outputs, bound to their memory once."""
         if part not in self.bindings:
             from onnxruntime import OrtValue
 
@@ -211,7 +211,7 @@ class Stack:
         for name in (graph.file, *graph.weights):
             if name != BLOCKS:
                 self.files.check(name)
-        # Waiting threads of stem and head would take cores from the blocks, which follow at once.
+        # Threads of stem and head must not spin while they wait: blocks run next and need the cores.
         entries = {} if graph.role == "block" else {"session__force_spinning_stop": "1"}
         with self._running(graph, "open"):
             return session(self.files.folder / graph.file, self.files.threads, **entries)
@@ -223,12 +223,12 @@ class Stack:
             yield
         except BrickworkError:
             raise
-        except Exception as error:  # runtimes raise errors of many kinds, none of them ours
+        except Exception as error:  # runtimes raise errors of many classes, none of them ours
             raise refused(self.files.folder / graph.file, graph, self.files.manifest, error, verb) from error
 
 
 def open_stack(files: Any, *, height: int, width: int, batch: int) -> Stack:
-    """Open the denoiser of one size and batch; it is called with its inputs and the number of parts that run.
+    """Open the denoiser of one size and batch; it is called with its inputs and the number of blocks that run.
 
     Args:
         files: Files of the package, see ``brickwork.device.runner``.
@@ -255,7 +255,7 @@ def open_stack(files: Any, *, height: int, width: int, batch: int) -> Stack:
 
 @final
 class CheckedOnce:
-    """A program that reads large weights by itself: their bytes are checked before the first call, not at opening.
+    """A program whose large weight files are checked before its first call, not when it is opened.
 
     Args:
         program: Opened graph.
@@ -300,9 +300,9 @@ def check_tiled(path: Path, file: File) -> None:
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """Map a file's bytes for reading; the system keeps in memory what it likes.
+    """Map a file's bytes for reading; the system decides which pages stay in memory.
 
-    The file may be replaced meanwhile, but not cut: reading what is gone ends the process.
+    The file may be replaced meanwhile, but not truncated: reading missing bytes ends the process.
     """
     with open(path, "rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,7 +1,7 @@
-"""One package in a process of its own, timed when asked: ``python -m brickwork.device.timing PACKAGE``.
+"""Timing of one package in a process of its own: ``python -m brickwork.device.timing PACKAGE``.
 
-Imports what the package's runtime needs and nothing more, so that the memory of the process is the package's. It is
-asked in lines of JSON on its input, and answers each with a line; ``brickwork.speed.measure`` asks several in turn.
+Imports the package's runtime and nothing more, so that the memory of the process is the package's. Requests are lines
+of JSON on its input, each answered by a line; ``brickwork.speed.measure`` asks several such processes in turn.
 
     {"do": "open", "sampling": {...}, "batch": 1, "threads": 2}    import_s, load_s, first_call_s, versions, memory
     {"do": "call"}                                                 call_s: the first call of a run, once more
@@ -45,15 +45,15 @@ from brickwork.sampling.wrapper import Wrapper, innermost
 STATUS = Path("/proc/self/status")
 
 Opening = Callable[[int | None], Any]
-"""Processor threads → a denoiser, opened; importing what it needs is done before."""
+"""Function that opens a denoiser on a number of processor threads; imports are done before."""
 Ready = Callable[[Any, list[Evaluation]], None]
-"""Makes an opened denoiser, maybe planned, ready for the calls of a run."""
+"""Function that prepares an opened denoiser, maybe with a plan, for the calls of a run."""
 
 
 def memory(text: str) -> dict[str, int | None]:
-    """Bytes in the text of ``/proc/PID/status``: the most held at once, and what is anonymous now; None where unsaid.
+    """Parse ``/proc/PID/status``: peak and present anonymous memory, in bytes; None where a figure is missing.
 
-    Anonymous is what no file stands behind: weights that are mapped from a file are not in it, copies of them are.
+    Anonymous memory has no file behind it: weights that are mapped from a file are not in it, copies of them are.
     """
     found = {}
     for line in text.splitlines():
@@ -65,7 +65,7 @@ def memory(text: str) -> dict[str, int | None]:
 
 
 def memory_now() -> dict[str, int | None]:
-    """Of this process."""
+    """Return the memory of this process."""
     try:
         return memory(STATUS.read_text())
     except OSError:  # not Linux
@@ -79,7 +79,7 @@ class Timed(Wrapper):
 
     Attributes:
         inner: Denoiser that is timed.
-        seconds: Of the calls so far.
+        seconds: Seconds of each call so far.
     """
 
     inner: Denoiser
@@ -95,15 +95,15 @@ class Timed(Wrapper):
 
 @final
 class Run:
-    """The same pictures, of seeds 0, 1, ..., drawn whenever asked.
+    """A run that draws the same pictures, of seeds 0, 1, ..., whenever asked.
 
     Args:
         denoise: An opened model or package.
-        how: How pictures are drawn.
+        how: The sampler.
         batch: Pictures drawn at once.
 
     Raises:
-        BrickworkError: What is said does not fit the denoiser.
+        BrickworkError: The sampler does not fit the denoiser.
     """
 
     def __init__(self, denoise: Any, how: Sampler, batch: int) -> None:
@@ -120,33 +120,33 @@ class Run:
         self.condition = as_condition(denoise, batch, negative=None, guidance=how.guidance, **self.told)
 
     def evaluations(self) -> list[Evaluation]:
-        """The calls of a run."""
+        """Return the denoiser calls of a run."""
         return evaluated_levels(self.timed.process, self.how)
 
     def call(self) -> float:
-        """Seconds of the first call of a run."""
+        """Time the first call of a run, in seconds."""
         level = float(self.how.sigmas(self.timed.process)[0])
         x = self.timed.asarray(level * normals(as_seeds(range(self.batch)), 0, self.timed.shape))
         bind_condition(self.timed, on_device(self.condition, x))(x, level)
         return self.timed.seconds.pop()
 
     def image(self) -> dict[str, Any]:
-        """Draw, from seeds to 8 bits: seconds of the whole, of each call, and of all processors together."""
+        """Draw, from seeds to 8 bits, and time it: the whole, each call, and the sum over processors, in seconds."""
         self.timed.seconds.clear()
         begun, start = process_time(), perf_counter()
-        how = self.how.but(guidance=1.0, plan=None, batch_size=self.batch)  # what is timed is guided and planned
+        how = self.how.but(guidance=1.0, plan=None, batch_size=self.batch)  # guidance and plan are already in the timed denoiser
         sample(self.timed, seeds=range(self.batch), how=how, **self.told)
         seconds = perf_counter() - start
         return {"image_s": seconds, "calls_s": [*self.timed.seconds], "processor_s": process_time() - begun}
 
 
 def serve(prepare: Callable[[], tuple[Opening, Ready, dict[str, str]]], asked: Iterable[str], out: TextIO) -> None:
-    """Answer until nobody asks any more.
+    """Answer requests until the input ends.
 
     Args:
-        prepare: Imports what is needed; gives what opens the denoiser, what makes it ready, and versions.
-        asked: Lines of JSON, as this module's text says.
-        out: Where a line is written for each.
+        prepare: Imports the runtime; returns a function that opens the denoiser, one that prepares it, and versions.
+        asked: Requests, lines of JSON, as this module's text says.
+        out: Stream for the answers, one line each.
     """
     run: Run | None = None
     for line in asked:
@@ -191,7 +191,7 @@ def of_package(folder: Path) -> tuple[Opening, Ready, dict[str, str]]:
     versions = {}
     with suppress(PackageNotFoundError):
         versions[runtime.PACKAGE] = version(runtime.PACKAGE)
-    with suppress(ImportError):  # opening says what is missing, in a line
+    with suppress(ImportError):  # opening reports what is missing, in one line
         getattr(runtime, "start", lambda: None)()
     return lambda threads: open_package(folder, threads=threads), _ready, versions
 
@@ -208,7 +208,7 @@ def _ready(denoise: Runner | Planned, calls: list[Evaluation]) -> None:
 
 
 def own_output() -> TextIO:
-    """The standard output for answers alone: what runtimes print goes to the errors."""
+    """Reserve standard output for answers: redirect all that runtimes print to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers

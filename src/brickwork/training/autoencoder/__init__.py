@@ -1,1 +1,1 @@
-"""Training of autoencoders: what makes the latents that denoisers learn."""
+"""Training of autoencoders, whose latents denoisers learn."""

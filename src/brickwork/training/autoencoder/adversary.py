@@ -1,4 +1,4 @@
-"""A small patch discriminator and the hinge losses: what an autoencoder may be trained against, for sharpness."""
+"""A small patch discriminator and the hinge losses: an optional adversary that makes reconstructions sharper."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn import functional
 
 @final
 class Adversary(nn.Module):
-    """Judges every patch of some 20x20 pixels: above 0 for "a photograph", below for "a reconstruction".
+    """Patch discriminator: scores every patch of about 20x20 pixels, above 0 for real, below for reconstructed.
 
     The idea is Isola et al. 2017 (arXiv 1611.07004), section 3.2.2; convolutions without normalisation.
 
     Args:
-        channels: Of the pictures.
+        channels: Channels of the pictures.
         width: Channels of the first layer; the second has twice as many.
     """
 
@@ -30,7 +30,7 @@ class Adversary(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(B, C, H, W) in [-1, 1] → one number per patch, (B, 1, H/4, W/4)."""
+        """Score every patch: (B, C, H, W) in [-1, 1] → (B, 1, H/4, W/4)."""
         x = pixels
         for layer in list(self.layers)[:-1]:
             x = functional.leaky_relu(layer(x), 0.2)
@@ -38,7 +38,7 @@ class Adversary(nn.Module):
 
 
 def judging_loss(real: Tensor, made: Tensor) -> Tensor:
-    """What the adversary lowers: ``(mean max(0, 1 - D(real)) + mean max(0, 1 + D(made))) / 2``.
+    """Return the adversary's loss: ``(mean max(0, 1 - D(real)) + mean max(0, 1 + D(made))) / 2``.
 
     Hinge loss; Lim & Ye 2017 (arXiv 1705.02894).
     """
@@ -46,5 +46,5 @@ def judging_loss(real: Tensor, made: Tensor) -> Tensor:
 
 
 def deceiving_loss(made: Tensor) -> Tensor:
-    """What the autoencoder lowers: ``-mean D(made)``."""
+    """Return the autoencoder's loss against the adversary: ``-mean D(made)``."""
     return -made.float().mean()

@@ -71,7 +71,7 @@ def train_autoencoder(
         device: "auto", "cpu", "cuda" or "mps".
         resume: Go on with a run that ``out`` holds; else such a folder is refused.
         progress: Show a bar and messages on standard error.
-        observers: Look on while the run goes on, after the run's own observers.
+        observers: They watch the run, called after the run's own observers.
 
     Raises:
         ConfigError: The recipe cannot be trained on this data, or differs from the run in ``out``.
@@ -114,7 +114,7 @@ def train_autoencoder(
 
 
 def choose_precision(state: AutoencoderState, pixels: Image, *, progress: bool) -> str:
-    """Settle the state's precision, the faster one here; returns a line for the user."""
+    """Set the state's precision to the faster one here; return a line for the user."""
 
     def step(precision: Precision, count: int) -> None:
         network = state.network
@@ -131,14 +131,14 @@ def choose_precision(state: AutoencoderState, pixels: Image, *, progress: bool) 
 
 
 def lowered(precision: str, device: torch.device) -> torch.autocast:
-    """Return the context in which networks compute in this precision."""
+    """Return an autocast context in which networks compute in this precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def draw_images(state: AutoencoderState, data: Dataset) -> tuple[Image, torch.Generator]:
-    """Draw the images of the next step, in [-1, 1], and a source of its noise; functions of seed and step.
+    """Draw the images of the next step, in [-1, 1], and a generator for its noise; functions of seed and step.
 
-    A return to a saved state moves both, so that the same loss is not met again.
+    A rollback changes both, to avoid the same failure.
     """
     recipe, now, device = state.recipe, state.counters, state.device
     first = now.images_seen + now.rollbacks * recipe.batch
@@ -151,7 +151,7 @@ def draw_images(state: AutoencoderState, data: Dataset) -> tuple[Image, torch.Ge
 
 
 def train_step(state: AutoencoderState, pixels: Image, generator: torch.Generator) -> None:
-    """Take one step of the autoencoder, and one of its adversary if it has come in."""
+    """Take one step of the autoencoder, and one of its adversary once that takes part."""
     network, recipe, adversary = state.network, state.recipe, state.adversary
     precision = lowered(recipe.precision, state.device)
     with precision:
@@ -181,10 +181,10 @@ def noisy_latents(
     generator: torch.Generator,
     recipe: AutoencoderRecipe,
 ) -> tuple[Latent, Tensor]:
-    """Return what training decodes, and the weighted penalty on it.
+    """Return the latents that training decodes, and the weighted penalty on them.
 
     Kind kl: ``z = m + s n`` with standard normal noise n; the penalty is the divergence. Kind vq: z is the nearest
-    code, which hands its gradient to the latent as it is, and codes and latents are drawn to each other (van den Oord
+    code, whose gradient is passed to the latent unchanged, and codes and latents are drawn to each other (van den Oord
     et al. 2017, equation 3).
     """
     if log_variance is not None:
@@ -205,9 +205,9 @@ def kl_divergence(mean: Latent, log_variance: Latent) -> Tensor:
 
 @torch.no_grad()
 def revive(state: AutoencoderState, z: Latent, generator: torch.Generator) -> None:
-    """Give codes that no latent has chosen for long the place of a latent of this batch, at random.
+    """Replace codes that no latent has chosen for long by random latents of this batch.
 
-    All are such codes before the first step: the book begins as latents.
+    Before the first step that is true of all codes: the codebook begins as latents.
     """
     book = state.network.codebook
     assert book is not None

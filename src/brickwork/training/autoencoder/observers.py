@@ -29,7 +29,7 @@ AT_ONCE = 64
 FEW = 512
 """Training images whose latents an interrupted run measures."""
 PERFECT = 100.0
-"""Ratio in dB that an image without any error is given."""
+"""PSNR in dB of an image without any error."""
 
 
 def own_observers(report: AutoencoderReport, heldout: Dataset | None) -> list[Observer[Autoencoder]]:
@@ -42,7 +42,7 @@ def own_observers(report: AutoencoderReport, heldout: Dataset | None) -> list[Ob
 
 @final
 class HeldOutPsnr(Observer[Autoencoder]):
-    """Measures the mean PSNR of held-out images: of some while the run goes on, of all at its end.
+    """Observer that measures the mean PSNR of held-out images: of some during the run, of all at its end.
 
     Args:
         heldout: Images never trained on.
@@ -69,7 +69,7 @@ class HeldOutPsnr(Observer[Autoencoder]):
 
 @final
 class Reconstructions(Observer[Autoencoder]):
-    """Draws sheets of held-out images above their reconstructions; one more when a run ends, interrupted or not.
+    """Observer that draws sheets of held-out images above their reconstructions, also when a run ends or is stopped.
 
     Args:
         heldout: Images never trained on.
@@ -99,7 +99,7 @@ class Reconstructions(Observer[Autoencoder]):
 
 @final
 class LatentsFile(Observer[Autoencoder]):
-    """Measures the latents of the training images when a run ends, and writes the autoencoder with them.
+    """Observer that measures the latents of the training images when a run ends, and writes the autoencoder with them.
 
     A run that was interrupted measures a few only, so that it ends soon.
 
@@ -143,7 +143,7 @@ def image_psnr(images: np.ndarray, made: np.ndarray) -> np.ndarray:
 
     Args:
         images: uint8 (B, H, W, C).
-        made: Their reconstructions, likewise: clamped and rounded to 8 bits.
+        made: Their reconstructions, clamped and rounded to 8 bits, uint8 (B, H, W, C).
     """
     error = np.square(images.astype(np.float64) - made).mean(axis=(1, 2, 3))
     return np.minimum(10 * np.log10(255.0**2 / np.maximum(error, 1e-12)), PERFECT)
@@ -151,7 +151,7 @@ def image_psnr(images: np.ndarray, made: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def reconstruct(autoencoder: FirstStage, images: np.ndarray) -> np.ndarray:
-    """Send pictures through an autoencoder and back by the mean of the posterior, uint8 (B, H, W, C)."""
+    """Encode and decode pictures with an autoencoder, by the mean of the posterior, uint8 (B, H, W, C)."""
     device = next(autoencoder.parameters()).device
     made = [
         from_unit(autoencoder.decode(autoencoder.posterior(to_unit(torch.from_numpy(some).to(device)))[0])).cpu()
@@ -161,5 +161,5 @@ def reconstruct(autoencoder: FirstStage, images: np.ndarray) -> np.ndarray:
 
 
 def _evenly(size: int, count: int) -> np.ndarray:
-    """Return which of so many images are taken: at most count, evenly from all."""
+    """Return the indices of the images to take: at most count, evenly spread over all."""
     return np.linspace(0, size - 1, min(count, size)).astype(np.int64)

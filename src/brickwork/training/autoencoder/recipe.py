@@ -21,7 +21,7 @@ from brickwork.training.run.recipe_file import RECIPE_FILE, read_recipe, recipe_
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderReport(RunReport):
-    """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
+    """Log, measurements, saves and sheets of a run. Changes no weight; may differ when a run is resumed."""
 
     eval_images: int = 256
     """Held-out images in a measurement; the end takes all."""
@@ -31,18 +31,18 @@ class AutoencoderReport(RunReport):
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderRecipe(RunRecipe):
-    """Everything that changes the result of training an autoencoder."""
+    """Settings of an autoencoder's training: everything that changes its result."""
 
     autoencoder: OmitArgPrefixes[AutoencoderConfig] = field(default_factory=Autoencoder.Config)
     """The network; the channels of its pictures are set from the data."""
     l1: Annotated[float, at_least(0)] = 0.05
     """Weight of the mean absolute error beside the mean squared error, which has 1."""
     kl: Annotated[float, at_least(0)] = 3e-5
-    """Of kind kl: weight of the divergence from the standard normal, in nats per latent number."""
+    """Weight, for kind kl, of the divergence from the standard normal, in nats per latent number."""
     commitment: Annotated[float, at_least(0)] = 0.25
-    """Of kind vq: weight of the squared distance that draws latents to their codes; that of codes to latents has 1."""
+    """Weight, for kind vq, of the squared distance that draws latents to codes; the one that draws codes has 1."""
     revive_after: Annotated[int, at_least(1)] = 200
-    """Of kind vq: steps in which no latent chose a code, after which it becomes a latent of the batch at random."""
+    """Steps, for kind vq, after which a code that no latent chose becomes a random latent of the batch."""
     adversarial: Annotated[float, at_least(0)] = 0.0
     """Weight of the adversary's loss: sharper pictures at a lower PSNR. 0 for no adversary."""
     adversarial_start: Annotated[int, at_least(0)] = 2000
@@ -64,11 +64,11 @@ class AutoencoderRecipe(RunRecipe):
     ema_half_life: float = 3000.0
     """Images after which half of the averaged weights is new; 0 for no average."""
     report: AutoencoderReport = field(default_factory=AutoencoderReport)
-    """What is written while the run goes on."""
+    """Log, measurements, saves and sheets."""
 
 
 def fit_autoencoder(recipe: AutoencoderRecipe, data: Dataset) -> AutoencoderRecipe:
-    """Return the recipe with the channels of these images; checked to be trainable on them.
+    """Return the recipe with the channels of these images, and check that it can be trained on them.
 
     Raises:
         ConfigError: No budget is set, the factor does not divide the images' sides, or the user set channels or a way
@@ -89,7 +89,7 @@ def fit_autoencoder(recipe: AutoencoderRecipe, data: Dataset) -> AutoencoderReci
 
 
 def idle_settings(recipe: AutoencoderRecipe) -> list[Idle]:
-    """List what does nothing in a recipe."""
+    """List the settings that do nothing in a recipe."""
     network, idle = recipe.autoencoder, idle_reading(recipe.data)
     if network.kind == "kl":
         idle.append(Idle(recipe, "", ("commitment", "revive_after"), "kind 'kl' has no codes"))
@@ -105,7 +105,7 @@ def idle_settings(recipe: AutoencoderRecipe) -> list[Idle]:
 
 
 def load_autoencoder_recipe(path: str | Path) -> AutoencoderRecipe:
-    """Read the recipe in a TOML file or a run folder.
+    """Read a recipe from a TOML file or a run folder.
 
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
@@ -115,7 +115,7 @@ def load_autoencoder_recipe(path: str | Path) -> AutoencoderRecipe:
 
 
 def parse_autoencoder_recipe(text: str) -> AutoencoderRecipe:
-    """Make the recipe that a TOML text holds; what it leaves out has the default."""
+    """Read a recipe from TOML text; missing fields get their defaults."""
     return recipe_of(AutoencoderRecipe, table_of(text))
 
 

@@ -1,4 +1,4 @@
-"""All that the training of an autoencoder must remember to go on exactly; one atomic file."""
+"""The state that an autoencoder's training needs to resume exactly; one atomic file."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class AutoencoderState:
     """An autoencoder in training, its moving average, its adversary if it has one, optimizers and counters.
 
     Args:
-        recipe: How it is trained; its seed alone decides the fresh weights.
-        device: Where.
+        recipe: The settings of the run; its seed alone decides the fresh weights.
+        device: The device that trains.
 
     Attributes:
         average: The autoencoder that is kept: same network, averaged weights.
-        adversary: The discriminator; None where it has no weight.
-        idle: Of kind vq: steps in which no latent chose each code, int64 (codes,); else of no codes.
-        loss_sum: Loss summed over the steps since the last line of the log, on the device; so is square_sum, of the
-            mean squared errors. A sum that is not finite tells that some step was not.
+        adversary: The discriminator; None if its loss has no weight.
+        idle: Steps in which no latent chose each code, int64 (codes,); empty unless the kind is vq.
+        loss_sum: Loss summed over the steps since the last line of the log, on the device; square_sum is the same for
+            the mean squared error. A sum that is not finite reveals a step that was not.
     """
 
     def __init__(self, recipe: AutoencoderRecipe, device: torch.device) -> None:
@@ -56,7 +56,7 @@ class AutoencoderState:
         self.average: Autoencoder = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.adversary = adversary.to(device) if recipe.adversarial else None
         codes = 0 if self.network.codebook is None else len(self.network.codebook)
-        self.idle = torch.full((codes,), recipe.revive_after, device=device)  # the first batch makes all codes
+        self.idle = torch.full((codes,), recipe.revive_after, device=device)  # so the first batch sets all codes
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
         )
@@ -81,7 +81,7 @@ class AutoencoderState:
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step."""
+        """Learning rate of the next step."""
         return self.recipe.learning_rate(self.recipe.lr, self.counters.step, self.spent)
 
     @property
@@ -93,8 +93,8 @@ class AutoencoderState:
         """Take one step from the autoencoder's gradients at hand: clip, AdamW, average, count.
 
         Args:
-            loss: Of the batch, kept for the log.
-            square: Its mean squared error, likewise.
+            loss: The batch's loss, kept for the log.
+            square: Its mean squared error, kept for the log.
         """
         r, now = self.recipe, self.counters
         descend(self.network, self.optimizer, self.lr, r.clip)
@@ -114,7 +114,7 @@ class AutoencoderState:
         descend(self.adversary, self.judging, rate, self.recipe.clip)
 
     def set_precision(self, precision: Precision) -> None:
-        """Train in this precision from now on; the recipe says so."""
+        """Train in this precision from now on, and record it in the recipe."""
         self.recipe = replace(self.recipe, precision=precision)
 
     def gauges(self) -> dict[str, float]:
@@ -127,11 +127,11 @@ class AutoencoderState:
         return {"loss": loss, "psnr": 10 * math.log10(4 / max(square, 1e-12))}
 
     def is_finite(self) -> bool:
-        """Return whether every loss since the last line of the log was a number."""
+        """Return True if every loss since the last line of the log was finite."""
         return bool(torch.isfinite(self.loss_sum))
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
-        """Write everything as one file, atomically.
+        """Write the whole state as one file, atomically.
 
         Raises:
             OutputError: The place cannot be written; the previous file is whole.
@@ -139,7 +139,7 @@ class AutoencoderState:
         write_state(path, STATE, self._tensors(), self.counters, record)
 
     def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Go on from what was saved, exactly.
+        """Load a saved state, to resume exactly.
 
         Raises:
             CheckpointError: The tensors are not those of this recipe's autoencoder.
@@ -176,7 +176,7 @@ class AutoencoderState:
 
 
 def descend(network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float) -> None:
-    """Take one step of an optimizer from the gradients at hand, which are cut to a norm first and forgotten after."""
+    """Take one optimizer step: clip the gradients at hand to a norm, step, and clear them."""
     if clip:
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimizer.param_groups[0]["lr"] = rate

@@ -1,4 +1,4 @@
-"""Settings of a denoiser's recipe that cannot act with its network and data."""
+"""Settings of a denoiser's recipe that do nothing with its network and data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brickwork.training.run.folder import STATE_FILE
 
 
 def check_acting(recipe: Recipe, out: Path, codec: Latents | None, latents: str | Path | None = None) -> None:
-    """Refuse to begin a run with settings that do nothing; one that has begun goes on as it did.
+    """Refuse to begin a run with settings that do nothing; a saved run resumes as it began.
 
     Args:
         recipe: Fitted to its data.
@@ -31,10 +31,10 @@ def check_acting(recipe: Recipe, out: Path, codec: Latents | None, latents: str 
 
 
 def idle_settings(recipe: Recipe) -> list[Idle]:
-    """List what does nothing in a recipe that is fitted to its data.
+    """List the settings that do nothing in a recipe that is fitted to its data.
 
-    ``conditional = false`` with data without classes, and ``data.captions = false`` without captions, say what is the
-    case and are no mistake; nor are ``data.holdout`` where a set has a split of its own, and the report's measurements
+    ``conditional = false`` with data without classes, and ``data.captions = false`` without captions, state the facts
+    and are no mistake; nor are ``data.holdout`` where a set has a split of its own, and the report's measurements
     where nothing is held out: one recipe serves many data sets.
     """
     backbone, parts, report, idle = recipe.backbone, recipe.parts, recipe.report, idle_reading(recipe.data)

@@ -1,4 +1,4 @@
-"""The n-th batch: images, noise, times, hidden labels and texts; functions of (seed, step): no generator is saved."""
+"""The n-th batch: images, noise, times, hidden labels and texts are functions of (seed, step), without a generator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from brickwork.training.run.statefile import STREAMS, Counters
 @final
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one optimizer step looks at."""
+    """The inputs of one optimizer step."""
 
     x0: Tensor
     """Clean images in model space, (B, C, H, W)."""
@@ -37,9 +37,9 @@ class Batch:
     t: np.ndarray
     """Times, float64 (B,)."""
     condition: Condition
-    """Labels, some hidden (-1); texts, some hidden (zeros); what is given."""
+    """Labels, some hidden (-1); texts, some hidden (zeros); the image condition."""
     windows: tuple[np.ndarray, ...] = ()
-    """For each brick the windows to look at, bool (B, N); nothing for all."""
+    """Windows of each brick whose loss counts, bool (B, N); empty for all."""
 
     def __len__(self) -> int:
         return len(self.t)
@@ -54,7 +54,7 @@ class Batch:
         )
 
     def chunks(self, count: int) -> Iterator[Batch]:
-        """Yield the batch in so many equal chunks."""
+        """Yield the batch in a number of equal chunks."""
         size = len(self) // count
         return (self[i * size : (i + 1) * size] for i in range(count))
 
@@ -62,12 +62,12 @@ class Batch:
 @final
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What is worked out once for all images of a data set, in its order."""
+    """Latents and texts that are computed once for all images of a data set, in its order."""
 
     latents: LatentCache | None = None
     """Latents, for a codec of latents; None to encode every batch."""
     texts: np.ndarray | None = None
-    """Of the captions: token numbers, int64 (N, M), or embedded tokens of a frozen encoder, (N, M, E)."""
+    """Captions as token numbers, int64 (N, M), or as tokens embedded by a frozen encoder, (N, M, E)."""
 
 
 def prepare_data(data: Dataset, model: Model, latents: Path | None = None, *, progress: bool = False) -> Prepared:
@@ -75,8 +75,8 @@ def prepare_data(data: Dataset, model: Model, latents: Path | None = None, *, pr
 
     Args:
         data: The images and captions.
-        model: Whose codec and text encoder.
-        latents: The folder of the latents; the user's cache unless told otherwise.
+        model: Its codec and text encoder are used.
+        latents: The folder of the latents; by default the user's cache.
         progress: Show bars.
 
     Raises:
@@ -111,8 +111,8 @@ def draw_batch(
     Args:
         recipe: Batch size, times, label dropout and seed.
         data: Training images.
-        model: Whose model space, device and process.
-        counters: Which step is next, and how often the run was rolled back, which shifts noise, times and hiding.
+        model: Its model space, device and process are used.
+        counters: Number of the next step, and of rollbacks so far, which shift noise, times and hiding.
         prepared: Of the same data and model.
         group: The processes that share the batch.
     """
@@ -153,7 +153,7 @@ def _pictures(
     latents: LatentCache | None,
     normal: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
-    """Return clean images in model space, and the pictures beside them."""
+    """Return clean images in model space, and the images that condition them, if any."""
     given, images = None, None
     if latents is None or model.given_channels:
         images = torch.from_numpy(data.batch(rows, mirrored))

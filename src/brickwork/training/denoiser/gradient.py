@@ -11,7 +11,7 @@ from brickwork.training.denoiser.state import TrainState
 
 
 def accumulate_gradient(state: TrainState, batch: Batch) -> torch.Tensor:
-    """Compute the gradient of the batch's mean loss, chunk by chunk; returns that loss, detached."""
+    """Compute the gradient of the batch's mean loss, chunk by chunk; return that loss, detached."""
     count, total = state.recipe.accumulation, torch.zeros_like(state.loss_sum)
     for chunk in batch.chunks(count):
         loss = mean_loss(state, chunk) / count

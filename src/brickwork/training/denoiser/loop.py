@@ -48,7 +48,7 @@ def train(
     progress: bool = True,
     observers: Sequence[Observer[Model]] = (),
 ) -> Model:
-    """Train a model; returns its averaged weights, which are also in ``out/model.safetensors``.
+    """Train a model; return it with averaged weights, which are also in ``out/model.safetensors``.
 
     A run that was interrupted or killed goes on from its last save when it is called again with the same arguments, and
     ends with the same weights, bit for bit, as one that never stopped (same device and number of threads, budget in
@@ -63,13 +63,13 @@ def train(
         device: "auto", "cpu", "cuda" or "mps".
         init: A model whose weights are the start, as far as they fit; of LEGO bricks, the bricks'.
         guest: A trained model that serves as the brick before the first of LEGO bricks and stays as it is: a copy of
-            it becomes part of the model. A recipe with ``backbone.guest`` set finds it in ``out`` or in init.
-        codec: The autoencoder whose latents are learned; pixels unless told otherwise, or what the run in ``out`` or
-            init has. It becomes part of the model.
-        latents: The folder where latents of the data are kept; the user's cache unless told otherwise.
+            it goes into the model. A recipe with ``backbone.guest`` set finds it in ``out`` or in init.
+        codec: The autoencoder whose latents are learned; by default pixels, or the codec of the run in ``out`` or of
+            init. It is saved with the model.
+        latents: The folder where latents of the data are kept; by default the user's cache.
         resume: Go on with a run that ``out`` holds; else such a folder is refused.
         progress: Show a bar and messages on standard error.
-        observers: Look on while the run goes on, after the run's own observers.
+        observers: They watch the run, called after the run's own observers.
 
     Raises:
         ConfigError: The recipe cannot be trained on this data, or differs from the run in ``out``; or the guest does
@@ -119,7 +119,7 @@ def train(
 
 
 def beginning_notes(model: Model, init: Model | None) -> list[str]:
-    """Copy what fits of init's weights into a fresh model, and return lines for the user about its beginning."""
+    """Copy the weights of init that fit into a fresh model, and return messages about its beginning."""
     notes, guest = [], model.guest
     if init is not None:
         notes.append(f"init: {transfer(init, model)}")

@@ -1,10 +1,11 @@
-"""The denoising loss: one number per image, for every process, target and weighting.
+"""The denoising loss: one number per image, for every process, prediction and weighting.
 
-The network is compared with its target in the target's own space. Weightings are stated as weights on the squared
-error of x0; since x0 = c_skip x + c_out F, that error is c_out times the output's, and the weight in the target's space
-is weight * c_out^2. This avoids forming x0, whose error at low noise is a small difference of near-equal numbers.
-All coefficients are computed in float64 on the host and rounded once; the network's input is mixed directly from x0 and
-noise in the network's own scale, so nothing grows at the noisy end, where the waist's x is hundreds of times larger.
+The network's output F is compared with the value that it should predict. Weightings are stated as weights on the
+squared error of x0; since x0 = c_skip x + c_out F, that error is c_out^2 times the output's, and the weight on the
+output's error is weight * c_out^2. This avoids forming x0, whose error at low noise is a small difference of near-equal
+numbers. All coefficients are computed in float64 on the host and rounded once; the network's input is mixed directly
+from x0 and noise in the network's own scale, so nothing grows at high noise, where x = x0 + sigma noise is hundreds of
+times larger.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ from brickwork.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Weighting(ABC):
-    """How much an error counts at each noise level."""
+    """Weights of the loss by noise level."""
 
     @abstractmethod
     def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
-        """Weight on the squared error of the network's output.
+        """Return the weight on the squared error of the network's output, (B,).
 
         Args:
-            level: sigma at the waist, (B,); the signal-to-noise ratio is 1 / level^2.
+            level: sigma in x = x0 + sigma noise, (B,); the signal-to-noise ratio is 1 / level^2.
             c_out: d x0 / d output of the network, (B,).
         """
 
@@ -48,17 +49,17 @@ class Weighting(ABC):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plain(Weighting):
-    """The mean squared error of what the network puts out, whatever its target is. DDPM's simple loss for eps."""
+    """Mean squared error of the network's output, whatever it predicts. DDPM's simple loss for eps."""
 
     def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
-        """1."""
+        """Return 1 at every level."""
         return np.ones_like(level)
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class MinSnr(Weighting):
-    """x0's error by min(SNR, gamma). Hang et al. 2023, https://arxiv.org/abs/2303.09556, section 3.4."""
+    """Weight min(SNR, gamma) on x0's error. Hang et al. 2023, https://arxiv.org/abs/2303.09556, section 3.4."""
 
     gamma: Annotated[float, above(0)] = 5.0
     """Largest weight."""
@@ -67,14 +68,17 @@ class MinSnr(Weighting):
         check_fields(self, "weighting.")
 
     def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
-        """min(1 / level^2, gamma) * c_out^2."""
+        """Return min(1 / level^2, gamma) * c_out^2."""
         return np.minimum(level**-2.0, self.gamma) * c_out**2
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class EdmWeight(Weighting):
-    """x0's error by (level^2 + sigma_data^2) / (level sigma_data)^2. EDM, https://arxiv.org/abs/2206.00364, Table 1."""
+    """Weight (level^2 + sigma_data^2) / (level sigma_data)^2 on x0's error. EDM, https://arxiv.org/abs/2206.00364.
+
+    See Table 1.
+    """
 
     sigma_data: Annotated[float, above(0)] = 0.5
     """Standard deviation of the data in model space."""
@@ -83,7 +87,7 @@ class EdmWeight(Weighting):
         check_fields(self, "weighting.")
 
     def of(self, level: np.ndarray, c_out: np.ndarray) -> np.ndarray:
-        """(level^2 + sigma_data^2) / (level sigma_data)^2 * c_out^2."""
+        """Return (level^2 + sigma_data^2) / (level sigma_data)^2 * c_out^2."""
         return (level**-2.0 + self.sigma_data**-2.0) * c_out**2
 
 
@@ -93,11 +97,11 @@ WEIGHTINGS = Registry[type[Weighting]]("weighting", Weighting, {"plain": Plain, 
 def loss_coefficients(
     process: NoiseProcess, prediction: Prediction, weighting: Weighting, t: np.ndarray
 ) -> Float[np.ndarray, "6 B"]:
-    """Return all numbers that the loss needs, per image, in float64.
+    """Return all coefficients of the loss, per image, in float64.
 
     Returns:
-        Rows: x0 and noise in the network's input c_in x; x0 and noise in what it should put out (a prediction is linear
-        in both); c_noise; the weight.
+        Rows: x0 and noise in the network's input c_in x; x0 and noise in its correct output (a prediction is linear in
+        both); c_noise; the weight.
     """
     t = np.asarray(t, dtype=np.float64)
     at = process.at(t)
@@ -118,17 +122,17 @@ def denoising_loss(
     shares: Sequence[float] = (),
     windows: Sequence[np.ndarray] = (),
 ) -> Sigma:
-    """The weighted squared error of the network's output against its target, mean over channels and pixels.
+    """Return the weighted squared error of the network's output, mean over channels and pixels, (B,).
 
     Args:
-        model: What is trained.
+        model: The model in training.
         x0: Clean images in model space.
         noise: Standard normal, like x0.
         t: float64 (B,), times of the model's process.
         condition: Labels and text.
-        weighting: How much each level counts.
-        shares: How much each part's own output counts; by default the model's counts 1 and the others nothing.
-        windows: For each part, which windows of each image are looked at, bool (B, N); by default all.
+        weighting: Weight of each noise level.
+        shares: Weight of each brick's own output; by default the model's output has 1 and the others 0.
+        windows: Windows of each image whose error counts, for each brick, bool (B, N); by default all.
     """
     rows = torch.from_numpy(loss_coefficients(model.process, model.prediction, weighting, t).astype(np.float32))
     rows = rows.to(x0.device, non_blocking=True)
@@ -149,7 +153,7 @@ def denoising_loss(
 
 
 def seen(error: Tensor, windows: np.ndarray) -> Tensor:
-    """Errors (B, H, W) inside the chosen windows, bool (B, N); scaled so that their mean stays an estimate of all."""
+    """Keep errors (B, H, W) inside the chosen windows, bool (B, N), scaled so that their mean estimates the whole."""
     (_, H, W), (_, N) = error.shape, windows.shape
     side = math.isqrt(N)
     share = max(float(windows.mean()), 1 / windows.size)

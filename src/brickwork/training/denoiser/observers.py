@@ -34,7 +34,7 @@ def own_observers(report: Report, heldout: Dataset | None) -> list[Observer[Any]
 
 @final
 class HeldOutLoss(Observer[Model]):
-    """Measures the loss by noise level on a fixed choice of held-out images.
+    """Observer that measures the loss by noise level on a fixed choice of held-out images.
 
     Args:
         heldout: Images never trained on; None to measure nothing.
@@ -46,7 +46,7 @@ class HeldOutLoss(Observer[Model]):
         self.heldout, self.every, self.num_images = heldout, every, num_images
 
     def measure(self, run: RunView[Model]) -> Findings | None:
-        """Return the held-out loss by level; nothing where the log has it, as where a finished run is started again."""
+        """Return the held-out loss by level; nothing if the log has it, as when a finished run is started again."""
         if self.heldout is None or len(self.heldout.images) == 0:
             return None
         if any("held_out" in line and line["step"] == run.step for line in run.lines()):
@@ -57,10 +57,10 @@ class HeldOutLoss(Observer[Model]):
 
 @final
 class Sheets(Observer[Model]):
-    """Draws sheets of pictures of the averaged model: a row for each class or caption, a column for each seed.
+    """Observer that draws sheets of pictures of the averaged model: a row per class or caption, a column per seed.
 
     Args:
-        heldout: Images whose captions and given pictures are asked for; None for the training images.
+        heldout: Images whose captions and image conditions are asked for; None for the training images.
         report: Says how often and how sheets are drawn.
     """
 
@@ -88,7 +88,7 @@ class Sheets(Observer[Model]):
         return {"samples": picture}
 
     def _wishes(self, run: RunView[Model]) -> tuple[list[int], list[str], dict[str, Sequence[Any]]]:
-        """Return classes of the rows, their names, and what is asked: labels, captions, pictures beside x."""
+        """Return classes of the rows, their names, and the conditions: labels, captions, pictures beside x."""
         model, data = run.average, self.heldout if self.heldout is not None else run.data
         rows, names = list(range(min(model.num_classes, 10))), []
         asked: dict[str, Sequence[Any]] = {}
@@ -107,7 +107,7 @@ class Sheets(Observer[Model]):
 
 @final
 class ModelFile(Observer[Model]):
-    """Writes the averaged model whenever the state is saved."""
+    """Observer that writes the averaged model whenever the state is saved."""
 
     def on_save(self, run: RunView[Model]) -> None:
         """Write ``model.safetensors``, with the facts of its training."""
@@ -117,5 +117,5 @@ class ModelFile(Observer[Model]):
 
 
 def sheet_path(folder: Path, step: int) -> Path:
-    """Return the file of the sheet of a step."""
+    """Return the path of a step's sheet."""
     return folder / "samples" / f"step_{step:08d}.png"

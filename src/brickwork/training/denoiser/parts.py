@@ -1,4 +1,4 @@
-"""How the parts of a network are trained: which run in a step, which outputs are compared, and where.
+"""Training of a network's bricks or blocks: those that run in a step, the outputs in the loss, the compared windows.
 
 Bricks have outputs of their own and can all be supervised at once, one after the other, or the last alone (LEGO, Zheng
 et al. 2024, arXiv 2310.06389). Blocks have none; a network of blocks becomes elastic when some of them are left out at
@@ -24,15 +24,15 @@ Drop = Literal["none", "prefix", "each"]
 
 @dataclass(frozen=True, kw_only=True)
 class PartsConfig:
-    """How the bricks or blocks of a network are trained."""
+    """Training of a network's bricks or blocks."""
 
     supervision: Supervision = "joint"
     """Outputs that are compared with the target: every brick's; one brick's after the other, each with the earlier ones
     frozen and an equal share of the budget; or the last one's alone."""
     weights: tuple[float, ...] = ()
-    """How much each brick's output counts under joint supervision; equally by default. Scaled to a sum of 1."""
+    """Weights of the bricks' outputs under joint supervision, scaled to a sum of 1; equal by default."""
     window_share: float = 1.0
-    """Share of every brick's windows that are looked at in a step, chosen at random; above 0, to 1."""
+    """Share of every brick's windows whose loss counts in a step, chosen at random; above 0, to 1."""
     drop: Drop = "none"
     """Blocks left out at random, for a model of any depth: all after a random one (prefix), or each by itself."""
     drop_share: float = 0.5
@@ -58,7 +58,7 @@ class PartsConfig:
 
 
 def check_parts_config(config: PartsConfig, backbone: BackboneConfig) -> None:
-    """Refuse what a backbone cannot do.
+    """Refuse settings that a backbone cannot follow.
 
     Raises:
         ConfigError: An option about bricks for a network without, weights for another number of them, or blocks to be
@@ -83,11 +83,11 @@ def check_parts_config(config: PartsConfig, backbone: BackboneConfig) -> None:
             )
         if backbone.num_parts == 1:
             raise ConfigError(f"parts.drop is {config.drop!r}: this network is one block; set it to 'none'")
-        backbone.first(1)  # says why a network cannot be cut
+        backbone.first(1)  # raises an error that says why a network cannot be cut
 
 
 def stage_of(config: PartsConfig, num_parts: int, spent: float) -> tuple[int, float]:
-    """Which brick sequential supervision trains, from 0, and the share of its own budget that is spent.
+    """Return the brick that sequential supervision trains, from 0, and the share of its own budget that is spent.
 
     Other supervision has one stage, -1, with the whole budget.
     """
@@ -98,7 +98,7 @@ def stage_of(config: PartsConfig, num_parts: int, spent: float) -> tuple[int, fl
 
 
 def output_shares(config: PartsConfig, num_outputs: int) -> tuple[float, ...]:
-    """How much each output counts in a step; they add up to 1."""
+    """Return the weight of each output in a step's loss; they add up to 1."""
     if config.supervision != "joint":
         return (*(0.0,) * (num_outputs - 1), 1.0)
     weights = config.weights or (1.0,) * num_outputs
@@ -106,14 +106,14 @@ def output_shares(config: PartsConfig, num_outputs: int) -> tuple[float, ...]:
 
 
 def kept_parts(config: PartsConfig, num_parts: int, seed: int, step: int, shift: int = 0) -> tuple[int, ...]:
-    """The blocks that run in a step, at least one: a pure function of seed and step.
+    """Return the blocks that run in a step, at least one: a pure function of seed and step.
 
     Args:
         config: Says how blocks are left out.
-        num_parts: Blocks there are.
-        seed: Of the run.
-        step: Of the run.
-        shift: Added to the stream after a return to a saved state.
+        num_parts: Number of blocks.
+        seed: The run's seed.
+        step: The run's step.
+        shift: Added to the random stream after a rollback.
     """
     every = tuple(range(num_parts))
     if config.drop == "none" or config.drop_share == 0:
@@ -130,7 +130,7 @@ def kept_parts(config: PartsConfig, num_parts: int, seed: int, step: int, shift:
 def chosen_windows(
     config: PartsConfig, num_windows: Sequence[int], batch: int, seed: int, step: int, shift: int = 0
 ) -> tuple[np.ndarray, ...]:
-    """For each brick the windows that a step looks at, bool (B, N); nothing where all are.
+    """Return for each brick the windows whose loss counts in a step, bool (B, N); nothing where all do.
 
     Exactly the asked share of a batch's windows is chosen, one at least; a pure function of seed and step.
     """

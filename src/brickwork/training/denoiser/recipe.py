@@ -31,7 +31,7 @@ from brickwork.training.run.recipe import RunRecipe, RunReport
 
 @dataclass(frozen=True, kw_only=True)
 class Report(RunReport):
-    """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
+    """Log, measurements, saves and sheets of a run. Changes no weight; may differ when a run is resumed."""
 
     sample_every: Annotated[int, at_least(0)] = 0
     """Steps between two sample sheets; 0 for one at the end."""
@@ -45,38 +45,38 @@ class Report(RunReport):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(RunRecipe):
-    """Everything that changes the result of a training run."""
+    """Settings of a training run: everything that changes its result."""
 
     backbone: BackboneConfig
     """The network; its size, channels and classes are set from the data."""
     process: NoiseProcess = field(default_factory=LinearFlow)
-    """How noise is added."""
+    """Noise process: the way noise is added."""
     prediction: Prediction = field(default_factory=Velocity)
-    """What the network's output estimates."""
+    """Quantity that the network's output estimates."""
     times: TimeSampling = field(default_factory=LogitNormal)
-    """Which noise levels training looks at."""
+    """Distribution of the noise levels in training."""
     weighting: Weighting = field(default_factory=Plain)
-    """How much an error counts at each level."""
+    """Weight of an error at each noise level."""
     parts: PartsConfig = field(default_factory=PartsConfig)
-    """How the bricks or blocks of the network are trained."""
+    """Training of the network's bricks or blocks."""
     data: OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
-    """How images are read."""
+    """Reading of the images."""
     conditional: bool = True
     """Learn the data's classes, where it has some."""
     label_dropout: Annotated[float, between(0, 1)] = 0.1
     """Share of images whose label is hidden, so that guidance can be used; 0 to 1."""
     text: TextConfig = field(default_factory=NoText)
-    """What reads captions; its vocabulary, if it has one, is taken from the data."""
+    """Encoder of captions; its vocabulary, if it has one, is taken from the data."""
     text_dropout: Annotated[float, between(0, 1)] = 0.1
     """Share of images whose caption is hidden, so that guidance can be used; 0 to 1."""
     given: Given = field(default_factory=Nothing)
-    """A picture that is told beside x: coarse for super-resolution, grey for colourisation."""
+    """Image condition: coarse for super-resolution, grey for colourisation."""
     accumulation: Annotated[int, at_least(1)] = 1
-    """Parts that a batch is computed in; saves memory, changes the result by rounding only."""
+    """Chunks in which a batch is computed; more save memory, and change the result by rounding only."""
     compile: bool = False
     """Compile the blocks with torch.compile; on a CPU this needs a C++ compiler."""
     report: Report = field(default_factory=Report)
-    """What is written while the run goes on."""
+    """Log, measurements, saves and sheets."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,15 +88,15 @@ class Recipe(RunRecipe):
 
     @property
     def extendable(self) -> bool:
-        """Whether a longer run begins with the shorter one: true at a constant rate, if all bricks learn at once."""
+        """True where a longer run begins exactly as the shorter one: a constant rate, and all bricks learn at once."""
         return super().extendable and self.parts.supervision != "sequential"
 
 
 def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
-    """Process, prediction, times and weighting that a design was published with, where these are not the recipe's own.
+    """Return a design's published process, prediction, times and weighting, where they are not the recipe's defaults.
 
-    Of Transformer-LDM they are not known; those of the latent diffusion that it is compared with stand for them, as for
-    a U-Net (Rombach et al. 2022, arXiv 2112.10752, and its ImageNet configs).
+    Transformer-LDM's are unknown; it gets those of latent diffusion, to which it is compared, as does a U-Net (Rombach
+    et al. 2022, arXiv 2112.10752, and its ImageNet configs).
     """
     if isinstance(backbone, Lego.Config):
         return {"process": Edm(), "prediction": EdmF(), "times": LogNormal(), "weighting": EdmWeight()}
@@ -114,10 +114,10 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
     """Return the recipe made for these images: size, channels, classes, text, and how they were read.
 
     Args:
-        recipe: As the user has it.
+        recipe: The user's recipe.
         data: Training images.
-        guest: Whether a trained model serves as the brick before the backbone's first.
-        codec: What turns pictures into the backbone's numbers; pixels unless told otherwise.
+        guest: True if a trained model serves as the brick before the backbone's first.
+        codec: Turns pictures into the backbone's input; pixels by default.
 
     Raises:
         ConfigError: No budget is set, images are not square or not of sides that the codec divides, text is asked for
@@ -151,7 +151,7 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
 
 
 def _ways_out(recipe: Recipe, codec: Codec) -> dict[str, str]:
-    """Say what makes the data agree with a number of the backbone that the user set."""
+    """Return for each number that the user may set on the backbone the advice on how to make the data agree."""
     space = "" if codec.factor == 1 else f", of which the autoencoder makes {codec.factor} pixels each"
     text = ", or change the text encoder's own length and width (text)"
     return {
@@ -165,7 +165,7 @@ def _ways_out(recipe: Recipe, codec: Codec) -> dict[str, str]:
 
 
 def _fitted_text(recipe: Recipe, data: Dataset) -> TextConfig:
-    """The text encoder's config for the captions of the data."""
+    """Return the text encoder's config for the captions of the data."""
     if isinstance(recipe.text, NoText):
         if recipe.backbone.text_length:
             raise ConfigError(

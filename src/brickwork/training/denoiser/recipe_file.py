@@ -39,7 +39,7 @@ NAMED: dict[str, Registry[Any]] = {
 
 
 def load_recipe(name: str | Path, **settings: Any) -> Recipe:
-    """Read a recipe: of a TOML file, of a run folder, or the default one around a preset.
+    """Read a recipe from a TOML file or a run folder, or build the default one around a preset.
 
     Args:
         name: ``recipes/digits.toml``, ``runs/a``, or ``stoic-small``, which comes with the process, prediction, times
@@ -63,11 +63,11 @@ def load_recipe(name: str | Path, **settings: Any) -> Recipe:
 
 
 def parse_recipe(text: str) -> Recipe:
-    """Make the recipe that a TOML text holds; what it leaves out has the default."""
+    """Read a recipe from TOML text; missing fields get their defaults."""
     table = table_of(text)
     if "target" in table:  # its name before 0.2
         table["prediction"] = table.pop("target")
-    if isinstance(report := table.get("report"), dict) and "tensorboard" in report:  # likewise
+    if isinstance(report := table.get("report"), dict) and "tensorboard" in report:  # its form before 0.2
         asked = report.pop("tensorboard")
         if not isinstance(asked, bool):
             raise ConfigError(f'report.tensorboard is {asked!r}: write trackers = ["tensorboard"] in its place')

@@ -1,6 +1,6 @@
 """The run of a denoiser in its folder: its files, and the models that it begins with.
 
-model.safetensors  the averaged model: what is used afterwards
+model.safetensors  the averaged model, for use after training
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def ingredients(model: Model, init: Model | None) -> dict[str, Ingredient]:
 
 
 def saved_model(out: Path) -> Model | None:
-    """Return the model of the run that a folder holds; None where it holds none to go on with."""
+    """Return the model of the run that a folder holds; None if there is no run to resume."""
     return load(out / MODEL_FILE) if (out / STATE_FILE).exists() and (out / MODEL_FILE).exists() else None
 
 
 def known_guest(recipe: Recipe, out: Path, init: Model | None) -> Model | None:
-    """Return the guest for a recipe that wants one and is given none: that of the run in ``out``, else that of init."""
+    """Return the guest for a recipe that needs one when the caller passes none: the one in ``out``, else init's."""
     if not recipe.backbone.takes_guest:
         return None
     saved = saved_model(out)

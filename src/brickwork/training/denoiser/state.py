@@ -1,4 +1,4 @@
-"""Everything a run must remember to go on exactly: weights, average, optimizer moments, counters; one atomic file."""
+"""The state that a run needs to resume exactly: weights, average, optimizer moments, counters; one atomic file."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class TrainState:
     """A model in training, its moving average, its optimizer and its counters.
 
     Args:
-        model: Where training starts, on its device. A guest in it stays as it is and is no part of the state.
-        recipe: How it is trained.
+        model: The start of training, on its device. A guest in it stays as it is and is not saved in the state.
+        recipe: The settings of the run.
         group: The processes that train together, whose gradients are averaged.
 
     Attributes:
         average: The model that is kept: same network, averaged weights; the same guest.
-        loss_sum: Loss summed over the steps since the last line of the log, on the device; so is norm_sum, of the
-            gradient. A sum that is not finite tells that some step was not, without a wait for the device each step.
+        loss_sum: Loss summed over the steps since the last line of the log, on the device; norm_sum is the same for the
+            gradient's norm. A sum that is not finite reveals a step that was not, without waiting for the device.
     """
 
     def __init__(self, model: Model, recipe: Recipe, group: Group = Group()) -> None:
@@ -46,7 +46,9 @@ class TrainState:
         self.average = copy.deepcopy(model, frozen).eval().requires_grad_(False)
         self.recipe = recipe
         self.counters = Counters()
-        self._smaller: dict[tuple[int, ...], Model] = {}  # of the parts of a step, sharing the model's weights
+        self._smaller: dict[
+            tuple[int, ...], Model
+        ] = {}  # models of fewer bricks or blocks by their numbers, sharing the model's weights
         self.parameters = [p for part in self.model.learning() for p in part.parameters()]
         self.averages = [p for part in self.average.learning() for p in part.parameters()]
         fused = model.device.type in ("cpu", "cuda", "mps")
@@ -63,13 +65,13 @@ class TrainState:
 
     @property
     def spent(self) -> float:
-        """The share of the budget that is spent."""
+        """Share of the budget that is spent."""
         now = self.counters
         return self.recipe.spent(step=now.step, images_seen=now.images_seen, seconds=now.seconds)
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step."""
+        """Learning rate of the next step."""
         r = self.recipe
         _, spent = stage_of(r.parts, self.model.own_backbone.num_parts, self.spent)
         return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=spent)
@@ -83,20 +85,20 @@ class TrainState:
         )
 
     def set_precision(self, precision: Precision) -> None:
-        """Set the precision of the model and its average; the recipe says so from now on."""
+        """Set the precision of the model and its average, and record it in the recipe."""
         self.recipe = replace(self.recipe, precision=precision)
         self.model.precision = self.average.precision = precision
         self._smaller.clear()
 
     def network(self) -> Model:
-        """Return what the next step trains: the model, or some of its parts; other parameters get no gradient.
+        """Return the model for the next step: the whole, or some of its bricks or blocks; the rest gets no gradient.
 
-        Only what the step needs is free to move: parameters without a gradient are left as they are by AdamW.
+        AdamW leaves parameters without a gradient as they are.
         """
         now, parts, num_parts = self.counters, self.recipe.parts, self.model.own_backbone.num_parts
         stage, _ = stage_of(parts, num_parts, self.spent)
         if stage >= 0:
-            assert isinstance(self.model.backbone, Bricks)  # the recipe's check of its parts says so
+            assert isinstance(self.model.backbone, Bricks)  # check_parts_config made sure of it
             self.model.backbone.train_only(stage)
             if self.model.text is not None:
                 self.model.text.requires_grad_(stage == 0)
@@ -106,7 +108,7 @@ class TrainState:
             else kept_parts(parts, num_parts, self.recipe.seed, now.step, STREAMS * now.rollbacks)
         )
         if kept not in self._smaller:
-            before = self.model.num_parts - num_parts  # a guest, which runs in every step
+            before = self.model.num_parts - num_parts  # 1 for a guest, which runs in every step
             self._smaller[kept] = self.model.keep([*range(before), *(before + part for part in kept)])
         return self._smaller[kept]
 
@@ -140,14 +142,14 @@ class TrainState:
         return {"loss": loss, "gradient_norm": norm}
 
     def is_finite(self) -> bool:
-        """Return whether every loss and gradient since the last line of the log was a number."""
+        """Return True if every loss and gradient since the last line of the log was finite."""
         return bool(torch.isfinite(self.loss_sum + self.norm_sum))
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
-        """Write everything as one file, atomically.
+        """Write the whole state as one file, atomically.
 
         Args:
-            path: Where to.
+            path: The file.
             record: JSON-like facts to keep beside: recipe and data.
 
         Raises:
@@ -156,7 +158,7 @@ class TrainState:
         write_state(path, STATE, self._tensors(), self.counters, {"kernels": kernel_choices(), **record})
 
     def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Go on from what was saved, exactly.
+        """Load a saved state, to resume exactly.
 
         Raises:
             CheckpointError: The tensors are not those of this recipe's model.

@@ -19,19 +19,19 @@ POSITION_TABLE = "position.table"
 @final
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """What became of every tensor of the new model, by name."""
+    """The fate of every tensor in a transfer of weights, by name."""
 
     loaded: list[str] = field(default_factory=list)
-    """Copied as they were."""
+    """Tensors copied as they were."""
     resized: list[str] = field(default_factory=list)
-    """Tables brought to another number of classes or places; each says how."""
+    """Tables resized to another number of classes or positions; each entry says how."""
     fresh: list[str] = field(default_factory=list)
-    """Left as initialised: new, or of another shape."""
+    """Tensors left as initialised: new, or of another shape."""
     unused: list[str] = field(default_factory=list)
-    """Of the old model, with no place in the new one."""
+    """Tensors of the old model without a place in the new one."""
 
     def __str__(self) -> str:
-        """One line per kind."""
+        """Describe the transfer, one line per kind."""
         lines = [f"{len(self.loaded)} tensors loaded"]
         for kind in ("resized", "fresh", "unused"):
             if names := getattr(self, kind):
@@ -41,14 +41,14 @@ class Transfer:
 
 @torch.no_grad()
 def transfer(source: Model, model: Model) -> Transfer:
-    """Fill a model with another one's weights, in place, as far as they fit.
+    """Copy another model's weights into a model, in place, as far as they fit.
 
     Tensors of equal name and shape are copied. Rows of a class table are copied for classes of equal name, "no class"
     always; a learned position table is resized with bicubic interpolation. All else stays as it was.
 
     Args:
-        source: Where weights come from.
-        model: Where they go.
+        source: The model to copy from.
+        model: The model to fill.
     """
     result = Transfer()
     old, new = source.own_backbone.state_dict(), model.own_backbone.state_dict()
@@ -71,7 +71,7 @@ def transfer(source: Model, model: Model) -> Transfer:
 
 
 def resize_positions(table: Tensor, places: int) -> Tensor:
-    """A table of a square grid, (1, T, L), for a square grid of another size, (1, places, L); bicubic."""
+    """Resize a table of a square grid, (1, T, L), to a square grid of another size, (1, places, L); bicubic."""
     side, new_side = math.isqrt(table.shape[1]), math.isqrt(places)
     grid = table[0].unflatten(0, (side, side)).permute(2, 0, 1)[None].float()
     # antialias=True also selects Keys' kernel with a = -1/2, the one that keeps slopes.
@@ -82,7 +82,7 @@ def resize_positions(table: Tensor, places: int) -> Tensor:
 def _copy_classes(
     old: Tensor, old_names: tuple[str, ...], new: Tensor, new_names: tuple[str, ...], name: str, result: Transfer
 ) -> None:
-    """Rows by class name; the last row of each table is "no class"."""
+    """Copy rows by class name; the last row of each table is "no class"."""
     shared = [k for k in new_names if k in old_names]
     new[-1] = old[-1].to(new)
     for label in shared:

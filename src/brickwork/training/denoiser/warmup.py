@@ -1,4 +1,4 @@
-"""Before the first step: precision and kernels are settled by trying, blocks are compiled."""
+"""Preparation before the first step: precision and kernels are chosen by timing, blocks are compiled."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from brickwork.training.run.precision import Step, faster_precision
 
 
 def warm_up(state: TrainState, batch: Batch, *, progress: bool = False) -> list[str]:
-    """Settle what the first save keeps: precision where it is "auto", then attention's kernels; compile if asked.
+    """Choose the precision where it is "auto", then attention's kernels, before the first save; compile if asked.
 
     Args:
         state: Its weights stay as they are.
         batch: The batch of the next step.
-        progress: Say on standard error what is going on.
+        progress: Show progress on standard error.
 
     Returns:
-        Lines for the user.
+        Messages for the user.
 
     Raises:
         ConfigError: Compiling was asked for and does not work here.
@@ -36,7 +36,7 @@ def warm_up(state: TrainState, batch: Batch, *, progress: bool = False) -> list[
 
 
 def trial(state: TrainState, chunk: Batch) -> Step:
-    """Return a step on the first images of a chunk in any precision, which moves no weight."""
+    """Return a trial step on the first images of a chunk, in any precision; it changes no weight."""
 
     def step(precision: Precision, count: int) -> None:
         state.set_precision(precision)
@@ -47,10 +47,10 @@ def trial(state: TrainState, chunk: Batch) -> Step:
 
 def _compile(state: TrainState, chunk: Batch) -> None:
     for module in state.model.backbone.compilable():
-        module.compile(dynamic=False)  # one shape all along; bricks of other windows get graphs of their own
+        module.compile(dynamic=False)  # the shape stays the same; bricks with other windows get graphs of their own
     try:
         try_out(state, chunk)
-    except Exception as error:  # the compiler's errors are of many kinds
+    except Exception as error:  # the compiler raises errors of many classes
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
             f"compile = true does not work here ({reason}): on a CPU it needs a C++ compiler such as g++; "

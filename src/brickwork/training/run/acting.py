@@ -1,4 +1,4 @@
-"""Settings that cannot act: one that is set away from its default, where something else switches it off, is refused."""
+"""Refusal of idle settings: one that is set away from its default while something else switches it off."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from brickwork.errors import ConfigError
 @final
 @dataclass(frozen=True)
 class Idle:
-    """Fields of a config that do nothing, and why.
+    """Fields of a config that do nothing, and the reason.
 
     Attributes:
         config: The config, or the recipe itself.
-        section: Its name in a recipe, with a dot behind; "" for the recipe itself.
+        section: Its name in a recipe, followed by a dot; "" for the recipe itself.
         names: The fields.
-        reason: What switches them off; continues "..., and".
+        reason: Text that says what switches them off; continues "..., and".
     """
 
     config: Any
@@ -29,7 +29,7 @@ class Idle:
 
 
 def refuse_idle(idle: Iterable[Idle]) -> None:
-    """Refuse the first setting that is set away from its default and does nothing; 0 says so itself.
+    """Refuse the first setting that is set away from its default and does nothing; 0 means off and passes.
 
     Raises:
         ConfigError: With value, reason and way out.
@@ -46,7 +46,7 @@ def refuse_idle(idle: Iterable[Idle]) -> None:
 
 
 def idle_reading(data: DataConfig) -> list[Idle]:
-    """List what does nothing in how images are read."""
+    """List the settings for reading images that do nothing."""
     return [] if data.size else [Idle(data, "data.", ("filter",), "no data.size is set, so nothing is resized")]
 
 

@@ -16,7 +16,7 @@ from brickwork.training.run.panel import FADED, Line, Point, panel
 
 @final
 class Curve(Observer[Any]):
-    """Draws the log as ``curve.png`` after every measurement and when a run ends, interrupted or not.
+    """Observer that draws the log as ``curve.png`` after every measurement and when a run ends, interrupted or not.
 
     Args:
         draw: Makes the picture from the lines of the log.
@@ -31,7 +31,7 @@ class Curve(Observer[Any]):
         return any(every > 0 and step % every == 0 for every in self.cadences)
 
     def measure(self, run: RunView[Any]) -> Findings | None:
-        """Draw the log; without matplotlib the run goes on, and a line says once which extra draws the curve."""
+        """Draw the log; without matplotlib the run goes on, and one message names the extra that draws the curve."""
         try:
             save_png(self.draw(run.lines()), run.folder / CURVE_FILE)
         except MissingExtraError as error:

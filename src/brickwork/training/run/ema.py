@@ -1,4 +1,4 @@
-"""The moving average of the weights, its memory counted in images seen."""
+"""The moving average of the weights; its half-life is counted in images seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def ema_rate(*, images_seen: int, batch: int, half_life: float, rampup: float) -> float:
-    """How far one step moves the average towards the weights, 0 to 1.
+    """Return the share of the way to the weights by which one step moves the average, 0 to 1.
 
     ``1 - 2^(-batch / h)`` with ``h = min(half_life, rampup * images_seen)``: after h images half of the old average is
     left. The ramp lets the average forget the start early on. EDM, https://arxiv.org/abs/2206.00364, appendix F.2.
@@ -28,5 +28,5 @@ def ema_rate(*, images_seen: int, batch: int, half_life: float, rampup: float) -
 
 @torch.no_grad()
 def move_average(average: Sequence[Tensor], weights: Sequence[Tensor], rate: float) -> None:
-    """In place: average += rate * (weights - average)."""
+    """Move the average towards the weights in place: average += rate * (weights - average)."""
     torch._foreach_lerp_(list(average), list(weights), rate)  # pyright: ignore[reportPrivateImportUsage]

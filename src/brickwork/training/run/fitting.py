@@ -1,4 +1,4 @@
-"""How a recipe and its data agree on the reading of images; what they say differently is refused."""
+"""Agreement of a recipe and its data on how images are read; contradictions are refused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from brickwork.training.run.recipe import RunRecipe
 
 
 def reading_of(asked: DataConfig, data: Dataset) -> DataConfig:
-    """Return how the images of a run were read, which its recipe keeps so that any other door can read them again.
+    """Return how the images of a run were read; the recipe keeps it, so that a resumed run can read them again.
 
     Args:
         asked: The recipe's own section; all defaults where it says nothing.
-        data: Training images, with how they were read, if they were.
+        data: Training images; they carry how they were read, if they were read from files.
 
     Raises:
         ConfigError: The recipe and the data set say different things.
@@ -41,25 +41,25 @@ def reading_of(asked: DataConfig, data: Dataset) -> DataConfig:
 
 
 def reading_differences(before: RunRecipe, now: RunRecipe) -> str:
-    """Say how two runs read their images differently, as " (data.size: 16 → 32)"; empty where they do not."""
+    """Describe how two runs read their images differently, as " (data.size: 16 → 32)"; empty if they do not."""
     pairs = [(item.name, getattr(before.data, item.name), getattr(now.data, item.name)) for item in fields(now.data)]
     told = [f"data.{name}: {_word(old)} → {_word(new)}" for name, old, new in pairs if old != new]
     return f" ({'; '.join(told)})" if told else ""
 
 
 def told_origins(section: str, before: Any, after: Any, names: Collection[str]) -> str:
-    """Say of each number of a fitted config where it comes from, one line each: you, preset, or data."""
+    """Describe where each number of a fitted config comes from, one line each: you, preset, or data."""
     rows = origins(before, after, names).items()
     return "\n".join(f"{section}.{name:<16} {getattr(after, name):<6} from {where}" for name, where in rows)
 
 
 def told_images(data: Dataset, heldout: Dataset | None, missing: str) -> str:
-    """Say which images a run trains on and which it holds out, in two lines."""
+    """Describe in two lines which images a run trains on and which it holds out."""
     height, width, channels = data.shape
     held = f"nothing held out: {missing}" if heldout is None else f"{len(heldout)} images held out"
     return f"{len(data)} images of {width}x{height}x{channels}, digest {data.digest[:12]}\n{held}"
 
 
 def _word(value: object) -> str:
-    """A value for a message."""
+    """Return a value as text for a message."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

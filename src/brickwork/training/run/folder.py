@@ -1,8 +1,8 @@
-"""The folder of a training run: its files, and how a run in it is taken up again.
+"""The folder of a training run: its files, and the checks before a run in it is resumed.
 
 recipe.toml          the resolved recipe
-state.safetensors    all that is needed to go on exactly
-log.jsonl            loss, learning rate, speed, what was measured; one JSON object per line
+state.safetensors    all that is needed to resume exactly
+log.jsonl            loss, learning rate, speed, measurements; one JSON object per line
 curve.png            the same as a picture
 samples/             sheets of pictures
 .lock                held by the run that writes here (lock.py)
@@ -37,18 +37,18 @@ R = TypeVar("R", bound=RunRecipe)
 @final
 @dataclass(frozen=True, kw_only=True)
 class RunKind(Generic[R]):
-    """A kind of run: the names of its files, and how its recipes are written and read."""
+    """A kind of run: the names of its files, and the writer and reader of its recipes."""
 
     state: StateKind
     """Key of the header of its saved states."""
     model_file: str
     """Name of the model's file."""
     headline: str
-    """Format of the bar's text, with names of the state's gauges."""
+    """Format of the progress bar's text, with names of the state's gauges."""
     to_toml: Callable[[R], str]
-    """Writes a recipe."""
+    """Function that writes a recipe as TOML."""
     parse: Callable[[str], R]
-    """Reads a recipe; raises ConfigError."""
+    """Function that reads a recipe from TOML; raises ConfigError."""
     other_way: str = ""
     """Another way out for a folder that holds a run of another recipe; "{folder}" stands for the folder."""
 
@@ -59,15 +59,16 @@ class Ingredient:
     """A model that a run begins with, beside its recipe and its data."""
 
     digest: str
-    """Digest of it; "" for none."""
+    """Digest of the model; "" for none."""
     refusal: str = ""
-    """What is wrong, and the way out, where a saved run has another one; "" where a resumed run keeps its own.
-    "{reading}" stands for what the two runs say differently of the reading of images."""
+    """Message, with the way out, where a saved run has another model; "" where a resumed run keeps its own.
+    "{reading}" stands for the differences in how the two runs read their images.
+    """
 
 
 @final
 class RunFolder:
-    """Where a run is kept.
+    """The folder in which a run is kept.
 
     Args:
         path: The folder.
@@ -79,14 +80,14 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """True where there is a saved state to go on from."""
+        """True where there is a saved state to resume from."""
         return (self.path / STATE_FILE).exists()
 
     def check(self, *, resume: bool) -> None:
-        """Refuse a folder that holds what a run would overwrite.
+        """Refuse a folder whose files a run would overwrite.
 
         Raises:
-            ConfigError: It holds a model without the state to go on from, or a run and resume is not set.
+            ConfigError: It holds a model without a state to resume from, or a run and resume is not set.
         """
         out, model = self.path, self.kind.model_file
         if self.holds_run:
@@ -112,7 +113,7 @@ class RunFolder:
     def check_beginning(
         self, before: RunRecipe, recipe: RunRecipe, header: Mapping[str, Any], ingredients: Mapping[str, Ingredient]
     ) -> None:
-        """Refuse to go on with a run that began with another recipe, other data or another model.
+        """Refuse to resume a run that began with another recipe, other data or another model.
 
         Raises:
             ConfigError: A result-changing field or an ingredient differs.
@@ -132,7 +133,7 @@ class RunFolder:
         write_whole(self.path / RECIPE_FILE, self.kind.to_toml(recipe).encode())
 
     def sweep(self) -> None:
-        """Remove what a kill in the middle of writing left behind."""
+        """Remove the unfinished files of a run that was killed while writing."""
         for name in (STATE_FILE, self.kind.model_file):
             remove_leftovers(self.path / name)
         for leftover in (*self.path.glob(".*.part"), *self.path.glob("samples/.*.part")):

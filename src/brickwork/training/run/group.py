@@ -15,7 +15,7 @@ from brickwork.errors import ConfigError
 @final
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """This process among those that train one model: each computes its share of every batch.
+    """One process among those that train one model: each computes its share of every batch.
 
     A group of one changes nothing, to the bit.
     """

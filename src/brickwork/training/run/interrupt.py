@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request: the step is finished, the run saved, and then it ends."""
+"""Graceful end at SIGINT and SIGTERM: the step is finished and the run saved before it ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, final
 
 @final
 class Interrupt:
-    """Within the context, ``asked`` turns true at the first SIGINT or SIGTERM; a second one acts as it did before.
+    """Context in which ``asked`` turns true at the first SIGINT or SIGTERM; a second one acts as it did before.
 
-    Outside the main thread, where Python hands out no signals, it stays false.
+    Outside the main thread, where Python delivers no signals, ``asked`` stays false.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -30,7 +30,7 @@ class Interrupt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give both signals back."""
+        """Restore the previous handlers."""
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

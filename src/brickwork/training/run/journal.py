@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object per line, appended; a resumed run goes on where its state stands."""
+"""The log of a run: one JSON object per line, appended; a resumed run continues it from the step of its saved state."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from brickwork.files.whole import write_whole
 
 @final
 class Journal:
-    """``log.jsonl``.
+    """Writer of ``log.jsonl``.
 
     Args:
         path: The log.
-        step: Lines of later steps were written by a run that was killed after its last save: they are dropped, and so
-            is a line cut short. -1 drops all.
+        step: Step of the saved state. Lines of later steps, written by a run that was killed after its last save, are
+            dropped, and so is a line cut short. -1 drops all.
 
     Raises:
         OutputError: The log cannot be written.

@@ -1,4 +1,4 @@
-"""How much of the budget is spent, and what the learning rate is by then."""
+"""The share of the budget that is spent, and the learning rate at that point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LrSchedule = Literal["constant", "cosine"]
 def budget_spent(
     *, steps: int = 0, images: int = 0, minutes: float = 0.0, step: int, images_seen: int, seconds: float
 ) -> float:
-    """The share of the budget that is spent; training ends at 1.
+    """Return the share of the budget that is spent; training ends at 1.
 
     Of several budgets the one that is nearest its end counts; a budget of 0 is none.
 
@@ -28,7 +28,7 @@ def budget_spent(
 
 
 def learning_rate(*, lr: float, warmup: int, schedule: LrSchedule, step: int, spent: float) -> float:
-    """The learning rate of a step: linear warm-up, times 1 or half a cosine over the budget.
+    """Return the learning rate of a step: linear warm-up, times 1 or half a cosine over the budget.
 
     ``lr * min(1, (step + 1) / warmup) * (1 + cos(pi * spent)) / 2``
 

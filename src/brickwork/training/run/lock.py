@@ -1,4 +1,4 @@
-"""One run at a time writes into a folder; the system forgets the lock of a run that was killed."""
+"""The lock of a run folder, for one run at a time; the system releases the lock of a run that was killed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from filelock import FileLock, Timeout
 from brickwork.errors import ConfigError, OutputError
 
 LOCK_FILE = ".lock"
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems that have none, as some over a network
+NO_LOCKS = (
+    errno.ENOSYS,
+    errno.ENOLCK,
+    errno.EOPNOTSUPP,
+)  # errors where a file system has no locks
 
 
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
-    """Within the context no other run writes into the folder, which is made if it is missing.
+    """Keep other runs from writing into the folder during the context; make the folder if it is missing.
 
-    Where the file system has no locks there is none.
+    On a file system without locks nothing is locked.
 
     Raises:
         ConfigError: Another run writes there now.

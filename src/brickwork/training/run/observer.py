@@ -1,4 +1,4 @@
-"""Observers: what looks on while a run goes on, and the read-only view of the run that they get."""
+"""Observers: objects that watch a run while it trains, and the read-only view of the run that they get."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Findings = Mapping[str, "float | Mapping[str, float] | np.ndarray"]
 
 
 class Watched(Protocol[M_co]):
-    """What a view shows of a training state."""
+    """The attributes of a training state that a view shows."""
 
     @property
     def recipe(self) -> RunRecipe:
@@ -65,7 +65,7 @@ class Watched(Protocol[M_co]):
 
 @final
 class RunView(Generic[M]):
-    """A run as its observers see it: up to date at every call, not to be changed.
+    """A run as its observers see it: up to date at every call, read-only.
 
     Args:
         state: The training state.
@@ -75,7 +75,7 @@ class RunView(Generic[M]):
         to_toml: Writes a recipe.
         lines: Reads the log.
         say: Shows a line to the user.
-        resumed: True where the run goes on from a saved state.
+        resumed: True where the run continues from a saved state.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class RunView(Generic[M]):
 
     @property
     def average(self) -> M:
-        """The model with averaged weights: the one that the run keeps. It goes on moving: copy what you keep."""
+        """The model with averaged weights: the one that the run keeps. Later steps change it: copy what you keep."""
         return self._state.average
 
     @property
@@ -142,15 +142,15 @@ class RunView(Generic[M]):
         return self._lines()
 
     def say(self, message: str) -> None:
-        """Show a line to the user, beside the bar; nothing where the run was told to be quiet."""
+        """Show a line to the user, beside the progress bar; nothing if the run is quiet."""
         self._say(message)
 
     def place(self) -> dict[str, Any]:
-        """Return what the last bits of a result depend on, beside the recipe: device and threads."""
+        """Return device and threads: beside the recipe, the last bits of a result depend on them."""
         return {"device": self._state.device.type, "threads": torch.get_num_threads()}
 
     def facts(self) -> dict[str, Any]:
-        """Return what a model's file says of its training, ready for JSON."""
+        """Return the facts about training that a model's file records, ready for JSON."""
         return {
             "finished": self.finished,
             "steps": self.step,
@@ -186,12 +186,12 @@ class Observer(Generic[M]):
         """Begin: once in each sitting, before its first step."""
 
     def on_step(self, run: RunView[M]) -> None:
-        """Look on after every step. Keep it light; the loss of the step may not be known yet, or be no number."""
+        """Look on after every step. Keep it light; the step's loss may not be known yet, or may not be finite."""
 
     def measure(self, run: RunView[M]) -> Findings | None:
         """Measure or draw something, when it is due and when the budget is spent.
 
-        The loss was a number in every step up to now.
+        It is called only while the loss was finite in every step so far.
 
         Returns:
             Numbers, which become a line of the log, and pictures, uint8 (H, W, 1 or 3), for :meth:`on_picture`.
@@ -200,19 +200,19 @@ class Observer(Generic[M]):
     def on_log(self, run: RunView[M], line: LogLine) -> None:
         """Receive a line of the log after it is written, with its "step" and "images".
 
-        Every ``report.log_every`` steps it has "loss", "lr" and "images_per_second"; others have what was measured. A
-        line with "event": "rolled back" says that the run is back at "step" and that lines of later steps are void.
+        Every ``report.log_every`` steps it has "loss", "lr" and "images_per_second"; others have measurements. After
+        "event": "rolled back" the run is at "step" again, and lines of later steps are void.
         """
 
     def on_picture(self, run: RunView[M], name: str, picture: np.ndarray) -> None:
         """Receive a picture that an observer drew, uint8 (H, W, 1 or 3); "samples" is a sheet of the averaged model."""
 
     def on_save(self, run: RunView[M]) -> None:
-        """Write beside the state, which was saved just now."""
+        """Write files beside the state, which was saved just now."""
 
     def on_end(self, run: RunView[M]) -> Findings | None:
         """Finish after the last save of a sitting, interrupted or not; measures where the budget is spent."""
         return self.measure(run) if run.finished else None
 
     def close(self) -> None:
-        """Give back what is open; called in any case, also after an error."""
+        """Close open resources; called in any case, also after an error."""

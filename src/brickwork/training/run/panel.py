@@ -20,7 +20,7 @@ Point = tuple[float, float]
 @final
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Points of one curve, x rising; the colour is red, green and blue to 255, the width is in pixels."""
+    """Points of one curve, x rising; its colour is red, green and blue from 0 to 255, its width is in pixels."""
 
     points: Sequence[Point]
     colour: tuple[int, int, int] = STRONG
@@ -28,10 +28,10 @@ class Line:
 
 
 def panel(lines: Sequence[Line], *, title: str, axis: str, log_x: bool) -> np.ndarray:
-    """Draw lines with a logarithmic height axis; points that are not above 0 are left out.
+    """Draw lines over a logarithmic height axis; points that are not above 0 are left out.
 
     Args:
-        lines: The lines; those that follow are drawn above.
+        lines: The lines; later ones are drawn on top.
         title: Text above the diagram.
         axis: Text below the axis of x.
         log_x: Make the axis of x logarithmic too.

@@ -1,8 +1,8 @@
-"""fp32 or bf16, whichever trains faster here: found by timing the run's own step in both, by no processor's name.
+"""The choice of fp32 or bf16 by timing the run's own step in both; nothing is decided by a processor's name.
 
 A processor with units for bf16 multiplies several times as fast in it as in fp32, one that merely knows the instruction
-may need twice the time, and one that must imitate it twelve times (docs/log.md has the figures). What is timed is the
-run's first step, uncompiled and on some of its images; where bricks are trained one by one, the first brick's.
+may need twice the time, and one that must imitate it twelve times (docs/log.md has the figures). The timed step is the
+run's first one, uncompiled and on some of its images; where bricks are trained one by one, the first brick's.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tqdm.auto import tqdm
 from brickwork.model.model import Precision
 from brickwork.nn.attention import kernel_choices, set_kernel_choices, wait
 
-MARGIN = 1.1  # bf16 must be so much faster: where the two are alike, the choice shall not be a matter of luck
-ROUNDS = 3  # timed runs of each; the fastest counts, since noise only ever adds
-CLEAR = 3.0  # one round is enough where one of them is so many times as fast
-OBVIOUS = 10.0  # and the first, in which bf16 also chooses its kernels, where fp32 is
-FEW = 8  # images of the first run, which tells how many make a step long enough
-SECONDS = 0.2  # of a step that can be timed
+MARGIN = 1.1  # bf16 must be this many times as fast, so that near ties are not decided by luck
+ROUNDS = 3  # timed runs of each; the fastest counts, as noise only ever adds time
+CLEAR = 3.0  # one round is enough if one precision is this many times as fast
+OBVIOUS = 10.0  # the first round, in which bf16 also chooses its kernels, is enough if fp32 is this many times as fast
+FEW = 8  # images of the first run, from which the number for the timed runs is computed
+SECONDS = 0.2  # a timed step lasts about this long
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
@@ -30,15 +30,15 @@ Step = Callable[[Precision, int], object]
 
 
 def faster_precision(step: Step, images: int, device: torch.device, *, progress: bool = False) -> tuple[Precision, str]:
-    """The precision in which a step takes less time, and a line that says by how much.
+    """Return the precision in which a step takes less time, and a line that says by how much.
 
-    Kernels that attention and products chose before, they choose again.
+    Attention kernels and matrix products that were chosen before are chosen anew.
 
     Args:
-        step: One pass there and back in a precision over so many images, which changes nothing.
-        images: Most that it can take.
-        device: Where it runs.
-        progress: Say on standard error what is going on.
+        step: One forward and backward pass in a precision over a number of images; changes no weight.
+        images: Largest number of images that it can take.
+        device: The device that trains.
+        progress: Show progress on standard error.
     """
     if progress:
         tqdm.write("timing a step in fp32 and in bf16", file=sys.stderr)
@@ -51,14 +51,14 @@ def faster_precision(step: Step, images: int, device: torch.device, *, progress:
 
 
 def _times(step: Step, images: int, device: torch.device) -> dict[Precision, float]:
-    """Of a step in each precision, best of a few rounds, in which they take turns; infinite where it cannot be had."""
+    """Time a step in each precision in turn, best of a few rounds, in seconds; infinite if it cannot run."""
     best: dict[Precision, float] = dict.fromkeys(PRECISIONS, float("inf"))
     count = min(images, FEW)
     _seconds(step, "fp32", count, device)
     count = int(min(images, max(count, count * SECONDS / _seconds(step, "fp32", count, device))))
     for turn in range(ROUNDS + 1):
         now: dict[Precision, float] = {name: _seconds(step, name, count, device) for name in PRECISIONS}
-        if turn == 0 and now["bf16"] < OBVIOUS * now["fp32"]:  # kernels are chosen and caches filled
+        if turn == 0 and now["bf16"] < OBVIOUS * now["fp32"]:  # by now kernels are chosen and caches are filled
             continue
         best = {name: min(best[name], value / count) for name, value in now.items()}
         if max(best.values()) > CLEAR * min(best.values()):

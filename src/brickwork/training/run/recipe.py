@@ -19,7 +19,7 @@ Beta = Annotated[float, up_to(0, below=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """What a run writes while it goes on. Changes no weight; may differ when a run is resumed."""
+    """Log, measurements and saves of a run. Changes no weight; may differ when a run is resumed."""
 
     log_every: Annotated[int, at_least(1)] = 50
     """Steps between two lines of the log."""
@@ -32,7 +32,7 @@ class RunReport:
     save_every: Annotated[int, at_least(0)] = 0
     """Steps between two saves; 0 for none by steps. The end always saves."""
     trackers: tuple[TrackerName, ...] = ()
-    """Where numbers and pictures are also sent: tensorboard (events in the run folder), wandb, mlflow."""
+    """Services that also get numbers and pictures: tensorboard (events in the run folder), wandb, mlflow."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trackers", check_trackers(self.trackers))  # a list will do
@@ -44,13 +44,13 @@ class RunRecipe:
     """Settings of a training run of any kind. A kind of run adds what it trains, and may have defaults of its own."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    """How images are read."""
+    """Reading of the images."""
     batch: Annotated[int, at_least(1)] = 128
     """Images per optimizer step."""
     lr: Annotated[float, at_least(0)] = 1e-3
     """Largest learning rate of AdamW."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
-    """AdamW's memories of the gradient and of its square."""
+    """AdamW's decay rates for the averages of the gradient and of its square."""
     weight_decay: Annotated[float, at_least(0)] = 0.01
     """AdamW's decay, on all parameters."""
     warmup: Annotated[int, at_least(0)] = 250
@@ -74,14 +74,14 @@ class RunRecipe:
     minutes: Annotated[float, at_least(0)] = 0.0
     """Budget in minutes by the clock; 0 for none."""
     report: RunReport = field(default_factory=RunReport)
-    """What is written while the run goes on."""
+    """Log, measurements and saves."""
 
     def __post_init__(self) -> None:
         check_fields(self)
 
     @property
     def extendable(self) -> bool:
-        """Whether a longer run begins with the shorter one: true while the learning rate is constant."""
+        """True where a longer run begins exactly as the shorter one: the learning rate is constant."""
         return self.schedule == "constant"
 
     def require_budget(self) -> None:
@@ -112,8 +112,8 @@ class RunRecipe:
 def differing_fields(old: RunRecipe, new: RunRecipe) -> list[str]:
     """List the result-changing fields in which two recipes differ, as "process.beta_max: 20.0 → 10.0".
 
-    The report never counts. Budgets do not count where a longer run begins with the shorter one. How images were read
-    counts by what came of it, which the data's digest tells, and by mirroring, where both recipes say so.
+    The report never counts. Budgets do not count where a longer run begins with the shorter one. The reading of images
+    counts by its result, which the data's digest tells, and by mirroring, where both recipes say so.
     """
     ignored = {"report", "data", *(BUDGETS if old.extendable and new.extendable else ())}
     before, after = (dict(_leaves(recipe, ignored)) for recipe in (old, new))

@@ -1,4 +1,4 @@
-"""Recipes of every kind as TOML: one table per nested config; a config of one of several classes has its name there."""
+"""Recipes of every kind as TOML: one table per nested config; where a config has several classes, it names one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from brickwork.training.run.recipe import RunRecipe
 
 R = TypeVar("R", bound=RunRecipe)
 Registries = Mapping[str, Registry[Any]]
-"""For fields that hold a config of one of several classes: these classes by name."""
+"""Classes by name, for each field whose config may be of several classes."""
 RECIPE_FILE = "recipe.toml"
 """A run's recipe in its folder."""
 PROPOSED = "proposed"
-"""Key of the fields whose numbers data may replace; the others are the user's, or a run's own."""
+"""Key that lists the fields whose numbers data may replace; the others are the user's, or a run's own."""
 
 # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ def read_recipe(path: str | Path, parse: Callable[[str], R]) -> R:
 
     Args:
         path: The file, UTF-8.
-        parse: What makes a recipe of its text.
+        parse: Makes a recipe from the file's text.
 
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
@@ -71,13 +71,13 @@ def table_of(text: str) -> dict[str, Any]:
 
 
 def recipe_of(kind: type[R], table: Mapping[str, Any], registries: Registries = {}, **ready: Any) -> R:  # noqa: B006
-    """Make a recipe of a table; what the table leaves out has the default.
+    """Make a recipe from a table; missing fields get their defaults.
 
     Args:
         kind: The recipe's class.
-        table: As TOML has it.
-        registries: Of fields that hold a config of one of several classes.
-        ready: Values that are made already; the table's go first.
+        table: The parsed TOML.
+        registries: Classes by name, for fields whose config may be of several classes.
+        ready: Finished values by field; those of the table take precedence.
 
     Raises:
         ConfigError: Keys or values that the recipe does not know.
@@ -95,7 +95,7 @@ def recipe_of(kind: type[R], table: Mapping[str, Any], registries: Registries = 
 
 
 def sections_of(kind: type[RunRecipe], registries: Registries) -> dict[str, type]:
-    """Return the fields of a recipe that hold a config, with their declared classes; those of all recipes last."""
+    """Return the fields of a recipe that hold a config, with their declared classes; those of all recipes come last."""
     hints, shared = get_type_hints(kind), {item.name for item in fields(RunRecipe)}
     order = sorted(fields(kind), key=lambda item: item.name in shared)
     return {i.name: hints[i.name] for i in order if i.name in registries or is_dataclass(hints[i.name])}
@@ -116,7 +116,7 @@ def named(section: str, registry: Registry[Any], table: dict[str, Any]) -> Any:
 
 
 def filled_in(kind: type, table: dict[str, Any], section: str) -> Any:
-    """Make a config of its table, in which ``proposed`` lists the numbers that data may replace.
+    """Make a config from its table, in which ``proposed`` lists the numbers that data may replace.
 
     Raises:
         ConfigError: Keys or values that the config does not know.
@@ -138,11 +138,11 @@ def _subtable(section: str, value: Any) -> dict[str, Any]:
 
 
 def toml_of(recipe: RunRecipe, registries: Registries = {}, keys: Mapping[str, str] = {}) -> str:  # noqa: B006
-    """Write a recipe as TOML, with every field that TOML can say.
+    """Write a recipe as TOML, with every field that TOML can express.
 
     Args:
-        recipe: What to write.
-        registries: Of fields that hold a config of one of several classes.
+        recipe: The recipe.
+        registries: Classes by name, for fields whose config may be of several classes.
         keys: For such a field the key of its name, where that is not ``name``.
     """
     sections = sections_of(type(recipe), registries)
@@ -162,7 +162,7 @@ def toml_of(recipe: RunRecipe, registries: Registries = {}, keys: Mapping[str, s
 
 
 def _values_of(config: Any, skip: set[str] = frozenset()) -> dict[str, Any]:  # pyright: ignore[reportArgumentType]
-    """Return every field as TOML can say it; None is left out, since it is always the default."""
+    """Return every field in a form that TOML can express; None is left out, since it is always the default."""
     items = [(item, getattr(config, item.name)) for item in fields(config) if item.name not in skip]
     for item, value in items:
         assert value is not None or _default(item) is None, f"{item.name} is None, which TOML cannot say"

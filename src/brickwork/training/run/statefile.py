@@ -1,4 +1,4 @@
-"""Training states as files: tensors, and a header of what else is needed to go on exactly; written atomically."""
+"""Training states as files: tensors, and a header with the rest that exact resuming needs; written atomically."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from brickwork.files.tensors import read_tensors, write_tensors
 
 FORMAT = 1
 STREAMS = 16
-"""How far a return to a saved state moves the streams of random numbers: past all that the gaussian module names."""
+"""Offset of the random streams per rollback to a saved state: larger than every stream of the gaussian module."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
-"""AdamW's, by torch's names."""
+"""AdamW's moments, by torch's names."""
 
 StateKind = Literal["brickwork-state", "brickwork-autoencoder-state"]
 OF: dict[StateKind, str] = {"brickwork-state": "a model", "brickwork-autoencoder-state": "an autoencoder"}
@@ -26,16 +26,16 @@ OF: dict[StateKind, str] = {"brickwork-state": "a model", "brickwork-autoencoder
 
 @dataclass(kw_only=True)
 class Counters:
-    """Where a run stands."""
+    """The position of a run."""
 
     step: int = 0
     """Optimizer steps done."""
     images_seen: int = 0
     """Images of all steps."""
     seconds: float = 0.0
-    """By the clock, over all sittings."""
+    """Seconds by the clock, over all sittings."""
     rollbacks: int = 0
-    """Returns to a saved state after a loss that was not finite; shifts the noise, so that it is not met again."""
+    """Rollbacks to a saved state after a loss that was not finite; each shifts the noise, to avoid the same failure."""
     since_log: int = 0
     """Steps since the last line of the log."""
 
@@ -46,10 +46,10 @@ def write_state(
     """Write a state, atomically.
 
     Args:
-        path: Where to.
-        kind: Of what.
+        path: The file.
+        kind: Kind of state.
         tensors: Weights and moments.
-        counters: Where the run stands.
+        counters: The position of the run.
         record: JSON-like facts to keep beside: recipe and data.
 
     Raises:
@@ -60,7 +60,7 @@ def write_state(
 
 
 def read_state(path: Path, kind: StateKind) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of a saved state.
+    """Return tensors and header of a saved state.
 
     Raises:
         CheckpointError: Missing, truncated, or no training state of this kind.
@@ -70,7 +70,7 @@ def read_state(path: Path, kind: StateKind) -> tuple[dict[str, Tensor], dict[str
 
 
 def read_header(path: Path, kind: StateKind) -> dict[str, Any]:
-    """The header alone of a saved state.
+    """Return the header alone of a saved state.
 
     Raises:
         CheckpointError: As for :func:`read_state`.

@@ -1,4 +1,4 @@
-"""The trainer: hands out the batches of a run, and does all that is due between two steps."""
+"""The trainer: yields the batches of a run, and does everything that is due between two steps."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ OWN_KEYS = ("step", "images")
 
 
 class RunState(Watched[Any], Protocol):
-    """What a run moves forward, saves and restores."""
+    """The state that a run updates, saves and restores."""
 
     def set_precision(self, precision: Precision) -> None:
-        """Train in this precision from now on, and let the recipe say so."""
+        """Train in this precision from now on, and record it in the recipe."""
         ...
 
     def gauges(self) -> dict[str, float]:
@@ -44,15 +44,15 @@ class RunState(Watched[Any], Protocol):
         ...
 
     def is_finite(self) -> bool:
-        """Return whether every loss since the last line of the log was a number."""
+        """Return True if every loss since the last line of the log was finite."""
         ...
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
-        """Write everything as one file, atomically."""
+        """Write the whole state as one file, atomically."""
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-        """Go on from what was saved, exactly."""
+        """Load a saved state, to resume exactly."""
         ...
 
 
@@ -70,15 +70,15 @@ class Trainer(Generic[B]):
                 state.update(accumulate_gradient(state, batch))
 
     Between two steps it writes the log, lets observers measure, saves, and goes back to the saved state with other
-    noise where the loss is no longer a number. The iteration ends when the budget is spent or at SIGINT or SIGTERM,
-    after a last save. Where the folder holds a saved run, the state goes on from there.
+    noise where the loss is no longer finite. The iteration ends when the budget is spent or at SIGINT or SIGTERM,
+    after a last save. Where the folder holds a saved run, the state continues from there.
 
     Args:
-        state: Fresh.
+        state: A fresh state.
         folder: Checked and locked.
         draw: Makes the batch of the state's next step; a pure function of seed and position.
         data: Training images.
-        observers: Look on, in this order.
+        observers: They watch the run, called in this order.
         ingredients: Models that the run begins with, by name.
         group: The processes that train together; the first one alone writes and has observers.
         progress: Show a bar and messages.
@@ -144,7 +144,7 @@ class Trainer(Generic[B]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Give the signals back, and close bar and observers."""
+        """Restore the signal handlers, and close bar and observers."""
         self.interrupt.__exit__(kind, error, traceback)
         self.bar.close()
         failed: list[TrainingError] = []
@@ -177,7 +177,7 @@ class Trainer(Generic[B]):
         return self.state.spent >= 1
 
     def first_batch(self) -> B:
-        """Return the batch of the next step, which is drawn once."""
+        """Return the batch of the next step; it is drawn only once."""
         if not self._next:
             self._next.append(self.draw())
         return self._next[0]
@@ -190,7 +190,7 @@ class Trainer(Generic[B]):
     # ---- between two steps ------------------------------------------------------------------------------------------
 
     def after_step(self) -> None:
-        """Write what is due after a step; go back to the saved state if the loss is no longer a number."""
+        """Write the files due after a step; roll back if the loss is no longer finite."""
         now, report = self.state.counters, self.state.recipe.report
         now.seconds = time.perf_counter() - self._clock
         self.bar.update(min(self.state.spent, 1.0) - self.bar.n)
@@ -206,7 +206,7 @@ class Trainer(Generic[B]):
             return
         if log:
             self._log()
-        if self.finished:  # the end writes all of these
+        if self.finished:  # the end of the run writes all of these
             return
         for observer in measuring:
             self._call(observer, self._note, observer.measure)
@@ -229,10 +229,10 @@ class Trainer(Generic[B]):
         self.failures = 0
 
     def roll_back(self) -> None:
-        """Go on from the saved state with other noise.
+        """Return to the saved state and continue with other noise.
 
         Raises:
-            TrainingError: It came to this from the same state too often.
+            TrainingError: There were too many rollbacks to the same state.
         """
         self.failures += 1
         bad = self.state.counters.step
@@ -258,7 +258,7 @@ class Trainer(Generic[B]):
         if self.state.recipe.precision == "auto" and before.precision != "auto":
             self.state.set_precision(before.precision)
         self.folder.check_beginning(before, self.state.recipe, header, self.ingredients)
-        for name, one in self.ingredients.items():  # a view of the trainer sees what the run began with
+        for name, one in self.ingredients.items():  # the run's view shows the models that the run began with
             self.ingredients[name] = replace(one, digest=header.get(name, ""))
         self.state.restore(tensors, header)
         self.say(f"resuming {self.folder.path} at step {self.state.counters.step}")
@@ -308,13 +308,13 @@ class Trainer(Generic[B]):
                 self._call(observer, observer.on_picture, name, picture)
 
     def _written(self, numbers: Mapping[str, Any]) -> bool:
-        """Return whether the log has these already, as where a finished run is started again."""
+        """Return True if the log already has these numbers, as when a finished run is started again."""
         if self.state.counters.step != self._began_at:
             return False
         return any(numbers.keys() <= line.keys() for line in self.view.lines() if line["step"] == self._began_at)
 
     def _call(self, observer: Observer[Any], act: Callable[..., object], *arguments: Any) -> None:
-        """Let an observer do something; where it raises, save without it and end the run.
+        """Call a method of an observer; if it raises, save without that observer and end the run.
 
         Raises:
             OutputError: It could not write; nor could the state be saved, then.
@@ -350,7 +350,7 @@ def _due(every: int, step: int) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Turn a number, also one of torch or numpy, or a table of them into what JSON can hold."""
+    """Turn a number, also one of torch or numpy, or a table of numbers into a JSON value."""
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     return value if isinstance(value, int | float) else float(value)

@@ -1,4 +1,4 @@
-"""What all trackers do alike: numbers by their path, each step once, and the identity of a run that goes on."""
+"""The behaviour that all trackers share: numbers by path, each step once, and the identity of a resumed run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brickwork.files.whole import write_whole
 from brickwork.training.run.observer import Observer, RunView
 
 TRACKERS_FILE = "trackers.json"
-"""Holds the identity that each tracker gave a run, so that a resumed run goes on under it."""
+"""File with the identity that each tracker gave a run, so that a resumed run continues under it."""
 
 
 def import_tracker(extra: str, module: str) -> Any:
@@ -61,7 +61,7 @@ class Tracker(Observer[Any], ABC):
 
     def on_log(self, run: RunView[Any], line: Mapping[str, Any]) -> None:
         """Send a line of the log."""
-        if "event" in line:  # the run went back
+        if "event" in line:  # a rollback
             self.skip_to(self.sent)
         elif line["step"] > self._known:
             numbers = dict(numbers_of(line))
@@ -82,20 +82,20 @@ class Tracker(Observer[Any], ABC):
         return identity if isinstance(identity, str) else None
 
     def save_identity(self, run: RunView[Any], identity: str) -> None:
-        """Keep the identity of the run beside it."""
+        """Save the identity of the run in its folder."""
         known = _identities(run.folder) if run.resumed else {}
         write_whole(run.folder / TRACKERS_FILE, json.dumps({**known, self.NAME: identity}).encode())
 
 
 def numbers_of(line: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a line of the log by their path; the step is no number of it."""
+    """Yield the numbers of a line of the log by their path, without the step."""
     for name, value in flat(line):
         if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
             yield name, value
 
 
 def flat(table: Mapping[str, Any], between: str = "/", prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested tables by their path."""
+    """Yield the values of nested tables with their paths."""
     for name, value in table.items():
         if isinstance(value, Mapping):
             yield from flat(value, between, f"{prefix}{name}{between}")
@@ -106,6 +106,6 @@ def flat(table: Mapping[str, Any], between: str = "/", prefix: str = "") -> Iter
 def _identities(folder: Path) -> dict[str, Any]:
     try:
         known = json.loads((folder / TRACKERS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or no file of ours: the tracker begins anew
+    except (OSError, ValueError):  # no file, or not one of ours: the tracker begins anew
         return {}
     return known if isinstance(known, dict) else {}

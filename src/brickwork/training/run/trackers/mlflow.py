@@ -13,9 +13,9 @@ from brickwork.training.run.trackers.base import Tracker, flat, import_tracker
 
 @final
 class Mlflow(Tracker):
-    """Sends a run to MLflow, where its own variables say: ``MLFLOW_TRACKING_URI``, ``MLFLOW_EXPERIMENT_NAME``.
+    """Tracker that sends a run to MLflow; set its ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` for where.
 
-    A metric may have several values of one step there; a step is sent once, so that it has one.
+    MLflow accepts several values of a metric per step; each step is sent once, so that it has one.
 
     Raises:
         MissingExtraError: mlflow is not installed.
@@ -29,9 +29,9 @@ class Mlflow(Tracker):
         self._id, self._status = "", "FAILED"
 
     def on_start(self, run: RunView[Any]) -> None:
-        """Begin a run there, or go on with the one of this folder."""
+        """Begin a run at MLflow, or continue the one of this folder."""
         library, identity = self._library, self.saved_identity(run)
-        nested = library.active_run() is not None  # of the user, which stays open
+        nested = library.active_run() is not None  # the user's own run, which stays open
         begun = library.start_run(run_id=identity, run_name=run.folder.resolve().name, nested=nested)
         self._id = begun.info.run_id
         if identity is None:
@@ -51,11 +51,11 @@ class Mlflow(Tracker):
         self._library.log_image(picture, key=name, step=step)
 
     def on_end(self, run: RunView[Any]) -> Findings | None:
-        """Note how the run ends."""
+        """Record how the run ends."""
         self._status = "FINISHED" if run.finished else "KILLED"
 
     def close(self) -> None:
-        """End the run there."""
+        """End the run at MLflow."""
         if self._id:
             self._library.end_run(self._status)
             self._id = ""

@@ -13,7 +13,7 @@ TRACKERS: dict[str, type[Tracker]] = {kind.NAME: kind for kind in (TensorBoard, 
 
 
 def open_trackers(names: Iterable[str]) -> list[Tracker]:
-    """Make the trackers of these names, which send nothing before the run begins.
+    """Make the trackers of these names; they send nothing before the run begins.
 
     Raises:
         MissingExtraError: The library of one is not installed.

@@ -13,7 +13,7 @@ from brickwork.training.run.trackers.base import Tracker, import_tracker
 
 @final
 class TensorBoard(Tracker):
-    """Writes events that ``tensorboard --logdir RUN`` shows.
+    """Tracker that writes events for ``tensorboard --logdir RUN``.
 
     Events of steps that a resumed or rolled back run repeats are purged, and the new ones stand.
 
@@ -37,7 +37,7 @@ class TensorBoard(Tracker):
             self._writer.add_text("recipe", recipe, run.step)
 
     def on_log(self, run: RunView[Any], line: Mapping[str, Any]) -> None:
-        """Send a line; after a rollback in an event file that purges the steps that are void."""
+        """Send a line; after a rollback open an event file that purges the void steps."""
         if "event" in line:
             self.close()
             self._open(run)

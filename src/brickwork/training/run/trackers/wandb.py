@@ -14,7 +14,7 @@ from brickwork.training.run.trackers.base import Tracker, import_tracker
 
 @final
 class Wandb(Tracker):
-    """Sends a run to Weights & Biases: project ``WANDB_PROJECT``, else "brickwork", under the name of its folder.
+    """Tracker that sends a run to Weights & Biases: project ``WANDB_PROJECT`` or "brickwork", named by its folder.
 
     Other settings are wandb's own variables, as ``WANDB_MODE=offline``. Its steps only rise, so that a step is kept as
     it was first sent.
@@ -31,7 +31,7 @@ class Wandb(Tracker):
         self._run: Any = None
 
     def on_start(self, run: RunView[Any]) -> None:
-        """Begin a run there, or go on with the one of this folder."""
+        """Begin a run at Weights & Biases, or continue the one of this folder."""
         self._run = self._library.init(
             project=os.environ.get("WANDB_PROJECT", "brickwork"),
             name=run.folder.resolve().name,
@@ -53,6 +53,6 @@ class Wandb(Tracker):
         self._run.log({name: self._library.Image(picture)}, step=step)
 
     def close(self) -> None:
-        """Finish the run there."""
+        """Finish the run at Weights & Biases."""
         if self._run is not None:
             self._run.finish()
