@@ -134,7 +134,7 @@ class Run:
         """Draw, from seeds to 8 bits, and time it: the whole, each call, and the sum over processors, in seconds."""
         self.timed.seconds.clear()
         begun, start = process_time(), perf_counter()
-        how = self.how.but(guidance=1.0, plan=None, batch_size=self.batch)  # guidance and plan are already in the timed denoiser
+        how = self.how.but(guidance=1.0, plan=None, batch_size=self.batch)  # guidance and plan are in the denoiser
         sample(self.timed, seeds=range(self.batch), how=how, **self.told)
         seconds = perf_counter() - start
         return {"image_s": seconds, "calls_s": [*self.timed.seconds], "processor_s": process_time() - begun}

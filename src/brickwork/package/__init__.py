@@ -1,1 +1,1 @@
-"""From a model to a folder that a device runs: static graphs, their weights, and a manifest that says what they are."""
+"""Packages: a model as a folder that a device runs, with static graphs, weights and a manifest that describes them."""

@@ -1,4 +1,4 @@
-"""Graphs that are to be exported: the whole denoiser, and beside it the decoder and the text encoder.
+"""Graphs to be exported: the whole denoiser, and beside it the decoder and the text encoder.
 
 x, sigma and the estimate are fp32 at a graph's ends; everything between is the model's own forward, traced by
 torch.export at one shape. So the loop on a device is the solver's arithmetic and nothing else.
@@ -22,17 +22,17 @@ from brickwork.model.model import Model
 from brickwork.text.small import SmallEncoder
 
 DOORS = {"denoiser": ("model.", ""), "text": ("encoder.", "text.")}
-"""Prefix of modules' names in a graph, and in the model, by role."""
+"""Prefixes of modules' names in a graph, and in the model, by role."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GraphSpec:
-    """A graph that is to be exported: a module and the shapes it is traced at.
+    """A graph to be exported: a module and the shapes at which it is traced.
 
     Attributes:
         role, parts, height, width, batch: As in ``brickwork.files.manifest.Graph``.
-        module: Takes the inputs in order, gives one tensor or, of a stem, several.
+        module: Takes the inputs in order, returns one tensor or, for a stem, several.
         inputs, outputs: In order.
     """
 
@@ -60,7 +60,7 @@ class GraphSpec:
 
         Args:
             file: Its own file's name.
-            ops: How often each operator occurs.
+            ops: Number of times that each operator occurs.
             weights: Other files that it reads.
         """
         return Graph(
@@ -84,7 +84,7 @@ class GraphSpec:
         )
 
     def export(self) -> ExportedProgram:
-        """Trace the module; returns the program of torch.export."""
+        """Trace the module and return the program of torch.export."""
         with torch.no_grad(), suppressed():
             return torch.export.export(self.module.eval(), self.arguments(), strict=False)
 
@@ -141,7 +141,7 @@ def condition_ports(model: Model, height: int, width: int, batch: int) -> tuple[
 
 
 def denoiser(model: Model, height: int, width: int, batch: int) -> GraphSpec:
-    """Return the graph of the whole denoiser for images of one size and so many rows."""
+    """Return the graph of the whole denoiser for images of one size and a batch of rows."""
     told = condition_ports(model, height, width, batch)
     x = Port(name="x", dtype="float32", shape=(batch, model.shape[0], height, width))
     sigma = Port(name="sigma", dtype="float32", shape=(batch,))
@@ -174,7 +174,7 @@ def decoder(model: Model, height: int, width: int) -> GraphSpec | None:
 
 
 def text(model: Model) -> GraphSpec | None:
-    """Return the graph of the text encoder for one caption; None for none, or a published one that stays outside."""
+    """Return the graph of the text encoder for one caption; None without one, or for a published one kept outside."""
     if not isinstance(model.text, SmallEncoder):
         return None
     config = model.text.config
@@ -192,8 +192,8 @@ def graphs_of(
     """Return the whole graphs of a package.
 
     Args:
-        model: Whose decoder and text encoder these are.
-        models: Denoisers: the model, and models of its first parts.
+        model: The model whose decoder and text encoder are packed.
+        models: Denoisers: the model, and models of its first blocks.
         sizes: (height, width) of x in model space.
         batches: Rows that a denoiser takes at once.
     """

@@ -32,7 +32,7 @@ def manifest_of(
         folder: Folder with all files of the package.
         spec: Description that they were written by.
         graphs: Entries of the graphs.
-        versions: Versions of what wrote them.
+        versions: Versions of the libraries that wrote them.
     """
     pieces, backbone = pieces_of(folder), header_of(model)["backbone"]
     return Manifest(
@@ -69,7 +69,7 @@ def _sampling(sampler: Sampler) -> Sampling:
 
 
 def _text(model: Model) -> TextInput | None:
-    """Return the text that a package takes, and whether it can read captions; None for a model without text."""
+    """Return the package's text input, and if it can read captions; None for a model without text."""
     if model.text_shape is None:
         return None
     length, width = model.text_shape
@@ -85,7 +85,7 @@ def _text(model: Model) -> TextInput | None:
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    """Return facts with numbers that JSON has no word for as text."""
+    """Return facts with infinite and undefined numbers, which JSON cannot hold, as text."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):

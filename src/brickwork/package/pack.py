@@ -1,4 +1,4 @@
-"""Model → package: graphs and weights are written, opened again, compared with the model, and only then kept."""
+"""Packing: graphs and weights are written, opened again, compared with the model, and only then kept."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def pack(
         out: Folder of the package. It must not exist yet, or hold an earlier package, which is then replaced as a
             whole. Its suffix chooses the target where the packing names none: "x.openvino" is for OpenVINO; without
             a suffix it is for ONNX Runtime.
-        packing: What goes in.
-        how: Way of drawing that the package states, in place of the packing's words for it.
+        packing: Options of the package.
+        how: Sampler that the package states, in place of the packing's words for it.
         data: Images to calibrate with and to measure quality on, for quantised packages: a path or name.
-        say: Called with what is going on, a line at a time.
+        say: Called with progress messages, a line at a time.
 
     Returns:
-        The package, opened. One whose target does not run on this kind of machine can be looked at, and refuses to
+        The package, opened. One whose target does not run on this kind of machine can be inspected, and refuses to
         draw.
 
     Raises:
@@ -79,7 +79,7 @@ def calibrated(
 
 
 def write(model: Model, folder: Path, spec: PackageSpec, say: Callable[[str], object]) -> list[Graph]:
-    """Write all graphs of a package and their weights; returns their entries in the manifest."""
+    """Write all graphs of a package and their weights; return their entries in the manifest."""
     if spec.layout in spec.target.stacks:
         say(f"one block for all {model.num_parts} parts for {spec.title}")
         return spec.target.stacks[spec.layout](model, spec.graphs, folder)
@@ -110,7 +110,7 @@ def compared(
 
 
 def check_replaceable(out: Path) -> None:
-    """Refuse to write over anything but an earlier package.
+    """Refuse to overwrite anything but an earlier package.
 
     Raises:
         OutputError: Something else is there.

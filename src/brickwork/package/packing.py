@@ -8,7 +8,7 @@ from math import inf
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """What goes into a package."""
+    """Options of a package."""
 
     target: str | None = None
     """onnx, executorch, openvino, litert, coreml or browser; when left out, as the package's suffix says, or onnx."""
@@ -21,7 +21,7 @@ class Packing:
     batches: tuple[int, ...] = (1, 2)
     """Rows that graphs take at once; guidance needs two for each picture."""
     parts: tuple[int, ...] = ()
-    """Numbers of parts that can run; all, and those of the plan, when left out."""
+    """Numbers of blocks or bricks that can run; all, and those of the plan, when left out."""
     steps: int = 25
     """Steps of the solver, unless the device asks for others."""
     solver: str = "dpm2m"
@@ -33,7 +33,7 @@ class Packing:
     guidance_interval: tuple[float, float] = (0.0, inf)
     """Guide only where the noise level lies in this interval."""
     plan: str | None = None
-    """Parts that run by noise level, as in pg:0.3."""
+    """Number of parts that run by noise level, as in pg:0.3."""
     fp32_layers: tuple[str, ...] = ()
     """Layers that stay fp32 in a package of fewer bits, by module, as in backbone.stem or backbone.blocks.0."""
     max_loss_increase: float = 0.02
@@ -43,6 +43,6 @@ class Packing:
     quality_pictures: int = 500
     """Quantised packages: pictures drawn for the distance."""
     licence: str = ""
-    """Of the model's weights, as you may give them away; stated in the manifest."""
+    """Licence under which you may pass on the model's weights; stated in the manifest."""
     ort_web: str = ""
-    """browser: a folder with the files of onnxruntime-web, in place of the pinned tarball of npm."""
+    """Folder with the files of onnxruntime-web, for browser; by default the pinned tarball of npm."""

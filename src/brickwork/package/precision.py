@@ -23,7 +23,7 @@ class Precision:
 
     Attributes:
         name: fp32, fp16, bf16; int8: weights stored as int8, activations by the range of each call; int8-static: ranges
-            from calibration; int4: weights of 4 bits, in groups, activations as they are.
+            from calibration; int4: weights of 4 bits, in groups, activations unchanged.
         samples: Inputs to calibrate with, over noise levels; needed for int8-static.
         fp32_layers: Modules that stay fp32, by name ("backbone.stem", "backbone.blocks.0"), with all inside them.
     """
@@ -41,7 +41,7 @@ class Precision:
 @final
 @dataclass(frozen=True, kw_only=True)
 class QualityBound:
-    """The loss of quality that a package of few bits may have, and the amount of data it is measured on.
+    """The loss of quality that a package of few bits may have, and the amount of data to measure it on.
 
     Attributes:
         max_loss_increase: Largest share by which the held-out loss may rise; five times that for the Fréchet distance.
@@ -55,5 +55,5 @@ class QualityBound:
 
 
 def is_within(name: str, modules: Iterable[str]) -> bool:
-    """Return whether a module or weight is one of some modules, or inside one: backbone.stem.0 in backbone.stem."""
+    """Return True if a module or weight is one of some modules, or inside one: backbone.stem.0 in backbone.stem."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)

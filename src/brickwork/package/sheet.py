@@ -1,10 +1,10 @@
-"""A workload sheet: every operator of one block with shapes, multiplications and bytes moved, and how it is shown.
+"""A workload sheet: every operator of one block with shapes, multiplications and bytes moved, as tables and JSON.
 
-Rules, said once. 1 MAC = one multiplication with its addition = 2 FLOP; counted are matrix products and convolutions,
-as ``brickwork.model.cost`` does. An operator reads each input and writes each output once, weights apart from
-activations; one that only looks at the same numbers in another shape moves nothing, one that picks reads what it picks.
-A runtime that fuses nothing moves that much. Least is what any runtime must move for a block that fits on the chip: its
-weights, the rows and the conditioning in, the rows out. Intensity is FLOP per byte.
+The rules. 1 MAC = one multiplication with its addition = 2 FLOP; matrix products and convolutions count, as in
+``brickwork.model.cost``. An operator reads each input and writes each output once, weights apart from activations; a
+view of the same numbers in another shape moves nothing, and an indexing operator reads the numbers that it picks. A
+runtime that fuses nothing moves that much. The least is what any runtime must move for a block that fits on the chip:
+its weights, the rows and the conditioning in, the rows out. Intensity is FLOP per byte.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Operator:
     """One operator of a block.
 
     Attributes:
-        name: The layer whose weights it reads, or of the value that it makes.
-        kind: As ONNX names it.
-        inputs, outputs: Shapes; those of shape arguments left out.
+        name: The layer whose weights it reads, else the value that it makes.
+        kind: ONNX's name for it.
+        inputs, outputs: Shapes, without those of shape arguments.
         macs: Multiplications, each with its addition.
-        weight_bytes: Of weights and fixed tables that it reads.
-        read_bytes: Of activations that it reads.
-        written_bytes: Of activations that it writes.
+        weight_bytes: Bytes of weights and fixed tables that it reads.
+        read_bytes: Bytes of activations that it reads.
+        written_bytes: Bytes of activations that it writes.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Block:
     Attributes:
         name: Name of the list of blocks in the network.
         repeats: Number of blocks of this geometry that follow each other.
-        rows: Shape of what goes from block to block.
+        rows: Shape of the rows that go from block to block.
         told: Shapes of the shared conditioning that every block reads besides.
         operators: Operators in the order of the graph.
         number_bytes: Bytes of a number: 4 for fp32.
@@ -78,7 +78,7 @@ class Block:
 
     @property
     def least_bytes(self) -> int:
-        """Bytes that must be moved if nothing but rows enters and leaves."""
+        """Bytes that must be moved if only rows enter and leave."""
         return self.total("weight_bytes") + self.number_bytes * (2 * prod(self.rows) + sum(map(prod, self.told)))
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The package that is to be written: the words of a packing as values, read once and checked against one model."""
+"""The package to be written: the words of a packing as values, read once and checked against one model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from brickwork.sampling.sampler import Sampler
 
 LAYOUTS = ("whole", "stack", "scan")
 DRAWING = ("steps", "solver", "grid", "guidance", "guidance_interval", "plan")
-"""Fields of a packing that say how pictures are drawn."""
+"""Fields of a packing that make its sampler."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class PackageSpec:
-    """A package that is to be written for one model.
+    """A package to be written for one model.
 
     Attributes:
         target: Kind of device runtime.
         layout: "whole", "stack" or "scan", see ``Packing``.
         precision: Arithmetic inside, its samples not yet drawn.
-        graphs: Whole graphs of every size, number of parts and batch, and those of decoder and text encoder.
-        sampler: Way of drawing that the manifest states.
+        graphs: Whole graphs of every size, number of blocks and batch, and those of decoder and text encoder.
+        sampler: Sampler that the manifest states.
         bound: Quality that a package of few bits must keep.
         licence: Licence of the weights, as the packer says.
         beside: Folder of the user's own that the target takes further files from; "" for none.
@@ -59,10 +59,10 @@ def read_packing(packing: Packing, model: Model, out: Path, how: Sampler | None 
         packing: Options, in words.
         model: Model that is packed.
         out: Place of the package, whose suffix may name the target.
-        how: Way of drawing, in place of the packing's words for it.
+        how: Sampler, in place of the packing's words for it.
 
     Raises:
-        BrickworkError: A word that says nothing of its kind, numbers out of range, options that do not go together, or
+        BrickworkError: A word without meaning for its option, numbers out of range, options that do not go together, or
             that the target or the model does not have.
     """
     target = choose_target(packing.target, out)
@@ -86,7 +86,7 @@ def read_packing(packing: Packing, model: Model, out: Path, how: Sampler | None 
 
 
 def _known(name: str, value: str, words: tuple[str, ...], known: tuple[str, ...], target: Target) -> str:
-    """Return a word that the target has."""
+    """Return a word after checking that the target has it."""
     if value not in words:
         raise UnknownNameError(name, value, known)
     if value not in known:
@@ -124,14 +124,14 @@ def _bound(packing: Packing) -> QualityBound:
 
 
 def _whole_numbers(name: str, values: tuple[int, ...], *, least: int = 1) -> tuple[int, ...]:
-    """Return whole numbers from 1 on, at least so many of them."""
+    """Return whole numbers after checking that each is 1 or more, and that there are enough of them."""
     if len(values) < least or any(value < 1 for value in values):
         raise ArgumentError(f"{name} {values}: give whole numbers from 1 on")
     return values
 
 
 def _sampler(packing: Packing, model: Model, how: Sampler | None) -> Sampler:
-    """Return the way of drawing that the manifest will state, after checking it against the model."""
+    """Return the sampler that the manifest will state, after checking it against the model."""
     if how is not None and (said := [name for name in DRAWING if getattr(packing, name) != getattr(Packing(), name)]):
         raise ArgumentError(f"{said[0]} {getattr(packing, said[0])}: how says it too; give one of them")
     words = {"schedule" if name == "grid" else name: getattr(packing, name) for name in DRAWING}
@@ -142,7 +142,7 @@ def _sampler(packing: Packing, model: Model, how: Sampler | None) -> Sampler:
 
 
 def _models(packing: Packing, model: Model, sampler: Sampler) -> tuple[Model, ...]:
-    """Return the models of the first n parts that there are graphs for, rising: as asked, and those of the plan."""
+    """Return the models of the first n blocks that get graphs, rising: those asked for, and those of the plan."""
     asked = _whole_numbers("parts", packing.parts, least=0) or (model.num_parts,)
     plan = () if sampler.plan is None else sampler.plan.of_parts(model.num_parts).counts
     return tuple(model.first(count) for count in sorted({*asked, *plan}))

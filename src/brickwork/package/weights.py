@@ -1,4 +1,4 @@
-"""One file of weights that all graphs of a package read, equal ones written once."""
+"""One file of weights that all graphs of a package read; equal weights are written once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import BinaryIO, final
 
 WEIGHTS = "weights.bin"
 ALIGN = 64
-"""Where a weight starts in the file is a multiple of this, in bytes."""
+"""Alignment of the weights in the file, in bytes."""
 
 
 @final
@@ -23,7 +23,7 @@ class Weights:
         self.places: dict[bytes, int] = {}
 
     def put(self, data: bytes) -> int:
-        """Write bytes unless they are there already; returns where they start."""
+        """Write bytes unless they are there already; return where they start."""
         key = hashlib.sha256(data).digest()
         if key not in self.places:
             self.file.write(bytes(-self.file.tell() % ALIGN))

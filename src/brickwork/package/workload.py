@@ -1,4 +1,4 @@
-"""Workload of the block that a model repeats, read from the block's exported graph; ``sheet`` says by which rules."""
+"""Workload of the block that a model repeats, read from the block's exported graph; ``sheet`` states the rules."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def workload(
     """Return the sheet of the block that a model repeats, from the block's exported graph; weights do not matter.
 
     Args:
-        model: Or the config of a backbone.
+        model: A model, or the config of a backbone.
         size: Height and width of x in model space; by default the model's own.
         batch: Rows of x at once.
-        number_bytes: Of every weight and activation: 4 for fp32, 2 for fp16, 1 for int8.
+        number_bytes: Bytes of every weight and activation: 4 for fp32, 2 for fp16, 1 for int8.
 
     Raises:
         ConfigError: The model repeats no block, or does not take the size.
-        ArgumentError: A number that is none of something.
+        ArgumentError: A number is not positive.
         MissingExtraError: The extra "onnx" is not installed.
     """
     TOOLKIT.versions()
@@ -74,7 +74,7 @@ def workload(
 
 
 def _shallow(config: BackboneConfig) -> tuple[Backbone, dict[str, int]]:
-    """Build a network with one block of each geometry; returns it and each one's repeats by the name of their list."""
+    """Build a network with one block of each geometry; return it and each one's repeats by the name of their list."""
     if isinstance(config, Lego.Config):
         bricks = tuple(dataclasses.replace(brick, depth=1) for brick in config.bricks)
         network = dataclasses.replace(config, bricks=bricks, previous="output", guest=False).build()
@@ -169,7 +169,7 @@ def _operator(
 
 
 def _macs(node: Any, inputs: list[Shape], output: Shape) -> int:
-    """Count a node's MACs: numbers that come out, times numbers that each is a sum of; 0 but for products."""
+    """Count a node's MACs: output elements times the terms summed in each; 0 for all but products."""
     if node.op_type == "MatMul":
         return prod(output) * inputs[0][-1]
     if node.op_type == "Gemm":

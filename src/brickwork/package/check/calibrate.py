@@ -1,4 +1,4 @@
-"""Images for a package of few bits: those that its ranges are calibrated on, and encoders for those it is judged on."""
+"""Images for a package of few bits: those that calibrate its ranges, and encoders for those that judge its quality."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from brickwork.quality.reference import Reference
 from brickwork.sampling.wrapper import Wrapper
 
 NUM_LEVELS, NUM_SAMPLES = 16, 128
-DRAW = 100  # of the noise that calibrates; the loss draws from 0 on
+DRAW = 100  # first seed of the noise for calibration; the loss draws from 0 on
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Encoding(Wrapper):
-    """A denoiser with its model's encoders of pictures and captions, so that a held-out loss can be taken of it.
+    """A denoiser with its model's encoders of pictures and captions, so that its held-out loss can be measured.
 
-    Attributes:
-        inner: Package, graph, or the model itself at another size.
-        model: What encodes, and says where it all comes from.
+    Args:
+        inner: A package, a graph, or the model itself at another size.
+        model: The model that encodes.
     """
 
     inner: Denoiser
@@ -41,12 +41,12 @@ class Encoding(Wrapper):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Declaration of the model, at the shape of the denoiser."""
+        """Declaration of the model's inputs, at the shape of the denoiser."""
         return replace(self.model.capabilities, shape=self.inner.shape, multiple=None)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the model was trained on and how."""
+        """Facts about the model's training."""
         return self.model.facts
 
     @property
@@ -55,11 +55,11 @@ class Encoding(Wrapper):
         return self.model.digest
 
     def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """Estimate x0, as the denoiser."""
+        """Estimate x0 by the denoiser."""
         return self.inner(x, sigma, condition)
 
     def encode(self, images: np.ndarray) -> Array:
-        """Encode pictures by the model; returns an array of the denoiser's kind."""
+        """Encode pictures by the model; return an array of the denoiser's kind."""
         with torch.no_grad():
             return self.inner.asarray(self.model.encode(images).cpu().numpy())
 
@@ -68,7 +68,7 @@ class Encoding(Wrapper):
         return self.model.embed_text(captions)
 
     def give(self, pictures: np.ndarray) -> np.ndarray:
-        """Return what is given beside x, by the model."""
+        """Return the image condition that the model makes of pictures."""
         return self.model.give(pictures)
 
 
@@ -92,14 +92,14 @@ def calibration(
     num_samples: int = NUM_SAMPLES,
     num_levels: int = NUM_LEVELS,
 ) -> list[Inputs]:
-    """Return inputs of the denoiser as drawing meets them: training images at the levels of a sampler's schedule.
+    """Return inputs of the denoiser as in sampling: noisy training images at the levels of a sampler's schedule.
 
     One in four has no class and no text, as guidance asks.
 
     Args:
         model: Model that is packed.
         data: Path or name of the images.
-        say: Called with what is going on.
+        say: Called with progress messages.
         num_samples: Number of rows.
         num_levels: Number of noise levels that they are spread over.
 

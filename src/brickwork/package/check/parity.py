@@ -32,9 +32,9 @@ class Parity:
     """The difference between a package's pictures and its model's.
 
     Attributes:
-        db: PSNR of whole pictures on [-1, 1], peak 2, before rounding: the least over what was compared.
+        db: PSNR of whole pictures on [-1, 1], peak 2, before rounding: the least of all comparisons.
         largest: Largest error of a pixel, on [-1, 1].
-        equal: Whether all 8-bit pictures are the same.
+        equal: True where all 8-bit pictures are the same.
     """
 
     db: float
@@ -53,7 +53,7 @@ def psnr(a: np.ndarray, b: np.ndarray, peak: float = 2.0) -> float:
 
 
 def check_parity(model: Model, runner: Runner, spec: PackageSpec, say: Callable[[str], object]) -> dict[str, Any]:
-    """Compare every size, number of parts and plan of a package with its model.
+    """Compare every size, number of blocks and plan of a package with its model.
 
     Args:
         model: Model that was packed.
@@ -62,7 +62,7 @@ def check_parity(model: Model, runner: Runner, spec: PackageSpec, say: Callable[
         say: Called with each result.
 
     Returns:
-        What the manifest says of it, ready for JSON.
+        The manifest's entry on parity, ready for JSON.
 
     Raises:
         ParityError: One is below the floor of the package's precision.
@@ -97,7 +97,7 @@ def check_parity(model: Model, runner: Runner, spec: PackageSpec, say: Callable[
 
 
 def sampler_of(model: Model, sampler: Sampler) -> Sampler:
-    """Return a sampler for a comparison: as the manifest says, in fewer steps, guided, and without fresh noise."""
+    """Return a sampler for a comparison: the manifest's, in fewer steps, guided, and without fresh noise."""
     guided = sampler.guidance == 1 and (model.num_classes or model.text_shape is not None)
     return sampler.but(
         steps=min(sampler.steps, NUM_STEPS),
@@ -108,7 +108,7 @@ def sampler_of(model: Model, sampler: Sampler) -> Sampler:
 
 
 def wishes(model: Model, height: int, width: int) -> dict[str, Any]:
-    """Return labels, text and given pictures to compare with; they mean nothing and are the same every time."""
+    """Return labels, text and image conditions to compare with; they are arbitrary, and the same every time."""
     found: dict[str, Any] = {}
     if model.num_classes:
         found["labels"] = [seed % model.num_classes for seed in SEEDS]
@@ -139,15 +139,15 @@ def compare(eager: Denoiser, packed: Runner, model: Model, asked: dict[str, Any]
     """Draw the same seeds by a model and by a package, and compare the pictures.
 
     Args:
-        eager: The model, some of its parts, or the model at another size.
-        packed: The package, with as many parts and at the same size.
+        eager: The model, its first blocks, or the model at another size.
+        packed: The package, with as many blocks and at the same size.
         model: Decodes what eager draws.
-        asked: Labels, text and given pictures.
-        how: Way of drawing.
+        asked: Labels, text and image conditions.
+        how: The sampler.
     """
     with torch.no_grad():
         theirs = eager_pixels(model, sample_x0(eager, seeds=SEEDS, how=how, **asked))
-    with np.errstate(all="ignore"):  # pixels that are no numbers fail below
+    with np.errstate(all="ignore"):  # pixels that are not finite fail below
         ours = packed.pixels(sample_x0(packed, seeds=SEEDS, how=how, **asked))
         rounded = [np.clip(np.rint((pixels + 1) * 127.5), 0, 255) for pixels in (theirs, ours)]
         each = [psnr(a, b) for a, b in zip(theirs, ours, strict=True)]
@@ -159,5 +159,5 @@ def compare(eager: Denoiser, packed: Runner, model: Model, asked: dict[str, Any]
 
 
 def at_size(denoise: Denoiser, height: int, width: int) -> Denoiser:
-    """Return a denoiser of x of another size than its own, or itself."""
+    """Return the denoiser for another size of x; the same object if it has that size already."""
     return denoise if denoise.shape[1:] == (height, width) else Canvas(denoise, height, width, Whole())

@@ -1,8 +1,8 @@
 """The cost of fewer bits: a package against its model on the same images, noise and seeds, and the bound it must keep.
 
 Two numbers, each as a share above fp32. The loss: the mean over noise levels of (error of the package / error of the
-model) - 1, so that no level outweighs another by the size of its error. The distance: Fréchet's, to the same real
-images, of as many pictures drawn from the same seeds.
+model) - 1, so that no level outweighs another by the size of its error. The distance: Fréchet distance to the same real
+images, for as many pictures drawn from the same seeds.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Cost:
 
     @property
     def is_bearable(self) -> bool:
-        """Whether both are within the bound."""
+        """True where both are within the bound."""
         return self.loss <= self.bound.max_loss_increase and self.distance <= self.max_distance_increase
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,17 +128,17 @@ def check_quality(
 ) -> dict[str, Any]:
     """Measure a package against its model.
 
-    The package runs all the parts that it has, at the first of its sizes, and draws as its manifest says.
+    The package runs all the blocks that it has, at the first of its sizes, and draws as its manifest says.
 
     Args:
         model: Model that was packed, in fp32.
         runner: Package, opened.
         spec: Description that it was written by; says the bound.
         data: Path or name of real images with a held-out part.
-        say: Called with what is going on.
+        say: Called with progress messages.
 
     Returns:
-        What the manifest says of it, ready for JSON.
+        The manifest's entry on quality, ready for JSON.
 
     Raises:
         ParityError: The package is worse than the bound allows.

@@ -1,7 +1,7 @@
-"""The file with the weights of all blocks of a model, which stand apart where the block's graph stands once.
+"""The file with the weights of all blocks of a model, for packages whose graph has the block only once.
 
-Layout "stack": block after block, so that a device maps the file and hands the graph one block's bytes after the
-other's. Layout "scan": tensor after tensor, each of all blocks. The file is safetensors in both.
+Layout "stack": block after block, so that a device maps the file and feeds the graph the bytes of one block after
+another. Layout "scan": tensor after tensor, each of all blocks. The file is safetensors in both.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def entries_of(blocks: Sequence[nn.Module], *, stacked: bool) -> list[Entry]:
 
 
 def write_weights(path: Path, entries: Sequence[Entry]) -> dict[str, int]:
-    """Write a safetensors file, one weight after the other in memory; returns where each tensor starts.
+    """Write a safetensors file with one weight in memory at a time; return where each tensor starts.
 
     Every tensor starts at a multiple of 64 bytes. The format allows no gaps, so these are tensors too: "padding.0", ...
     """
@@ -77,7 +77,7 @@ def write_weights(path: Path, entries: Sequence[Entry]) -> dict[str, int]:
 
 
 def pieces_of(folder: Path) -> dict[str, tuple[Piece, ...]]:
-    """Return the pieces of the file with the blocks' weights, by its name; nothing where a package has no such file.
+    """Return the pieces of the file with the blocks' weights, by its name; empty where a package has no such file.
 
     A device checks each piece when it first reads it: the header, then every block; of stacked weights, runs of equal
     length.

@@ -1,7 +1,7 @@
 """A model cut at its equal blocks: stem, one block whose weights are inputs, and head, each a graph of its own.
 
-Stem, then the block once for each set of weights, then head are the whole denoiser D(x, sigma, ...) exactly: what comes
-before the blocks and what comes after them is the model's own forward, traced with something else in the blocks' place.
+Stem, then the block once for each set of weights, then head are the whole denoiser D(x, sigma, ...) exactly: the
+layers before and after the blocks are the model's own forward, traced with a stand-in in the blocks' place.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def weight_of(block: nn.Module, name: str) -> np.ndarray:
 
 
 def cut(model: Model, height: int, width: int, batch: int) -> Cut:
-    """Cut a model for images of one size and so many rows.
+    """Cut a model for images of one size and a batch of rows.
 
     Raises:
         ConfigError: It is not made of equal blocks alone.
@@ -92,7 +92,7 @@ def cut(model: Model, height: int, width: int, batch: int) -> Cut:
     rows, given = tap.seen
     leaves, spec = tree_flatten(given)
     varies = _varying(StemDoor(before, tap), arguments, leaves)
-    # What no input reaches, such as a table of rotations, belongs into the block's graph.
+    # Values that depend on no input, such as a table of rotations, are constants of the block's graph.
     told = [k for k, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and varies[k]]
     at_rows = Port(name=ROWS, dtype="float32", shape=tuple(rows.shape))
     at_told = [Port(name=f"told_{i}", dtype="float32", shape=tuple(leaves[k].shape)) for i, k in enumerate(told)]
@@ -131,9 +131,9 @@ class StemDoor(nn.Module):
     """All before the blocks as a graph: (x, sigma, conditions) → (rows, shared conditioning).
 
     Args:
-        model: With something in its blocks' place that shows the tap what they get.
-        tap: Of it.
-        told: Which of a block's further arguments, flattened, are put out; all tensors unless told otherwise.
+        model: The model with the tap in its blocks' place.
+        tap: Records the blocks' arguments.
+        told: True for each of a block's further arguments, flattened, that is an output; by default all tensors.
     """
 
     def __init__(self, model: DenoiserDoor, tap: _Tap, told: Sequence[int] | None = None) -> None:
@@ -141,7 +141,7 @@ class StemDoor(nn.Module):
         self.model, self.tap, self.told = model, tap, told
 
     def forward(self, x: Tensor, sigma: Tensor, *told: Tensor) -> tuple[Tensor, ...]:
-        """Return the rows, then the tensors that every block reads besides."""
+        """Return the rows, then the tensors of the shared conditioning."""
         self.model(x, sigma, *told)
         rows, given = self.tap.seen
         leaves = tree_flatten(given)[0]
@@ -155,19 +155,19 @@ class BlockDoor(nn.Module):
     """One block as a graph whose weights are inputs: (rows, shared conditioning, weights) → rows.
 
     Args:
-        block: Whose weights are replaced.
+        block: The block whose weights are replaced.
         leaves, spec: Its arguments after the rows, flattened.
-        told: Which of them are inputs; the others are constants.
+        told: True for each of them that is an input; the others are constants.
     """
 
     def __init__(self, block: nn.Module, leaves: Sequence[Any], spec: TreeSpec, told: Sequence[int]) -> None:
         super().__init__()
-        self.block = [block]  # in a list, as its own weights are no part of the graph
+        self.block = [block]  # in a list, so that its weights are no parameters of this module
         self.leaves, self.spec, self.told = list(leaves), spec, tuple(told)
         self.names = [name for name, _ in block.named_parameters()]
 
     def forward(self, rows: Tensor, *inputs: Tensor) -> Tensor:
-        """Run the block with the weights given; the shape of the rows stays."""
+        """Run the block with weights that are inputs; the shape of the rows stays."""
         leaves = list(self.leaves)
         for k, value in zip(self.told, inputs, strict=False):
             leaves[k] = value
@@ -181,8 +181,8 @@ class HeadDoor(nn.Module):
     """All after the blocks as a graph: (rows, x, sigma, conditions) → x0.
 
     Args:
-        model: With something in its blocks' place that puts out what the tap was given.
-        tap: Of it.
+        model: The model with the tap in its blocks' place.
+        tap: Returns the graph's rows in place of the blocks' result.
     """
 
     def __init__(self, model: DenoiserDoor, tap: _Tap) -> None:
@@ -197,10 +197,10 @@ class HeadDoor(nn.Module):
 
 @final
 class _Flat(TorchFunctionMode):
-    """Within it, linear layers over several images are one matrix product that takes weights as (out, in).
+    """Context in which linear layers over several images are one matrix product that takes weights as (out, in).
 
-    A product of more axes has them turned first, which costs a copy of the weights at every call; a weight that is
-    stored turned, so that none is needed, still costs 5 % more than this (ONNX Runtime 1.31, 258 rows, 512 x 2048).
+    A product over more axes transposes them first, which copies the weights at every call; weights that are stored
+    transposed, so that no copy is needed, still cost 5 % more than this (ONNX Runtime 1.31, 258 rows, 512 x 2048).
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -212,7 +212,7 @@ class _Flat(TorchFunctionMode):
 
 @final
 class _Tap:
-    """A tap in the blocks' place: it notes what they would get, or puts out what it was given."""
+    """A tap in the blocks' place: it records their arguments, or returns the rows that were set."""
 
     seen: tuple[Tensor, tuple[Any, ...]]
 
@@ -245,7 +245,7 @@ def _with_blocks(model: Model, act: Callable[..., Tensor]) -> Model:
 
 
 def _varying(stem: StemDoor, arguments: tuple[Tensor, ...], leaves: Sequence[Any]) -> list[bool]:
-    """Return for each of the blocks' arguments whether some input of the model reaches it."""
+    """Return for each of the blocks' arguments True if it depends on some input of the model."""
     tensors = [k for k, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     reached: dict[int, bool] = {}
     if tensors:
@@ -256,7 +256,7 @@ def _varying(stem: StemDoor, arguments: tuple[Tensor, ...], leaves: Sequence[Any
 
 
 def _reached(program: ExportedProgram) -> list[bool]:
-    """Return for each output whether it depends on an input, and not on weights alone."""
+    """Return for each output True if it depends on an input, and not on weights alone."""
     inputs, seen = set(program.graph_signature.user_inputs), set()
     for node in program.graph.nodes:
         if node.name in inputs or (node.op == "call_function" and any(n in seen for n in node.all_input_nodes)):

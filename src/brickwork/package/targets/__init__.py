@@ -1,1 +1,1 @@
-"""What a package can be made for: one file a target, each with SUFFIX, LAYOUTS, PRECISIONS, versions and write."""
+"""Targets: the device runtimes that a package can be made for, one file each."""

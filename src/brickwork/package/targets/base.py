@@ -14,11 +14,11 @@ from brickwork.package.precision import Precision
 from brickwork.package.targets.toolkit import Toolkit
 
 Write: TypeAlias = Callable[[Sequence[GraphSpec], Path, Precision], list[Graph]]
-"""Writes whole graphs into a folder; returns their entries in the manifest."""
+"""Function that writes whole graphs into a folder and returns their entries in the manifest."""
 WriteStack: TypeAlias = Callable[[Model, Sequence[GraphSpec], Path], list[Graph]]
-"""Writes graphs in which the model's block stands once, and the weights of all blocks; returns their entries."""
+"""Function that writes graphs with the model's block only once, and all blocks' weights; returns their entries."""
 Accompany: TypeAlias = Callable[[Path, str], dict[str, str]]
-"""Puts files beside the graphs of a folder, some from a folder that the user names ("" for none); returns versions."""
+"""Function that puts files beside the graphs of a folder, some from a user's folder ("" for none); returns versions."""
 
 
 def nothing_beside(folder: Path, source: str) -> dict[str, str]:
@@ -32,7 +32,7 @@ class Target:
     """A kind of device runtime that packages are written for.
 
     Attributes:
-        name: Its word on the command line and in manifests.
+        name: Its name on the command line and in manifests.
         precisions: Names of the precisions that it has, see ``brickwork.package.precision``.
         toolkit: Python packages that write, and where possible run, its graphs.
         write: Writer of whole graphs.
@@ -61,5 +61,5 @@ class Target:
 
     @property
     def runs_here(self) -> bool:
-        """Whether its packages run on this kind of machine."""
+        """True where its packages run on this kind of machine."""
         return not self.elsewhere

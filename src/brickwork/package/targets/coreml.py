@@ -1,7 +1,7 @@
 """Core ML's ML Programs for Apple's devices. They are converted and their structure is checked; nothing here runs them.
 
-Core ML's own format is a folder, NAME.mlpackage; a package of ours is flat, so each is one zip archive with that folder
-inside. On a Mac: ``unzip '*.mlpackage.zip'``, then drop the .mlpackage into Xcode, or open it with
+Core ML's own format is a folder, NAME.mlpackage; packages of this library are flat, so each graph is a zip archive of
+that folder. On a Mac: ``unzip '*.mlpackage.zip'``, then drop the .mlpackage into Xcode, or open it with
 ``coremltools.models.MLModel("denoiser-p8-32x32-b2.mlpackage")``. Its inputs and outputs have the names and shapes that
 the manifest states; labels are int32 there, as Core ML has no int64. The loop over noise levels is the manifest's
 solver, as in every package.
@@ -34,17 +34,17 @@ from brickwork.package.targets.toolkit import Toolkit
 ARCHIVE = ".mlpackage.zip"
 SPEC, WEIGHTS = "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"
 MEMBERS = ("Manifest.json", SPEC, WEIGHTS)
-LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that an archive can say
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip archive can hold
 PRODUCTS = ("linear", "conv", "matmul")
 
 
 def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
-    """Write every graph with its weights; returns their entries."""
+    """Write every graph with its weights; return their entries."""
     return [write_graph(spec, folder, precision) for spec in specs]
 
 
 def write_graph(spec: GraphSpec, folder: Path, precision: Precision) -> Graph:
-    """Convert one graph, write it, and read it again to see that it is what it should be."""
+    """Convert one graph, write it, and read it again to check it."""
     name = spec.stem + ARCHIVE
     with suppressed(), TemporaryDirectory(dir=folder) as aside:
         package = Path(aside) / (spec.stem + ".mlpackage")
@@ -58,7 +58,7 @@ def to_coreml(spec: GraphSpec, precision: Precision) -> Any:
     import coremltools
     import torch
 
-    # Its converter reads the operators that training has, but for one.
+    # The converter reads all operators of the training dialect but one, which is decomposed here.
     table = torch.export.default_decompositions()
     addcmul = torch.ops.aten.addcmul.default
     program = spec.export().run_decompositions({addcmul: table[addcmul]})
@@ -79,7 +79,7 @@ def to_coreml(spec: GraphSpec, precision: Precision) -> Any:
 
 
 def is_between(op: Any) -> bool:
-    """Return whether an operator may be fp16: it is a product, or has products on either side."""
+    """Return True if an operator may be fp16: it is a product, or has products on either side."""
     return op.op_type in PRODUCTS or (_reaches(op, _before) and _reaches(op, _after))
 
 
@@ -93,7 +93,7 @@ def _after(op: Any) -> list[Any]:
 
 
 def _reaches(op: Any, onward: Any) -> bool:
-    """Return whether a walk along a graph from an operator meets a product."""
+    """Return True if a walk along a graph from an operator meets a product."""
     seen, waiting = set(), onward(op)
     while waiting:
         other = waiting.pop()
@@ -119,17 +119,17 @@ def _renamed(table: str) -> str:
     entries = json.loads(table)["itemInfoEntries"]
     for key, entry in entries.items():
         table = table.replace(key, str(uuid5(NAMESPACE_URL, entry["path"])).upper())
-    return json.dumps(json.loads(table), indent=1, sort_keys=True)  # only now are the keys in one order
+    return json.dumps(json.loads(table), indent=1, sort_keys=True)  # new keys need sorting again
 
 
 # ---- the check ----------------------------------------------------------------------------------------------------
 
 
 def check(path: Path, inputs: Sequence[Port], outputs: Sequence[Port]) -> dict[str, int]:
-    """Read an archive and compare it with what it should be.
+    """Read an archive and compare it with the expected graph.
 
     Returns:
-        Operators and how often each occurs.
+        Operators, and how many times each occurs.
 
     Raises:
         PackageError: Names, shapes or kinds of its inputs or outputs differ, or it reads weights that are not there.

@@ -1,10 +1,10 @@
 """ExecuTorch's graphs: a .pte file each, weights inside, for XNNPACK's kernels on processors of phones and desktops.
 
-XNNPACK takes runs of a graph, and every place between two runs costs a copy and a second of packing; so, before it is
-asked, operators that it has no kernel for are written in those that it has: attention as two batched products, a layer
-norm's means as products with a column of equal weights. What is left to ExecuTorch's own kernels is small: arithmetic
-of the noise level, whose logarithms and sines XNNPACK has to four digits alone, the table of classes, and rearranging
-of pixels in more than the six dimensions that XNNPACK knows.
+XNNPACK takes runs of operators, and every border between two runs costs a copy and another packing of data; so
+operators that it has no kernel for are first decomposed into those that it has: attention as two batched products, a
+layer norm's means as products with a column of equal weights. Little is left to ExecuTorch's own kernels: arithmetic of
+the noise level, as XNNPACK's logarithms and sines are exact to four digits only, the table of classes, and rearranging
+of pixels in more than the six dimensions that XNNPACK supports.
 
 A graph's ops are those of ExecuTorch's edge dialect, without namespace and overload: "xnnpack.linear" for one that
 XNNPACK takes, "embedding" for one of ExecuTorch's kernels, and "delegate" for each run of XNNPACK.
@@ -31,11 +31,11 @@ from brickwork.package.targets.base import Target
 from brickwork.package.targets.toolkit import Toolkit
 
 GRAPH = ".pte"
-MAX_DIMS = 6  # of a tensor in XNNPACK: XNN_MAX_TENSOR_DIMS
+MAX_DIMS = 6  # most dimensions of a tensor in XNNPACK: XNN_MAX_TENSOR_DIMS
 
 
 def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
-    """Write every graph; returns their entries."""
+    """Write every graph; return their entries."""
     assert precision.name == "fp32"
     return [write_graph(spec, folder) for spec in specs]
 
@@ -50,7 +50,7 @@ def write_graph(spec: GraphSpec, folder: Path) -> Graph:
 
 
 def lower(program: ExportedProgram) -> tuple[bytes, dict[str, int]]:
-    """Lower a graph; returns the bytes of its file, and its operators."""
+    """Lower a graph; return the bytes of its file, and its operators."""
     from executorch.exir import to_edge_transform_and_lower
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
 
@@ -61,7 +61,7 @@ def lower(program: ExportedProgram) -> tuple[bytes, dict[str, int]]:
 
 
 def count_ops(program: ExportedProgram) -> dict[str, int]:
-    """Count how often each operator occurs; the head of this file explains their names."""
+    """Count each operator's occurrences; the head of this file explains their names."""
     found: Counter[str] = Counter()
     for node in program.graph.nodes:
         if node.op == "get_attr" and hasattr(lowered := getattr(program.graph_module, node.target), "original_module"):
@@ -200,7 +200,7 @@ def _addcmul(x: Tensor, a: Tensor, b: Tensor, *, value: float = 1) -> Tensor:
 
 
 def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
-    """Compute the formula with a tanh; XNNPACK's kernel is the exact one, whichever it is asked for."""
+    """Compute the GELU by its tanh formula; XNNPACK's kernel always computes the exact one."""
     if approximate != "tanh":
         return NotImplemented
     return 0.5 * x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x * x * x)))

@@ -1,6 +1,6 @@
 """LiteRT's graphs, formerly TensorFlow Lite's: a .tflite file each, weights inside.
 
-Graphs come from litert-torch, integers from ai-edge-quantizer. What a precision says of them:
+Graphs come from litert-torch, integers from ai-edge-quantizer. The precisions:
 
 - fp32: all of it.
 - fp16: weights stored as fp16, computed with in fp32.
@@ -8,8 +8,8 @@ Graphs come from litert-torch, integers from ai-edge-quantizer. What a precision
 - int4: weights of 4 bits, a scale for each group of 32, activations as for int8; a matrix whose rows cannot be cut into
   groups has a scale a row.
 
-Of the last two only the matrix products of repeated blocks of the denoiser know, as in every package. Whole numbers
-have 32 bits inside: labels and tokens are converted on the device.
+The last two apply to the matrix products of repeated blocks of the denoiser only, as in every package. Integers are
+int32 inside: labels and tokens are converted on the device.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ from brickwork.package.targets.base import Target
 from brickwork.package.targets.toolkit import Toolkit
 
 GRAPH = ".tflite"
-KINDS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")  # of layers with weights; the first are matrix products
+KINDS = (
+    "FULLY_CONNECTED",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+)  # kinds of layers with weights; the first are matrix products
 GROUP = 32  # weights of 4 bits that share a scale
 
 
 def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
-    """Write every graph; returns their entries."""
+    """Write every graph; return their entries."""
     return [write_graph(spec, folder, precision) for spec in specs]
 
 
@@ -59,7 +63,7 @@ def to_litert(spec: GraphSpec) -> bytes:
 
 
 def count_ops(data: bytes) -> dict[str, int]:
-    """Count how often each operator of the file occurs."""
+    """Count each operator's occurrences in the file."""
     model, names = read(data), operator_names()
     found = Counter(names[code_of(model, op)] for graph in model.subgraphs for op in graph.operators)
     return dict(sorted(found.items()))
@@ -80,7 +84,7 @@ def operator_names() -> dict[int, str]:
 
 
 def code_of(model: Any, op: Any) -> int:
-    """Return the number of an operator; files have those of the first hundred in a field of their own."""
+    """Return the number of an operator; files store numbers below a hundred in a field of their own."""
     code = model.operatorCodes[op.opcodeIndex]
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
@@ -107,7 +111,7 @@ def quantize(data: bytes, spec: GraphSpec, precision: Precision) -> bytes:
 
 
 def recipe(name: str, width: int) -> tuple[Any, Any]:
-    """Return the quantizer's config and algorithm for a layer of a precision, its weight so many numbers wide."""
+    """Return the quantizer's config and algorithm for a layer; a row of its weight has ``width`` numbers."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import (
         ComputePrecision,
@@ -138,8 +142,8 @@ def layers_of(
     """Yield the layers of some kinds with a weight inside some modules ("" for all), less those that stay fp32.
 
     Returns:
-        For each its kind; its scope, the quantizer's name for it: those of its outputs, each followed by a semicolon;
-        and the numbers in a row of its weight.
+        For each its kind; its scope, the quantizer's name for it, made of its outputs' names, each followed by a
+        semicolon; and the numbers in a row of its weight.
     """
     model, operators, names = read(data), operator_names(), names_of(spec)
     (graph,) = model.subgraphs
@@ -155,7 +159,7 @@ def layers_of(
 
 
 def names_of(spec: GraphSpec) -> dict[str, list[str]]:
-    """Return the model's names for layers by the converter's: those of the modules that were called on the way.
+    """Return the model's names for layers by the converter's, which are made of the modules called on the way.
 
     A list of blocks is not called, so the blocks of two lists of one module share their names. Numbers would not tell
     layers apart: the converter moves factors from one into the next.
@@ -186,7 +190,7 @@ TARGET = Target(
         title="LiteRT",
         packages=("litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
         advice="install litert-torch first, then brickwork, in an environment of their own, as the Makefile's "
-        ".venvs/litert",  # its requirements do not agree with tyro's
+        ".venvs/litert",  # its requirements conflict with tyro's
     ),
     write=write,
 )

@@ -1,7 +1,7 @@
 """OpenVINO's graphs: a file of XML each, and one file of weights for all of them.
 
-Graphs come from torch.export's program directly. Queries, keys and values become three products, so that OpenVINO makes
-one kernel of what follows them; not where each product would look for the range of its input. Of precisions:
+Graphs come from torch.export's program directly. Queries, keys and values become three products, so that OpenVINO fuses
+the operators after them into one kernel; not in precisions where each product would compute its input's range again:
 
 - fp32: all of it.
 - fp16: weights stored as fp16, computed with in fp32, which is the faster way on processors.
@@ -11,7 +11,7 @@ one kernel of what follows them; not where each product would look for the range
   scores of attention, q k^T.
 - int4: weights of 4 bits, a range for each group of 32; activations as for int8 where the processor's kernels can.
 
-Of the last three, which NNCF makes, only the matrix products of repeated blocks know, as in every package.
+The last three, made by NNCF, apply to the matrix products of repeated blocks only, as in every package.
 """
 
 from __future__ import annotations
@@ -37,21 +37,25 @@ from brickwork.package.targets.base import Target
 from brickwork.package.targets.toolkit import Toolkit
 from brickwork.package.weights import WEIGHTS, Weights
 
-HALVES = ("fp16", "bf16")  # whose weights are stored as fp16
-DYNAMIC = ("int8", "int4")  # whose activations get their ranges in each call
+HALVES = ("fp16", "bf16")  # precisions whose weights are stored as fp16
+DYNAMIC = ("int8", "int4")  # precisions whose activations get their ranges in each call
 HALF_MAX = float(np.finfo(np.float16).max)
 GRAPH = ".xml"
 PRODUCTS = ("MatMul", "Convolution", "GroupConvolution")
-FP32 = {"name": "DisablePrecisionConversion", "version": "0", "value": "dynamic:f16"}  # of bf16 it does not ask
-WEIGHTS_GROUP = 32  # weights of 4 bits that share a range
-SMALLEST_GROUP = 16  # where a row of them cannot be cut into such groups
+FP32 = {
+    "name": "DisablePrecisionConversion",
+    "version": "0",
+    "value": "dynamic:f16",
+}  # OpenVINO has no separate mark for bf16
+WEIGHTS_GROUP = 32  # number of 4-bit weights that share a range
+SMALLEST_GROUP = 16  # used if a row cannot be cut into groups of 32
 
 Names = dict[bytes, list[str]]
-"""The model's names for weights by their numbers: the converter keeps no names, and reshapes some."""
+"""Names in the model for weights, by the digest of their numbers: the converter keeps no names, and reshapes some."""
 
 
 def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
-    """Write every graph, and the weights of all into one file; returns their entries."""
+    """Write every graph, and the weights of all into one file; return their entries."""
     if precision.name == "bf16" and precision.fp32_layers:
         raise ConfigError(
             f"fp32 layers {', '.join(precision.fp32_layers)}: OpenVINO computes the whole of a graph in bf16; take "
@@ -73,7 +77,7 @@ def write_graph(spec: GraphSpec, folder: Path, shared: Weights, precision: Preci
     exact = set(levels_of(model)) if precision.name == "bf16" else set()
     if precision.name in HALVES:
         halve(model, names, precision.fp32_layers)
-    elif precision.name not in FLOORS_DB and spec.role == "denoiser":  # the others run once a picture
+    elif precision.name not in FLOORS_DB and spec.role == "denoiser":  # the other graphs run once a picture
         model = quantize(model, spec, names, precision)
     with TemporaryDirectory(dir=folder) as aside:
         path = Path(aside) / "graph.xml"
@@ -100,11 +104,11 @@ def to_openvino(spec: GraphSpec) -> Any:
 
 
 def apart(model: Any, names: Names) -> None:
-    """Cut every product whose columns are split at once into as many products, so that no piece of it is copied.
+    """Split every product whose columns are split right after it into separate products, so that no copy is made.
 
     Args:
         model: Changed in place.
-        names: Those of the parts of weights are added.
+        names: The names of the split weights are added.
     """
     import openvino
 
@@ -135,16 +139,16 @@ def apart(model: Any, names: Names) -> None:
 
 
 def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights, exact: Collection[str]) -> dict[str, int]:
-    """Point a graph's constants into the shared file, and take out what differs from one conversion to the next.
+    """Point a graph's constants into the shared file, and remove details that vary between conversions.
 
     Args:
-        root: Of the graph's XML; changed in place.
-        data: Of the graph's own file of weights.
-        shared: Takes them.
-        exact: Names of operators that are computed in fp32 whatever the rest is computed in.
+        root: The graph's XML; changed in place.
+        data: The graph's own file of weights.
+        shared: The file that takes the weights.
+        exact: Names of operators that are always computed in fp32.
 
     Returns:
-        Operators and how often each occurs.
+        Operators, and how many times each occurs.
     """
     found: Counter[str] = Counter()
     root.set("name", "graph")
@@ -153,7 +157,7 @@ def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights, exact: Co
         found[kind] += 1
         if name in exact:
             ElementTree.SubElement(_facts(layer), "attribute", FP32)
-        if re.fullmatch(r"[A-Za-z]+_\d+", name):  # the converter counts on through all its conversions
+        if re.fullmatch(r"[A-Za-z]+_\d+", name):  # the converter's numbers go on from one conversion to the next
             layer.set("name", f"{kind}_{found[kind]}")
         if kind == "Const":
             place = layer.find("data")
@@ -168,7 +172,7 @@ def tidy(root: ElementTree.Element, data: np.ndarray, shared: Weights, exact: Co
 
 
 def _facts(layer: ElementTree.Element) -> ElementTree.Element:
-    """Return the element of a layer's notes to the runtime: it stands after its data, before its ports."""
+    """Return the element with a layer's notes to the runtime: it stands after its data, before its ports."""
     facts = layer.find("rt_info")
     if facts is None:
         facts = ElementTree.Element("rt_info")
@@ -183,7 +187,7 @@ def levels_of(model: Any) -> Iterator[str]:
     """Yield the names of the operators before any product with a weight: the arithmetic of noise levels.
 
     999 t has no digits to spare, but by itself OpenVINO computes it in bf16 as well. An operator can be marked against
-    that; the mark is lost where compiling puts another in its place, so those that it would replace are replaced here.
+    that; compiling loses the mark of operators that it replaces, so these are replaced here first.
     """
     import openvino
 
@@ -204,7 +208,7 @@ def levels_of(model: Any) -> Iterator[str]:
 
 
 def halve(model: Any, names: Names, fp32_layers: Sequence[str]) -> None:
-    """Store the network's weights as fp16; other constants, frequencies among them, have no digits to spare."""
+    """Store the network's weights as fp16; other constants, such as frequencies, have no digits to spare."""
     import openvino
 
     for op in model.get_ops():
@@ -212,13 +216,13 @@ def halve(model: Any, names: Names, fp32_layers: Sequence[str]) -> None:
         if not found or any(is_within(name, fp32_layers) for name in found) or np.abs(op.data).max() > HALF_MAX:
             continue
         half = openvino.opset13.constant(op.data.astype(np.float16))
-        whole = openvino.opset13.convert(half, "f32")  # the runtime does this once, when it compiles
+        whole = openvino.opset13.convert(half, "f32")  # the runtime converts once, when it compiles
         for reader in op.output(0).get_target_inputs():
             reader.replace_source_output(whole.output(0))
 
 
 def quantize(model: Any, spec: GraphSpec, names: Names, precision: Precision) -> Any:
-    """Return a graph with the integers of a precision; the given one is used up."""
+    """Return a graph with the integers of a precision; the original is consumed."""
     products = set(products_of(model, spec, names, precision.fp32_layers))
     if not products:
         return model
@@ -283,14 +287,14 @@ def names_of(spec: GraphSpec) -> Names:
 
 
 def calibration(spec: GraphSpec, samples: Sequence[Inputs]) -> Iterator[dict[str, np.ndarray]]:
-    """Yield samples of one row as calls of a graph: joined to its batch, cut or repeated to its size."""
+    """Yield samples of one row as calls of a graph: stacked to its batch, cropped or repeated to its size."""
     for start in range(0, len(samples), spec.batch):
         rows = [samples[(start + i) % len(samples)] for i in range(spec.batch)]
         yield {port.name: np.concatenate([fitted(row[port.name], port.shape) for row in rows]) for port in spec.inputs}
 
 
 def fitted(row: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Return one row in the shape that a graph takes, but for the number of rows."""
+    """Return one row in the shape that a graph takes, whatever the graph's number of rows."""
     for axis, size in enumerate(shape[1:], 1):
         row = np.take(row, range(size), axis, mode="wrap")
     return row

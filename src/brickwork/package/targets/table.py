@@ -1,4 +1,4 @@
-"""The table of all targets, and the choice of one by a word or by the suffix of a package's name."""
+"""The table of all targets, and the choice of one by its name or by the suffix of a package's name."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ TARGETS = {
     "coreml": "brickwork.package.targets.coreml",
     "browser": "brickwork.package.targets.browser.target",
 }
-"""The module of each target, whose ``TARGET`` is the ``brickwork.package.targets.base.Target``."""
+"""Modules of the targets by name; their ``TARGET`` is a ``brickwork.package.targets.base.Target``."""
 DEFAULT = "onnx"
-"""The target of a package for which neither a word nor a suffix names one."""
+"""Target of a package for which neither a word nor a suffix names one."""
 
 
 def target_of(name: str) -> Target:
@@ -39,7 +39,7 @@ def choose_target(name: str | None, out: Path | None) -> Target:
     """Return the target that a word names, or else the suffix of the package's name, or else the default.
 
     Args:
-        name: Word for the target; None where the suffix says it.
+        name: Name of the target; None to go by the suffix.
         out: Place of the package; None where that is not chosen yet.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Toolkits: the Python packages that write a target's graphs, and the advice that is given where one is missing."""
+"""Toolkits: the Python packages that write a target's graphs, and the advice for installing missing ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Toolkit:
 
     Attributes:
         title: Name of the runtime for people, as in "ONNX Runtime".
-        packages: Names as pip has them.
+        packages: Their names for pip.
         extra: Extra of brickwork that installs them; "" where none does.
         advice: Way to install them where no extra does.
     """

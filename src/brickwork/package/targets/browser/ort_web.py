@@ -1,4 +1,4 @@
-"""onnxruntime-web: the files of it that a page needs, from a pinned tarball of npm or a folder of your own."""
+"""onnxruntime-web: the files that a page needs, from a pinned tarball of npm or a folder of your own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILES = (
     "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
-"""For WebAssembly, and the last three for WebGPU."""
+"""Files for WebAssembly, and the last three for WebGPU."""
 LICENCE = "onnxruntime-web.LICENSE.txt"
 MIT = """onnxruntime-web, https://github.com/microsoft/onnxruntime
 
@@ -46,14 +46,14 @@ WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEM
 COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
 OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
-"""The tarball states its licence, MIT, and holds no text of it."""
+"""Licence text; the tarball states MIT, but does not contain the text."""
 
 
 def copy_to(folder: Path, given: str = "") -> str:
-    """Write the runtime's files and its licence into a package; returns its version.
+    """Write the runtime's files and its licence into a package; return its version.
 
     Args:
-        folder: Of the package.
+        folder: Folder of the package.
         given: A folder of your own that holds the files; "" takes the pinned tarball.
 
     Raises:
@@ -98,7 +98,7 @@ def tarball() -> Path:
     pooch.get_logger().setLevel("WARNING")
     try:
         return Path(pooch.retrieve(address, f"sha512:{wanted}", name, folder, downloader=_downloader(pooch)))
-    except ValueError as error:  # the hash
+    except ValueError as error:  # the hash differs
         raise PackageError(
             f"{address}: its hash is not the pinned {INTEGRITY}: it is not used; try again later"
         ) from error
@@ -109,7 +109,7 @@ def tarball() -> Path:
 
 
 def _downloader(pooch: Any) -> Any:
-    """Return the function that loads a file from an address; it gives up after 300 s without an answer."""
+    """Return the function that downloads a file from an address; it gives up after 300 s without an answer."""
     return pooch.HTTPDownloader(timeout=300)
 
 

@@ -1,4 +1,4 @@
-"""A page that draws: the graphs of the ONNX target, onnxruntime-web, and plain JavaScript. No build step, no CDN."""
+"""A web page that draws, of the ONNX target's graphs, onnxruntime-web and plain JavaScript. No build step, no CDN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brickwork.package.targets.onnx.target import PRECISIONS, write
 
 
 def accompany(folder: Path, source: str) -> dict[str, str]:
-    """Write the page and its runtime beside the graphs; returns the runtime's version.
+    """Write the page and its runtime beside the graphs; return the runtime's version.
 
     Args:
         folder: Folder of the package.

@@ -1,4 +1,4 @@
-"""Export to ONNX: a graph of torch becomes one of ONNX, its weights move into the file that all graphs share."""
+"""Export to ONNX: a torch graph becomes an ONNX graph, and its weights move into the file that all graphs share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def to_onnx(spec: GraphSpec) -> Any:
 
 
 def write_graph(spec: GraphSpec, model: Any, folder: Path, shared: Weights) -> Graph:
-    """Write a graph into a folder, its weights into the shared file; returns its entry in the manifest."""
+    """Write a graph into a folder, its weights into the shared file; return its entry in the manifest."""
     name = spec.stem + SUFFIX
     strip(model)
     for tensor in model.graph.initializer:
@@ -46,7 +46,7 @@ def write_graph(spec: GraphSpec, model: Any, folder: Path, shared: Weights) -> G
 
 
 def count_ops(model: Any) -> dict[str, int]:
-    """Count how often each operator occurs, those of inner graphs too."""
+    """Count each operator's occurrences, those in inner graphs too."""
 
     def walk(graph: Any) -> Counter[str]:
         found: Counter[str] = Counter()
@@ -61,7 +61,7 @@ def count_ops(model: Any) -> dict[str, int]:
 
 
 def strip(model: Any) -> None:
-    """Remove the notes that an export leaves for debugging: paths of this machine are among them."""
+    """Remove the notes that an export leaves for debugging: they include paths of this machine."""
     del model.metadata_props[:]
     model.doc_string = ""
     graphs = [model.graph]

@@ -1,6 +1,6 @@
-"""An ONNX graph in fp16: from the first weight to the last; what is before, behind and beside stays fp32.
+"""ONNX graphs in fp16 from the first weight to the last; operators before, after and beside these stay fp32.
 
-So the door is fp32, and the arithmetic of noise levels, with sinusoids of numbers up to 999 and levels up to any, too.
+So inputs and outputs are fp32, and so is the arithmetic of noise levels, with sinusoids of 999 and unbounded levels.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ SINGLE = (
 )
 """Operators that stay fp32: sums of squares leave the range of fp16, which ends at 65504; and a GELU, for which ONNX
 Runtime 1.31 has no fp16 kernel on a processor and takes seven operators instead."""
-SMALL = 1024  # bytes; larger constants are not handed to shape inference
+SMALL = 1024  # bytes; larger constants are left out of shape inference
 
 
 def halve(model: Any, weights: set[str], kept: set[str]) -> Any:
-    """Return the graph with fp16 inside; the given one is used up.
+    """Return the graph with fp16 inside; the original is consumed.
 
     Args:
         model: onnx.ModelProto with its weights inside.
         weights: Constants that are weights of the model.
-        kept: Those whose operators stay fp32.
+        kept: Weights whose operators stay fp32.
     """
     singles = singles_of(model)
     chosen = chosen_nodes(model, weights, kept, singles)
@@ -58,8 +58,8 @@ def singles_of(model: Any) -> set[str]:
 def chosen_nodes(model: Any, weights: set[str], kept: set[str], singles: set[str]) -> set[str]:
     """Return the nodes that compute in fp16, by their first output.
 
-    They have a weight of the model, or read what such a node made and lead to another weight. Where something comes in
-    that no weight has touched, x itself or a number made of the noise level, a node without a weight stays fp32.
+    They have a weight of the model, or read the output of such a node and lead to another weight. A node without a
+    weight stays fp32 if it has an input that no weight has touched: x itself, or a number made of the noise level.
     """
     nodes, constants = list(model.graph.node), {tensor.name for tensor in model.graph.initializer}
 
@@ -123,7 +123,7 @@ class _Halving:
         return self.rewrite.done()
 
     def _half(self, name: str, made: list[Any]) -> str:
-        """Return the name of an input as an fp16 node reads it."""
+        """Return the name under which an fp16 node reads an input."""
         from onnx import numpy_helper
 
         if name in self.halves:
@@ -134,14 +134,16 @@ class _Halving:
             if f"{name}_half" in self.rewrite.constants:
                 return f"{name}_half"
             values = numpy_helper.to_array(self.rewrite.constants[name])
-            with np.errstate(over="ignore"):  # a mask's "minus infinity" may become one; a weight would fail parity
+            with np.errstate(
+                over="ignore"
+            ):  # a mask's large negative number may become -inf; a weight that did would fail parity
                 return self.rewrite.constant(f"{name}_half", values.astype(np.float16))
         if self.rewrite.first(f"{name}_half"):
             made.append(self._cast(name, f"{name}_half", "FLOAT16"))
         return f"{name}_half"
 
     def _single(self, name: str, made: list[Any]) -> str:
-        """Return the name of an input as any other node reads it."""
+        """Return the name under which any other node reads an input."""
         if name not in self.halves or name in self.outputs:
             return name
         if self.rewrite.first(f"{name}_single"):

@@ -1,7 +1,7 @@
 """Products with weights of 8 or 4 bits, as nodes that ONNX Runtime computes with integers.
 
 All weights are symmetric: 0 stays 0. 8 bits have a scale for each output, 4 bits one for each group of inputs of each
-output. Activations are uint8 with a zero point where weights have 8 bits, and stay as they are where these have 4.
+output. Activations are uint8 with a zero point where weights have 8 bits, and unchanged where these have 4.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from brickwork.package.targets.onnx.trial import opened
 LIMIT = 64
 """Largest weight of 8 bits: x86 processors without VNNI add two products of 255 at most and a weight in 16 bits, which
 end at 32767; with more than 64 they would draw other pictures than those that were checked. Source: ONNX Runtime's
-documentation on quantization, "When to use reduce-range". It costs nothing that can be measured; see docs/precision.md.
+documentation on quantization, "When to use reduce-range". It has no measurable cost; see docs/precision.md.
 """
 GROUP = 32
-"""Weights of 4 bits that share a scale: 1/2 + 4/32 bytes each."""
+"""Number of 4-bit weights that share a scale: 1/2 + 4/32 bytes each."""
 CLIPS = np.linspace(1, 0.7, 13, dtype=np.float32)
-"""Shares of a group's largest weight that may become the largest number; that of least squared error is taken."""
+"""Shares of a group's largest weight that may become the largest number; the one of least squared error is used."""
 
 Range = tuple[float, float]
 
@@ -48,12 +48,12 @@ class Layer:
 
     @property
     def input(self) -> str:
-        """x."""
+        """Name of x."""
         return self.node.input[0]
 
     @property
     def output(self) -> str:
-        """x W."""
+        """Name of x W."""
         return self.node.output[0]
 
 
@@ -66,8 +66,8 @@ def columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def groups(weight: np.ndarray, size: int = GROUP) -> tuple[np.ndarray, np.ndarray]:
     """Round W to 0 to 15, which mean -8 to 7, (N, K / size, size) uint8, with a scale for each group, (N, K / size).
 
-    K is filled up with zeros. A group's weight of largest size becomes -8, or a little less than that is cut off, where
-    the squared error of all is smaller then.
+    K is padded with zeros. A group's weight of largest magnitude becomes -8, or is clipped to a little less where that
+    makes the squared error of the whole group smaller.
     """
     K, N = weight.shape
     rows = np.pad(weight.T, ((0, 0), (0, -K % size))).reshape(N, -1, size).astype(np.float32)
@@ -86,7 +86,7 @@ def groups(weight: np.ndarray, size: int = GROUP) -> tuple[np.ndarray, np.ndarra
 
 
 def dynamic(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
-    """Yield the nodes of integers times integers; the range of x is that of each call."""
+    """Yield the nodes of an integer product; the range of x is found in each call."""
     from onnx import TensorProto, helper
 
     x, weight, y = layer.input, layer.node.input[1], layer.output
@@ -101,10 +101,10 @@ def dynamic(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
 
 
 def static(rewrite: Rewrite, layer: Layer, found: Range) -> Iterator[Any]:
-    """Yield the nodes of integers times integers by ONNX Runtime's own operator; the range of x is known.
+    """Yield the nodes of an integer product by ONNX Runtime's own operator; the range of x is known.
 
-    Written in ONNX alone, as numbers that are rounded and read again, ONNX Runtime 1.31 makes a float Gemm of every
-    product that has a bias, and the whole is slower than fp32.
+    With standard quantise and dequantise nodes instead, ONNX Runtime 1.31 makes a float Gemm of every product that has
+    a bias, and the whole is slower than fp32.
     """
     from onnx import helper
 
@@ -126,7 +126,7 @@ def static(rewrite: Rewrite, layer: Layer, found: Range) -> Iterator[Any]:
 
 
 def grouped(rewrite: Rewrite, layer: Layer) -> Iterator[Any]:
-    """Yield the node of x as it is times weights of 4 bits, ONNX Runtime's own operator."""
+    """Yield the node of the product of unchanged x and 4-bit weights, ONNX Runtime's own operator."""
     from onnx import helper
 
     weight, (K, N) = layer.node.input[1], layer.weight.shape
@@ -161,7 +161,7 @@ def ranges(model: Any, spec: GraphSpec, tensors: Sequence[str], samples: Sequenc
     if not samples:
         raise ConfigError("int8-static needs inputs to calibrate with: give real images (data)")
     tensors = list(dict.fromkeys(tensors))
-    if not tensors:  # all is kept
+    if not tensors:  # all layers stay fp32
         return {}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -188,7 +188,7 @@ def _columns_of(rewrite: Rewrite, layer: Layer) -> tuple[str, str]:
 
 
 def _filling(samples: Sequence[Inputs], spec: GraphSpec) -> Mapping[str, np.ndarray]:
-    """Return rows as a graph takes them: the last is repeated, and x continued or cut to the graph's size."""
+    """Return samples as a graph's inputs: the last row is repeated, and x extended or cropped to the graph's size."""
 
     def fitted(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         rows = np.take(values, np.arange(shape[0]), axis=0, mode="clip")

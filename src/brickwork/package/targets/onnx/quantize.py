@@ -1,8 +1,8 @@
-"""An ONNX graph with fewer bits: which layers, and what becomes of each.
+"""ONNX graphs with fewer bits: the choice of layers, and the change of each.
 
-int8 and int4 are for the products of the repeated blocks, where nearly all weights are; stem, head and what makes the
-time's vector stay fp32: they are small, and an error there is an error of the picture. The arithmetic of noise levels
-is fp32 in every precision: 999 t has no digits to spare.
+int8 and int4 are for the products of the repeated blocks, where nearly all weights are. Stem, head and the layers of
+the time embedding stay fp32: they are small, and their errors appear in the picture directly. The arithmetic of noise
+levels is fp32 in every precision: 999 t has no digits to spare.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from brickwork.package.targets.onnx.rewrite import Rewrite
 
 
 def quantized(model: Any, spec: GraphSpec, precision: Precision) -> Any:
-    """Return a graph at a precision; the given one is used up.
+    """Return a graph at a precision; the original is consumed.
 
     Args:
         model: onnx.ModelProto with its weights inside.
-        spec: What it was made of.
-        precision: Which, and what stays fp32.
+        spec: The graph's description.
+        precision: Precision, and the layers that stay fp32.
     """
     if precision.name == "fp32":
         return model
@@ -33,7 +33,7 @@ def quantized(model: Any, spec: GraphSpec, precision: Precision) -> Any:
         owners = owners_of(model, spec)
         kept = {name for name, names in owners.items() if _kept(names, precision)}
         return halve(model, set(owners), kept)
-    if spec.role != "denoiser":  # run once an image, and neither samples nor bound speak of them
+    if spec.role != "denoiser":  # other graphs run once an image, and neither samples nor bound apply to them
         return model
     unfold_gemms(model)
     layers = [layer for layer in layers_of(model, spec) if not _kept(layer.names, precision)]
@@ -51,7 +51,7 @@ def quantized(model: Any, spec: GraphSpec, precision: Precision) -> Any:
 
 
 def layers_of(model: Any, spec: GraphSpec) -> list[Layer]:
-    """Return the products of a graph that few bits are for: those with a weight of a repeated block."""
+    """Return the products of a graph that get few bits: those with a weight of a repeated block."""
     from onnx import numpy_helper
 
     owners, lists = owners_of(model, spec), block_lists(spec)

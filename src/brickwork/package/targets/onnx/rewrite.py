@@ -1,4 +1,4 @@
-"""Nodes of an ONNX graph exchanged for others, and the constants that they need."""
+"""Replacement of nodes in an ONNX graph, with the constants that new nodes need."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Rewrite:
         self._instead: dict[str, list[Any]] = {}
 
     def constant(self, name: str, values: np.ndarray) -> str:
-        """Add a constant to the graph unless it has one of this name; returns the name."""
+        """Add a constant to the graph unless it has one of this name; return the name."""
         from onnx import numpy_helper
 
         if name not in self.constants:
@@ -36,7 +36,7 @@ class Rewrite:
         return name
 
     def first(self, tensor: str) -> bool:
-        """Return whether this is asked of a tensor for the first time: several nodes may need the same one."""
+        """Return True on the first call for a tensor: several nodes may need the same one."""
         fresh = tensor not in self._made
         self._made.add(tensor)
         return fresh
@@ -49,11 +49,11 @@ class Rewrite:
             self.model.opset_import.append(helper.make_opsetid(domain, 1))
 
     def put(self, node: Any, nodes: Iterable[Any]) -> None:
-        """Put nodes in the place of one."""
+        """Replace a node by others."""
         self._instead[node.output[0]] = list(nodes)
 
     def done(self) -> Any:
-        """Return the graph with its new nodes, without constants that nothing reads any more."""
+        """Return the graph with its new nodes, without unused constants."""
         graph = self.model.graph
         fresh = type(graph)()
         for node in graph.node:
@@ -65,5 +65,5 @@ class Rewrite:
         for place in reversed(range(len(graph.initializer))):
             if graph.initializer[place].name not in used:
                 del graph.initializer[place]
-        del graph.value_info[:]  # some of these are gone, and types of others have changed
+        del graph.value_info[:]  # some of these tensors are gone, and others have new types
         return self.model

@@ -20,19 +20,19 @@ def scanned(part: Cut, models: Sequence[Any], depth: int, places: Mapping[str, i
     """Join stem, block and head into the onnx.ModelProto of a denoiser; the weights of its blocks lie in the file.
 
     Args:
-        part: Its graphs.
-        models: The onnx.ModelProto of each; they stay as they are.
-        depth: How many blocks run.
-        places: Where the stacked tensors start in the file. Those of the first blocks come first in each, so that a
-            shorter stack reads the start of each.
-        num_blocks: How many there are in the file: all, or one that all share.
+        part: The cut model.
+        models: The onnx.ModelProto of each of its graphs, unchanged.
+        depth: Number of blocks that run.
+        places: Starts of the stacked tensors in the file. Each begins with the first blocks, so that a shorter stack
+            reads the beginning of each.
+        num_blocks: Number of blocks in the file: all, or one that all share.
     """
     from onnx import TensorProto, helper
 
     stem, block, head = (copy.deepcopy(model) for model in models)
     told = [port.name for port in part.stem.outputs]
     _rename(stem.graph, "stem/", {port.name for port in part.stem.inputs} | set(told))
-    # What the block is told besides rows and weights it takes from the graph around it.
+    # Except for rows and weights, the block reads its inputs from the graph around it.
     _rename(block.graph, "block/", {port.name for port in part.block.inputs} - {ROWS} | set(told[1:]))
     _rename(head.graph, "head/", {port.name for port in (*part.head.inputs, *part.head.outputs)}, {ROWS: LAST})
     body, outer = block.graph, [*stem.graph.initializer, *head.graph.initializer]
@@ -73,7 +73,7 @@ def scanned(part: Cut, models: Sequence[Any], depth: int, places: Mapping[str, i
 
 
 def _rename(graph: Any, prefix: str, kept: set[str], names: Mapping[str, str] | None = None) -> None:
-    """Put a prefix before every name within a graph but those that are kept, so that graphs can be joined."""
+    """Put a prefix before all names in a graph, except kept ones, so that graphs can be joined."""
 
     def new(name: str) -> str:
         return (names or {}).get(name) or (name if name in kept or not name else prefix + name)

@@ -1,7 +1,7 @@
-"""The cost of fewer bits in each layer of a network: every layer is quantised alone, and the held-out loss taken.
+"""The cost of fewer bits in each layer of a network: each layer is quantised alone, and the held-out loss measured.
 
-For ONNX Runtime, whose graphs can be changed and run in memory. What it says of a layer holds for other runtimes as far
-as these round alike. Rises of layers add up only roughly; the bound is checked on the whole package.
+It uses ONNX Runtime, whose graphs can be changed and run in memory. Results hold for other runtimes as far as these
+round alike. Rises of layers add up only roughly; the bound is checked on the whole package.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def sensitivity(
 
 
 def sizes_of(model: Any, spec: graphs.GraphSpec) -> dict[str, int]:
-    """Return the number of weights of each layer of a graph that few bits are for, by its name, in order."""
+    """Return the number of weights of each layer of a graph that gets few bits, by its name, in order."""
     model, lists = _copy(model), block_lists(spec)
     unfold_gemms(model)
     sizes = {layer.names: layer.weight.size for layer in layers_of(model, spec)}

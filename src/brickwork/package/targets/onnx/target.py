@@ -19,7 +19,7 @@ PRECISIONS = ("fp32", "fp16", "int8", "int8-static", "int4")
 
 
 def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> list[Graph]:
-    """Write every graph, and the weights of all into one file; returns their entries."""
+    """Write every graph, and the weights of all into one file; return their entries."""
     with open(folder / WEIGHTS, "wb") as file:
         shared = Weights(file)
         return [write_graph(spec, quantized(to_onnx(spec), spec, precision), folder, shared) for spec in specs]

@@ -1,4 +1,4 @@
-"""Graphs that are run before they are written: to calibrate, and to find out what fewer bits do to each layer."""
+"""Graphs that are run before they are written: to calibrate, and to measure the effect of fewer bits on each layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def opened(model: Any) -> Any:
 
     from brickwork.device.onnx import session
 
-    with TemporaryDirectory() as folder:  # a protobuf ends at 2 GB, so weights go to a file of their own
+    with TemporaryDirectory() as folder:  # a protobuf holds at most 2 GB, so weights go to a file of their own
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         path = Path(folder) / "graph.onnx"
@@ -35,7 +35,7 @@ class Trial:
 
     Args:
         model: onnx.ModelProto with its weights inside.
-        spec: What it was made of; its module's process and sizes are the denoiser's.
+        spec: The graph's description; the denoiser has its module's process and sizes.
     """
 
     def __init__(self, model: Any, spec: GraphSpec) -> None:
