@@ -1,7 +1,7 @@
-"""Every error a user can cause, and no other.
+"""Errors that a user can cause, and no others.
 
 BrickworkError
-├── UnknownNameError     a name that is in no registry; says its neighbours
+├── UnknownNameError     a name that is in no registry; the message lists similar ones
 ├── ConfigError          sizes or options that cannot be built together
 ├── ArgumentError        a value out of its range at a call: label, seed, shape
 ├── DataError            images that are missing, broken or of the wrong kind
@@ -11,10 +11,10 @@ BrickworkError
 │   └── ParityError          a package whose pictures are too far from its model's; it was not kept
 ├── ExtensionError       a class of another package that is missing, broken or registered wrongly
 ├── OutputError          a place that cannot be written
-├── MissingExtraError    an ability whose optional dependency is not installed
+├── MissingExtraError    a feature whose optional dependency is not installed
 └── TrainingError        a run that cannot go on
 
-The command line prints each as one line and leaves with exit code 1; every message states the value, the rule it broke
+The command line prints each as one line and exits with code 1; every message states the value, the rule it broke
 and the way out.
 """
 
@@ -25,16 +25,16 @@ from collections.abc import Iterable
 
 
 class BrickworkError(Exception):
-    """Base of all errors that are the user's to mend."""
+    """Base of all errors that the user can fix."""
 
 
 class UnknownNameError(BrickworkError):
     """A name that is not in the registry asked.
 
     Args:
-        kind: What was looked for: "preset", "solver", ...
-        name: What was asked for.
-        known: The names there are.
+        kind: Kind of thing: "preset", "solver", ...
+        name: The unknown name.
+        known: The names that exist.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
@@ -82,12 +82,12 @@ class OutputError(BrickworkError):
 
 
 class MissingExtraError(BrickworkError):
-    """An optional dependency is missing.
+    """An optional dependency that is not installed.
 
     Args:
         extra: The extra that installs it, as in ``pip install "brickwork[extra]"``.
         package: The import that failed.
-        purpose: What it is needed for.
+        purpose: The feature that needs it.
     """
 
     def __init__(self, extra: str, package: str, purpose: str) -> None:

@@ -1,6 +1,6 @@
-"""Registries: classes by the names that files, recipes and the command line have for them; open to other packages.
+"""Registries: config classes by their names in files, recipes and on the command line; open to other packages.
 
-A class of somebody else's gets a name in one of two ways. ``@register("conv")`` names it as soon as its module is
+A class of another package gets a name in one of two ways. ``@register("conv")`` names it as soon as its module is
 imported, which is enough for a script or a notebook. An installed package also states it among its entry points, so
 that files and the command line find it without an import::
 
@@ -31,9 +31,9 @@ Made = TypeVar("Made", bound=Callable[..., Any])
 Class = TypeVar("Class", bound=type)
 
 RESERVED = ("kind", "name", "package", "preset", "proposed")
-"""Keys of a recipe's table beside a class's own fields; no field may be called so."""
+"""Keys of a recipe's table with another meaning; no field of a class may have such a name."""
 _REGISTRIES: dict[type, Registry[Any]] = {}
-"""Every registry by the base class of what it holds."""
+"""Registries by the base class of their entries."""
 
 
 @final
@@ -82,10 +82,10 @@ class Registry(Mapping[str, Made], Generic[Made]):
 
         Args:
             name: The name.
-            package: The outside package that the file says it is of; "" for the library's own or where it is unsaid.
+            package: The outside package that the file names for it; "" for the library's own or where none is named.
 
         Raises:
-            UnknownNameError: No such name; the message says the near ones.
+            UnknownNameError: No such name; the message lists similar ones.
             ExtensionError: The package that has it is missing here, cannot be imported, or lost the name to another.
         """
         if package and name in self._own:
@@ -131,7 +131,7 @@ class Registry(Mapping[str, Made], Generic[Made]):
         return module
 
     def add(self, name: str, entry: Any) -> None:
-        """Take in a class of another package; again the same one is no mistake.
+        """Add a class of another package; adding the same one again is no mistake.
 
         Raises:
             ExtensionError: The name is taken, or the class is no finished frozen dataclass.
@@ -228,7 +228,7 @@ def _check_config(entry: type, told: str) -> None:
 
 
 def outside_names() -> dict[str, list[str]]:
-    """Return what installed packages add, as "backbone conv", by package; nothing is imported."""
+    """Return the names that installed packages add, as "backbone conv", by package; nothing is imported."""
     from importlib.metadata import distributions
 
     found: dict[str, list[str]] = {}
@@ -242,13 +242,15 @@ def outside_names() -> dict[str, list[str]]:
 @cache
 def _points(group: str) -> tuple[EntryPoint, ...]:
     """Return the entry points that installed packages declare in a group."""
-    from importlib.metadata import entry_points  # tens of milliseconds, and most programs never miss a name
+    from importlib.metadata import (
+        entry_points,
+    )  # this import takes tens of milliseconds, and most programs never need it
 
     return tuple(entry_points(group=group))
 
 
 def _makes(made: Any, config: object) -> bool:
-    """Tell whether a config is of the class that a partial makes, and agrees with its set arguments."""
+    """Return True if a config is of the class that a partial makes, and agrees with its set arguments."""
     return (
         isinstance(made, partial)
         and made.func is type(config)

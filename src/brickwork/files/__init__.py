@@ -1,1 +1,1 @@
-"""Files: how models, packages and pictures are written, read and checked."""
+"""Files: writing, reading and checking of models, packages and pictures."""

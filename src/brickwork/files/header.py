@@ -1,4 +1,4 @@
-"""A safetensors file opened for its header: what it says of itself and of its tensors, without PyTorch."""
+"""Headers of safetensors files: metadata and the tensors' names and shapes, read without PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from brickwork.errors import CheckpointError
 
 
 def open_tensors(path: Path, framework: str = "pt") -> Any:
-    """Open a safetensors file, or say in one line why it is none.
+    """Open a safetensors file; for any other file raise an error of one line.
 
     Args:
         path: Any file.

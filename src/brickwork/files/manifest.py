@@ -1,7 +1,7 @@
-"""Packages on disk: a folder of files and ``manifest.json``, which says what they are.
+"""Packages on disk: a folder of files and ``manifest.json``, which describes them.
 
 Every file of a package is named in its manifest with its size and SHA-256; the manifest itself is named with all the
-others in ``SHA256SUMS``. Names are plain, so that a package cannot point outside its folder. Knows no torch.
+others in ``SHA256SUMS``. Names are plain, so that a package cannot point outside its folder. Needs no torch.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Graph:
     """A static graph in a file.
 
     Attributes:
-        role: "denoiser": x, sigma, then what the model is told → x0; "decoder": x0 → pixels in [-1, 1]; "text": tokens
-            → embedded tokens. In a stacked layout "stem", "block" and "head" make the denoiser.
+        role: "denoiser": x, sigma, then the conditions → x0; "decoder": x0 → pixels in [-1, 1]; "text": tokens →
+            embedded tokens. In a stacked layout "stem", "block" and "head" make the denoiser.
         file: Its file.
-        parts: Parts of the model that it runs; 0 where that means nothing.
-        height, width: Of x in model space; 0 where that means nothing.
+        parts: Number of the model's blocks that it runs; 0 where that means nothing.
+        height, width: Size of x in model space; 0 where that means nothing.
         batch: Rows that it takes at once.
         inputs, outputs: In order.
         weights: Other files that it reads.
-        ops: Operators of the graph and how often each occurs.
+        ops: Operators of the graph, and how many times each occurs.
     """
 
     role: Role
@@ -86,10 +86,10 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """The way of drawing that a package states, in the words of the command line.
+    """The sampler that a package states, in the words of the command line.
 
     Attributes:
-        guidance_interval: Waist levels; None for no upper end.
+        guidance_interval: Noise levels sigma, as in x = x0 + sigma noise; None for no upper end.
     """
 
     steps: int = 50
@@ -107,7 +107,7 @@ class TextInput:
     Attributes:
         tokenizer: An entry of ``brickwork.files.tokenizers.TOKENIZERS``, where the encoder is a graph of the
             package; None where it was left out.
-        left_out: Why; "" where it was not.
+        left_out: Reason that it was; "" where it was not.
     """
 
     length: int
@@ -118,31 +118,31 @@ class TextInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything about a package but its bytes.
+    """Description of a package: everything but its bytes.
 
     Attributes:
-        format: Of this table.
+        format: Version of this table.
         brickwork: Version that packed it.
-        target: What it was packed for; says which runtime opens it.
+        target: Kind of device runtime that opens it.
         layout: "whole" graphs, a "stack" of one block and weights that are fed in turn, or a "scan" over them.
-        precision: Of the weights and the arithmetic inside; the door is always fp32.
-        runtime: Versions of what wrote and checked it.
+        precision: Precision of the weights and the arithmetic inside; inputs and outputs are always fp32.
+        runtime: Versions of the libraries that wrote and checked it.
         shape: (C, H, W) of x in model space, as trained.
         picture_channels: 1 grey, 3 colour.
-        factor: Pixels of a picture per place of model space, each way.
-        num_parts: Of the model.
+        factor: Pixels of a picture per position in model space, each way.
+        num_parts: Number of the model's blocks.
         process: Entry of ``brickwork.diffusion.process.PROCESSES``.
         classes: Names; empty for a model without classes.
-        text: What text it takes, or None.
-        given_channels: Channels of a picture given beside x; 0 for none.
-        sampling: How pictures are drawn unless told otherwise.
-        graphs: All of them.
+        text: Text that it takes, or None.
+        given_channels: Channels of the image condition; 0 for none.
+        sampling: Default sampler settings.
+        graphs: All graphs.
         files: By name; all but the manifest and the sums.
-        parity: How far the package's pictures are from the model's, and how that was found.
+        parity: Difference between the package's pictures and the model's, and how it was measured.
         quality: For quantised packages: held-out loss and Fréchet distance against fp32.
         model: SHA-256 of the model's file or weights, its backbone's entry, parameters.
-        origin: What the model was trained on and how, as its file says.
-        licence: As the packer said; "" for unsaid.
+        origin: Facts about the model's training, as its file says.
+        licence: As the packer said; "" for unknown.
     """
 
     format: int = FORMAT
@@ -169,7 +169,7 @@ class Manifest:
     licence: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a package.
+        """Refuse values that no package can have.
 
         Raises:
             PackageError: With one line.
@@ -211,7 +211,7 @@ class Manifest:
 
 
 def check_name(name: str) -> None:
-    """Refuse a file name that is more than a name.
+    """Refuse a file name with a folder or other special characters.
 
     Raises:
         PackageError: With one line.
@@ -232,7 +232,7 @@ def to_json(manifest: Manifest) -> str:
 
 
 def from_json(text: str) -> Manifest:
-    """Read the manifest in a text.
+    """Read a manifest from its text.
 
     Raises:
         PackageError: It is none, of a later format, or a value is of a wrong type.
@@ -336,7 +336,7 @@ def read_manifest(folder: Path, expect: str = "") -> Manifest:
 
 
 def manifest_digest(folder: Path) -> str:
-    """Return the SHA-256 (hex) of a package's manifest, which names all else: the digest to pin a package by."""
+    """Return the SHA-256 (hex) of a package's manifest, by which to pin the package: it names all other files."""
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
@@ -352,7 +352,7 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
 
 
 def located(folder: Path, manifest: Manifest, name: str) -> Path:
-    """Return the path of a file of the package, its size checked and its bytes not.
+    """Return the path of a file of the package, after checking its size but not its bytes.
 
     Raises:
         PackageError: It is missing, of another size, or leads outside the folder.
@@ -376,7 +376,7 @@ def check_piece(path: Path, piece: Piece, data: memoryview | bytes) -> None:
 
 
 def verify(folder: Path, expect: str = "") -> Manifest:
-    """Check every byte of a package, and that there is no file besides.
+    """Check every byte of a package, and that the folder holds no other file.
 
     Raises:
         PackageError: At the first thing wrong.
@@ -395,7 +395,7 @@ def verify(folder: Path, expect: str = "") -> Manifest:
 
 
 def described(folder: Path, name: str, pieces: tuple[Piece, ...] = ()) -> File:
-    """Return the entry of a file that lies in a folder."""
+    """Return the manifest's entry of a file in a folder."""
     path = folder / name
     return File(length=path.stat().st_size, sha256=file_digest(path), pieces=pieces)
 

@@ -1,4 +1,4 @@
-"""Pictures, facts and tables as the HTML that a notebook shows."""
+"""HTML for notebooks: pictures, facts and tables."""
 
 from __future__ import annotations
 

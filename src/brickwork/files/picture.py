@@ -1,4 +1,4 @@
-"""Pictures as files: PNG that carries how it was drawn, and sheets of many."""
+"""Pictures as files: PNG with the facts about how it was drawn, and sheets of many."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageEr
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.whole import write_whole
 
-KEY = "brickwork"  # of the PNG's text chunk
+KEY = "brickwork"  # name of the PNG's text chunk
 
 
 MOST = 64
 """Pictures that a notebook shows at once."""
 SIDE = 64
-"""Pixels that small pictures are enlarged to, in whole steps."""
+"""Side in pixels to which small pictures are enlarged, by whole factors."""
 
 
 @final
@@ -38,11 +38,11 @@ class Pictures(np.ndarray):
         return array.view(cls)
 
     def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
-        """Return what was computed as a plain array, or as a number where numpy would."""
+        """Return a computed result as a plain array, or as a number where numpy would."""
         return array[()] if return_scalar else np.asarray(array)
 
     def _repr_png_(self) -> bytes | None:
-        """Return the pictures on one sheet as PNG; None for what is no picture."""
+        """Return the pictures on one sheet as PNG; None for an array that holds no pictures."""
         pictures = np.asarray(self)
         if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or pictures.shape[-1] not in (1, 3):
             return None
@@ -70,11 +70,11 @@ def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | 
 
     Args:
         image: uint8 (H, W), (H, W, 1) or (H, W, 3).
-        path: Where to; missing folders are made.
+        path: The file; missing folders are made.
         facts: Anything JSON can hold: seed, model hash, settings.
 
     Raises:
-        OutputError: Where the place cannot be written or is full.
+        OutputError: The place cannot be written or is full.
     """
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text(KEY, json.dumps(dict(facts or {}), sort_keys=True))
@@ -84,10 +84,10 @@ def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | 
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """The facts that ``save_png`` wrote.
+    """Return the facts that ``save_png`` wrote.
 
     Raises:
-        DataError: For a file that is missing, no PNG, or carries no facts of ours.
+        DataError: The file is missing, no PNG, or carries no facts of brickwork.
     """
     try:
         with Image.open(path, formats=["PNG"]) as image:
@@ -121,10 +121,10 @@ def sheet(
         scale: Whole factor that enlarges each pixel to a square.
         row_captions: Written to the left, one per row.
         column_captions: Written above, one per column.
-        background: Grey level behind everything, 0 to 255; captions are black or white, whichever shows.
+        background: Grey level behind everything, 0 to 255; captions are black or white, whichever contrasts more.
 
     Raises:
-        ArgumentError: For pictures of another kind, or captions that do not fit the sheet.
+        ArgumentError: Pictures are of another kind, or captions do not fit the sheet.
     """
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
         raise ArgumentError(
@@ -156,10 +156,10 @@ def sheet(
 
 
 def as_pillow(image: np.ndarray) -> Image.Image:
-    """Return a picture, uint8 (H, W), (H, W, 1) or (H, W, 3), as Pillow has it.
+    """Return a picture, uint8 (H, W), (H, W, 1) or (H, W, 3), as a Pillow image.
 
     Raises:
-        ArgumentError: For an array of another kind.
+        ArgumentError: The array is of another kind.
     """
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3)):
         raise ArgumentError(f"image of {image.dtype} {image.shape}: a picture is uint8 (H, W), (H, W, 1) or (H, W, 3)")
@@ -167,18 +167,18 @@ def as_pillow(image: np.ndarray) -> Image.Image:
 
 
 def _extent(text: str) -> tuple[int, int]:
-    """Pixels across and down that a caption takes."""
+    """Return the width and height of a caption in pixels."""
     x0, y0, x1, y1 = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, ImageFont.load_default())
     return int(np.ceil(x1 - x0)), int(np.ceil(y1 - y0))
 
 
 def _caption_room(captions: Sequence[str] | None, axis: int) -> int:
-    """Pixels to keep free for captions along one axis (0 across, 1 down), with a margin."""
+    """Return the pixels to keep free for captions along one axis (0 across, 1 down), with a margin."""
     return max(_extent(text)[axis] for text in captions) + 6 if captions else 0
 
 
 def _write(picture: np.ndarray, places: list[tuple[str, float, float]], ink: int) -> np.ndarray:
-    """The picture with each text centred at its (x, y)."""
+    """Return the picture with each text centred at its (x, y)."""
     canvas = as_pillow(picture)
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default()
     for text, x, y in places:

@@ -1,4 +1,4 @@
-"""Numbers that a preset or a default proposes, and that the data of a run replace; a number that a user sets stays.
+"""Proposed numbers: defaults of a preset that a run's data replace, while a number that a user sets stays.
 
 A config holds both kinds in the same field: ``size = Proposed(32)`` is used as 32 by everything that builds or counts,
 and gives way to the images; ``size = 64``, from a file, a flag or ``dataclasses.replace``, is the user's and must agree
@@ -34,13 +34,13 @@ def proposals(config: Any) -> list[str]:
 
 
 def filled(config: C, facts: Mapping[str, int], *, section: str, advice: Mapping[str, str]) -> C:
-    """Return the config with numbers from the data in place of what it proposes.
+    """Return the config with its proposed numbers replaced by the data's.
 
     Args:
-        config: As the user has it.
-        facts: Field → the data's number.
+        config: The user's config.
+        facts: The data's number for each field.
         section: Name of the config's table in a recipe, for the message.
-        advice: Field → what else can be done about a number that differs.
+        advice: Another way out for each field whose number differs.
 
     Raises:
         ConfigError: The user set another number than the data's.
@@ -56,12 +56,12 @@ def filled(config: C, facts: Mapping[str, int], *, section: str, advice: Mapping
 
 
 def origins(before: Any, after: Any, names: Collection[str]) -> dict[str, str]:
-    """Say where each number of a filled config comes from: you, preset, or data.
+    """Describe where each number of a filled config comes from: you, preset, or data.
 
     Args:
-        before: The config as the user has it.
-        after: What :func:`filled` made of it.
-        names: Fields to tell of.
+        before: The user's config.
+        after: The config that :func:`filled` made of it.
+        names: Fields to describe.
     """
     told = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Frozen configs as entries of a file's header, and back: every value checked against its field's type."""
+"""Frozen configs as entries of a file's header, and back: every value is checked against its field's type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brickwork.registry import Registry, registry_with
 
 
 def to_entry(registry: Registry[Any], config: Any) -> list[Any]:
-    """Return a frozen config as ``[name, {field: value}]``, ready for JSON; entries within it for nested ones.
+    """Return a frozen config as ``[name, {field: value}]``, ready for JSON; nested configs become entries inside it.
 
     An entry of another package's class has a third element, the package.
 
@@ -69,7 +69,7 @@ def from_entry(registry: Registry[Any], entry: Any, kind: str) -> Any:
 
 
 def check_entry(entry: Any, kind: str) -> None:
-    """Refuse what is neither ``[name, {field: value}]`` nor that with a package behind it.
+    """Refuse a value that is neither ``[name, {field: value}]`` nor that with a package behind it.
 
     Raises:
         CheckpointError: With one line.
@@ -87,12 +87,12 @@ def check_entry(entry: Any, kind: str) -> None:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON has lists where configs have tuples."""
+    """Turn JSON's lists into tuples, as configs have them."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _configs(value: Any, hint: Any) -> Any:
-    """JSON has objects where configs hold configs: a field of such a type, or a tuple of them."""
+    """Turn JSON's objects into configs where the field's type is a config, or a tuple of them."""
     if get_origin(hint) is tuple and isinstance(value, tuple) and get_args(hint)[1:] == (...,):
         return tuple(_configs(part, get_args(hint)[0]) for part in value)
     if not (isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict)):
@@ -104,7 +104,7 @@ def _configs(value: Any, hint: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON is of a field's type; an int will do for a float, a bool for neither."""
+    """Return True if a value from JSON is of a field's type; an int passes for a float, a bool for neither."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in inner)
@@ -121,7 +121,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _name_of(hint: Any) -> str:
-    """A field's type for a person."""
+    """Return a field's type as text for people."""
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     if get_origin(hint) in (Union, UnionType):
@@ -132,13 +132,13 @@ def _name_of(hint: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """A value for a message of one line."""
+    """Return a value as text for a message of one line."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def checked_fields(config: type, table: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """Values of the types that the config's fields state; unknown keys are refused with their neighbours."""
+    """Return the values in the types that the config's fields state; refuse unknown keys and name similar ones."""
     hints = get_type_hints(config)
     known = {item.name for item in fields(config)}
     values = {}
@@ -156,7 +156,7 @@ def checked_fields(config: type, table: Mapping[str, Any], section: str) -> dict
 
 
 def _coerced(value: Any, hint: Any) -> Any:
-    """A TOML value as the type a field states. Raises TypeError with the rule."""
+    """Return a TOML value as the type that a field states. Raises TypeError with the rule."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         reasons = []

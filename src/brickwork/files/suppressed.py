@@ -1,4 +1,4 @@
-"""Silence for other people's libraries: the one way in which their bars, remarks and warnings are kept back."""
+"""Silence for other libraries: the one way to suppress their progress bars, remarks and warnings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 @contextmanager
 def suppressed() -> Iterator[None]:
-    """Keep back everything that libraries print, log below an error, or warn of; their exceptions come through.
+    """Suppress everything that libraries print, log below an error, or warn of; their exceptions come through.
 
-    For imports, conversions and openings by toolkits whose remarks are for their own developers. Native code, which
-    writes to the process's standard error past everything that Python could tell it, is silenced too; so this holds
-    for the whole process, and not for one thread.
+    For imports, conversions and openings by toolkits whose remarks are for their own developers. Native code writes to
+    the process's standard error without Python's knowledge, and is silenced too; so this holds for the whole process,
+    and not for one thread.
     """
     level = logging.root.manager.disable
     logging.disable(max(level, logging.WARNING))

@@ -1,4 +1,4 @@
-"""One safetensors file, written whole or not at all, and read without unpickling anything."""
+"""Safetensors files, written whole or not at all, and read without unpickling anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brickwork.files.whole import whole_file
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file that is either the old one or the new one, whatever happens meanwhile.
+    """Write a safetensors file; a reader finds the old file or the new one, whatever happens meanwhile.
 
     Raises:
         OutputError: The place cannot be written or the disk is full. The previous file is whole.
@@ -24,7 +24,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     try:
         with whole_file(path) as part:
             save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, part, dict(metadata))
-    except SafetensorError as error:  # its form of a full disk
+    except SafetensorError as error:  # safetensors reports a full disk like this
         raise OutputError(f"{path}: cannot be written ({error}); free some space or choose another place") from error
 
 

@@ -1,4 +1,4 @@
-"""Captions to token numbers, without torch: what a text encoder of brickwork and a package on a device both need."""
+"""Captions to token numbers, without torch: shared by brickwork's text encoders and packages on a device."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from brickwork.registry import Registry
 
 WORD = re.compile(r"[^\W_]+")
 UNKNOWN = 1
-"""The token of a word that is not in the vocabulary; 0 is no token."""
+"""Token of a word that is not in the vocabulary; 0 is no token."""
 
 
 def words_of(caption: str) -> list[str]:
-    """The lower-cased runs of letters and digits in a text, of any script; all else parts them and is dropped."""
+    """Return the lower-cased runs of letters and digits in a text, of any script; all else separates them."""
     return WORD.findall(unicodedata.normalize("NFKC", caption).lower())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer(ABC):
-    """Texts to token numbers.
+    """A map from texts to token numbers.
 
     Attributes:
         length: M, tokens of one text; longer texts are cut.
@@ -36,10 +36,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def symbols_of(self, caption: str) -> list[int]:
-        """Token numbers above 0 of one text, of any length."""
+        """Return token numbers above 0 of one text, of any length."""
 
     def tokenize(self, captions: Sequence[str]) -> np.ndarray:
-        """Token numbers, int64 (N, M); 0 is no token, and stands behind all others."""
+        """Return token numbers, int64 (N, M); 0 is no token, and fills the end of short texts."""
         tokens = np.zeros((len(captions), self.length), np.int64)
         for row, caption in zip(tokens, captions, strict=True):
             symbols = self.symbols_of(caption)[: len(row)]
@@ -50,11 +50,11 @@ class Tokenizer(ABC):
 @final
 @dataclass(frozen=True, kw_only=True)
 class WordTokenizer(Tokenizer):
-    """A token for every word of a vocabulary.
+    """A tokenizer with one token for every word of a vocabulary.
 
     Attributes:
         words: The vocabulary; word i is token i + 2.
-        has_unknown: Whether one token stands for all other words, or they are passed over.
+        has_unknown: True if one token stands for all other words; else they are skipped.
     """
 
     words: tuple[str, ...]
@@ -65,7 +65,7 @@ class WordTokenizer(Tokenizer):
         return {word: number for number, word in enumerate(self.words, UNKNOWN + 1)}
 
     def symbols_of(self, caption: str) -> list[int]:
-        """A number for each word, but for those passed over."""
+        """Return a number for each word that is not skipped."""
         numbers = [self._number.get(word, UNKNOWN) for word in words_of(caption)]
         return numbers if self.has_unknown else [number for number in numbers if number != UNKNOWN]
 
@@ -73,10 +73,10 @@ class WordTokenizer(Tokenizer):
 @final
 @dataclass(frozen=True, kw_only=True)
 class ByteTokenizer(Tokenizer):
-    """A token for every byte of the lower-cased text in UTF-8."""
+    """A tokenizer with one token for every byte of the lower-cased text in UTF-8."""
 
     def symbols_of(self, caption: str) -> list[int]:
-        """Each byte, plus 1."""
+        """Return each byte, plus 1."""
         return [byte + 1 for byte in caption.lower().encode(errors="replace")]
 
 

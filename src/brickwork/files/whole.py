@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all: all of ours that must not be found half written go through here."""
+"""Files and folders written whole or not at all; this library writes all its output through here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brickwork.errors import OutputError
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a name to write to in the ``with`` block; after it the file has its own name, whole.
+    """Yield a temporary name to write to; after the ``with`` block the file has its own name, whole.
 
     A reader finds the old file or the new one, never a part, whatever happens meanwhile: the temporary file beside it
     is flushed to the disk and renamed, then the folder is flushed. Other errors than those of the disk pass through.
@@ -38,7 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
-        if os.name == "posix":  # Windows opens no folder, and keeps renamed names by itself
+        if os.name == "posix":  # Windows opens no folder, and keeps renames by itself
             _flush(path.parent)
     except OSError as error:
         raise OutputError(
@@ -63,7 +63,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have the system write a file, or a folder's names, to the disk."""
+    """Flush a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -73,10 +73,10 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``out`` to fill; it takes the place of ``out`` as a whole, or is gone after an error.
+    """Yield a new folder beside ``out`` to fill; it replaces ``out`` as a whole, or is removed after an error.
 
     Args:
-        out: Folder that is to be; one that is there already is replaced.
+        out: The final folder; an existing one is replaced.
 
     Raises:
         OutputError: With one line; what was there before is whole.
@@ -99,7 +99,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def _put(part: Path, out: Path) -> None:
-    """Put a finished folder in its place; an earlier one stays until that has worked."""
+    """Move a finished folder to its place; an earlier one is removed only after that has worked."""
     if not out.exists():
         part.rename(out)
         return

@@ -24,7 +24,7 @@ from brickwork.foreign.archive import read_entries
 from brickwork.foreign.pickles import Budget, Constructor, Global, Machine, Record, fill, quote
 
 MAX_NESTING = 2
-"""Files within files; storages in a plain pickle are one deep."""
+"""Depth of files within files; storages in a plain pickle are one deep."""
 MAX_AXES = 16
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -56,7 +56,7 @@ _STORAGES: dict[str, torch.dtype] = {
 
 @dataclass(eq=False, repr=False)
 class Storage:
-    """Numbers of one dtype in the file; ``data`` is None until its place is known."""
+    """Numbers of one dtype in the file; ``data`` is None until their bytes are located."""
 
     dtype: torch.dtype
     numel: int
@@ -64,7 +64,7 @@ class Storage:
 
     @property
     def num_bytes(self) -> int:
-        """What the numbers take."""
+        """Size of the numbers in bytes."""
         return self.numel * self.dtype.itemsize
 
 
@@ -73,8 +73,8 @@ class Stored:
     """A tensor in the file: a shape over a storage, which holds all of it.
 
     Attributes:
-        offset: Of the first element, in elements of ``dtype``.
-        stride: From one element to the next along each axis.
+        offset: Position of the first element, in elements of ``dtype``.
+        stride: Step from one element to the next along each axis.
     """
 
     storage: Storage
@@ -85,23 +85,23 @@ class Stored:
 
     @property
     def num_bytes(self) -> int:
-        """What it takes once it is read."""
+        """Size in bytes once it is read."""
         return _product(self.shape) * self.dtype.itemsize
 
     def read(self) -> Tensor:
-        """A copy of its numbers alone, contiguous."""
+        """Return a copy of its numbers alone, contiguous."""
         if not self.num_bytes:
             return torch.empty(self.shape, dtype=self.dtype)
         size, data = self.dtype.itemsize, self.storage.data
         assert data is not None
         count = 1 + _reach(self.shape, self.stride)
-        # Copied before it is seen as numbers: in the file they may lie at any byte.
+        # Bytes are copied before they are viewed as numbers: in the file these may be unaligned.
         raw = torch.frombuffer(data, dtype=torch.uint8, count=count * size, offset=self.offset * size).clone()
         return raw.view(self.dtype).as_strided(self.shape, self.stride).contiguous()
 
 
 def read_tree(path: str | Path) -> Any:
-    """What a file of torch's holds: dicts, lists, tuples, text, numbers, byte strings, Records and Stored tensors.
+    """Read a file of torch's: dicts, lists, tuples, text, numbers, byte strings, Records and Stored tensors.
 
     Nothing in the file is executed and nothing that it names is imported. The file is mapped, not loaded, and must not
     change while tensors are read from it.
@@ -114,7 +114,7 @@ def read_tree(path: str | Path) -> Any:
         raise CheckpointError(f"no file {path}: give a file of published weights, as .pkl, .pth or .pt")
     try:
         with path.open("rb") as file:
-            # A private copy on write: torch wants memory that could be written to. Nothing is written.
+            # Mapped copy-on-write, as torch wants writable memory; nothing is written.
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
@@ -134,7 +134,7 @@ def read_tree(path: str | Path) -> Any:
 
 
 def _parse(view: memoryview, budget: Budget, nesting: int) -> Any:
-    """A whole file of any kind."""
+    """Read a whole file of any of these formats."""
     constructors = {**_CONSTRUCTORS, ("torch.storage", "_load_from_bytes"): _nested(budget, nesting)}
     if bytes(view[:4]) == b"PK\x03\x04":
         return _read_zip(view, constructors, budget)
@@ -143,7 +143,7 @@ def _parse(view: memoryview, budget: Budget, nesting: int) -> Any:
 
 
 def _read_zip(view: memoryview, constructors: dict[tuple[str, str], Constructor], budget: Budget) -> Any:
-    """torch.save since 1.6."""
+    """Read the format of torch.save since 1.6."""
     entries = read_entries(view)
     names = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(names) != 1:
@@ -166,12 +166,12 @@ def _read_zip(view: memoryview, constructors: dict[tuple[str, str], Constructor]
 
 
 def _read_legacy(view: memoryview, at: int, constructors: dict[tuple[str, str], Constructor], budget: Budget) -> Any:
-    """torch.save before 1.6, after its magic number."""
+    """Read the format of torch.save before 1.6, after its magic number."""
     storages: dict[str, Storage] = {}
 
     def storage(reference: Any) -> Storage | Global:
         match reference:
-            case ("module", Global() as kind, *_):  # of a pickled module: its class, and its source code
+            case ("module", Global() as kind, *_):  # a pickled module: its class, and its source code
                 return kind
         key, found = _storage_of(reference)
         known = storages.setdefault(key, found)
@@ -211,7 +211,7 @@ def _read_legacy(view: memoryview, at: int, constructors: dict[tuple[str, str], 
 
 
 def _storage_of(reference: Any) -> tuple[str, Storage]:
-    """Key and storage of a persistent id; where the numbers lie is yet to be said."""
+    """Return key and storage of a persistent id; its bytes are located later."""
     match reference:
         case ("storage", Global(_, name), str(key), _, int(numel), *view) if name in _STORAGES and numel >= 0:
             if any(part is not None for part in view):
@@ -238,7 +238,7 @@ def _no_reference(reference: Any) -> Any:
 
 
 def _nested(budget: Budget, nesting: int) -> Constructor:
-    """A storage in a byte string that is a file of its own."""
+    """Return a constructor for storages in byte strings that are files of their own."""
 
     def load(args: tuple[Any, ...]) -> Storage:
         if not (len(args) == 1 and isinstance(args[0], memoryview)):
@@ -254,7 +254,7 @@ def _nested(budget: Budget, nesting: int) -> Constructor:
 
 
 def _tensor(args: tuple[Any, ...]) -> Stored:
-    """torch._utils._rebuild_tensor and its second form: storage, offset, size, stride, and what training needs."""
+    """Rebuild a tensor as torch._utils._rebuild_tensor and its v2 do, from storage, offset, size, stride only."""
     match args:
         case (Storage() as storage, int(offset), tuple() as shape, tuple() as stride, *_):
             return _stored(storage, storage.dtype, offset, shape, stride)
@@ -264,7 +264,7 @@ def _tensor(args: tuple[Any, ...]) -> Stored:
 
 
 def _tensor_of_dtype(args: tuple[Any, ...]) -> Stored:
-    """The third form, with the dtype beside an untyped storage."""
+    """Rebuild a tensor as v3 does, with the dtype beside an untyped storage."""
     match args:
         case (Storage() as storage, int(offset), tuple() as shape, tuple() as stride, _, _, Global("torch", name), *_):
             if name in _DTYPES:
@@ -275,7 +275,7 @@ def _tensor_of_dtype(args: tuple[Any, ...]) -> Stored:
 def _stored(
     storage: Storage, dtype: torch.dtype, offset: int, shape: tuple[Any, ...], stride: tuple[Any, ...]
 ) -> Stored:
-    """A tensor, once it is known to lie within its storage, and to be no larger than it."""
+    """Return a tensor after checking that it lies within its storage, and is no larger than it."""
     numbers = (offset, *shape, *stride)
     if len(shape) != len(stride) or len(shape) > MAX_AXES or not all(type(n) is int and n >= 0 for n in numbers):
         raise CheckpointError(
@@ -290,14 +290,14 @@ def _stored(
 
 
 def _parameter(args: tuple[Any, ...]) -> Any:
-    """A Parameter is its tensor."""
+    """Return a Parameter's tensor."""
     if not (args and isinstance(args[0], Stored)):
         raise CheckpointError("a parameter in it is no tensor: it is damaged; download it again")
     return args[0]
 
 
 def _typed(args: tuple[Any, ...]) -> Any:
-    """torch._tensor._rebuild_from_type_v2: a constructor, a class, the arguments, a state of attributes."""
+    """Rebuild as torch._tensor._rebuild_from_type_v2: a constructor, a class, the arguments, a state of attributes."""
     match args:
         case (Global(module, name), Global(), tuple() as inner, *_) if (module, name) in _TENSORS:
             return _TENSORS[module, name](inner)
@@ -305,7 +305,7 @@ def _typed(args: tuple[Any, ...]) -> Any:
 
 
 def _dict(args: tuple[Any, ...]) -> dict[str | int, Any]:
-    """collections.OrderedDict, empty or of pairs."""
+    """Build a collections.OrderedDict, empty or from pairs."""
     made: dict[str | int, Any] = {}
     if args and isinstance(args[0], list):
         fill(made, (tuple(pair) for pair in args[0] if isinstance(pair, list | tuple) and len(pair) == 2))
@@ -313,7 +313,7 @@ def _dict(args: tuple[Any, ...]) -> dict[str | int, Any]:
 
 
 def _size(args: tuple[Any, ...]) -> Any:
-    """torch.Size is a tuple."""
+    """Return a torch.Size as a tuple."""
     return args[0] if len(args) == 1 and isinstance(args[0], tuple) else Record(Global("torch", "Size"), args)
 
 
@@ -340,5 +340,5 @@ def _product(shape: tuple[int, ...]) -> int:
 
 
 def _reach(shape: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """Elements from the first to the last, of a tensor that has any."""
+    """Return the number of elements from the first to the last, for a tensor that is not empty."""
     return sum((n - 1) * s for n, s in zip(shape, stride, strict=True))

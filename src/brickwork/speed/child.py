@@ -1,4 +1,4 @@
-"""A process that holds one subject of a measurement and answers in lines of JSON; see ``brickwork.device.timing``."""
+"""One measured subject in a process of its own, which answers in lines of JSON; see ``brickwork.device.timing``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, final
 from brickwork.errors import PackageError
 from brickwork.speed.subjects import Subject
 
-PATIENCE_S = 5.0  # until a process that is asked no more is ended
+PATIENCE_S = 5.0  # seconds that a process has to end by itself before it is killed
 
 
 @final
@@ -21,7 +21,7 @@ class Child:
     """The process of one subject.
 
     Args:
-        subject: Which.
+        subject: Subject to hold.
         threads: Processor threads.
     """
 
@@ -52,7 +52,7 @@ class Child:
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with suppress(BrokenPipeError):  # it may have ended already
+        with suppress(BrokenPipeError):  # the process may have ended already
             self.process.stdin.close()
         try:
             self.process.wait(PATIENCE_S)
@@ -63,14 +63,14 @@ class Child:
         self.errors.close()
 
     def ask(self, **words: Any) -> dict[str, Any]:
-        """Ask the process; returns its answer.
+        """Send a request to the process and return its answer.
 
         Raises:
             PackageError: A user's mistake, or the process ended.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with suppress(BrokenPipeError):  # why it has ended is said below
+        with suppress(BrokenPipeError):  # the reason that it ended is raised below
             self.process.stdin.write(json.dumps(words) + "\n")
             self.process.stdin.flush()
         line = self.process.stdout.readline()

@@ -1,6 +1,6 @@
 """A model in eager PyTorch, fp32, in a process of its own: ``python -m brickwork.speed.eager MODEL``.
 
-Is asked and timed as ``brickwork.device.timing`` is, so that packages compare with the model that they were made of.
+It speaks the protocol of ``brickwork.device.timing``, so that packages compare with the model that they were made of.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from brickwork.device.timing import Opening, Ready, own_output, serve
 
 
 def of_torch(load: Callable[[], Any]) -> tuple[Opening, Ready, dict[str, str]]:
-    """Import torch; returns what ``brickwork.device.timing.serve`` needs.
+    """Import torch; return the three values that ``brickwork.device.timing.serve`` needs.
 
     Args:
-        load: Gives a denoiser that computes in torch on the CPU.
+        load: Returns a denoiser that computes in torch on the CPU.
     """
     import torch
 
@@ -29,7 +29,7 @@ def of_torch(load: Callable[[], Any]) -> tuple[Opening, Ready, dict[str, str]]:
 
 
 def of_model(name: str) -> tuple[Opening, Ready, dict[str, str]]:
-    """Import what a run folder, a model file or a shipped model needs."""
+    """Import the modules that open a run folder, a model file or a shipped model."""
     from brickwork.model.checkpoint import load
 
     return of_torch(lambda: load(name))

@@ -1,6 +1,6 @@
-"""Energy that the processor counts itself, where Linux shows it: RAPL under ``/sys/class/powercap``.
+"""Energy that the processor itself counts, where Linux exposes it: RAPL under ``/sys/class/powercap``.
 
-It is that of whole processor packages: other work, and waiting, is in it.
+It covers whole processor packages: other programs and idle time are included.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Zone:
     """A counter of one processor package.
 
     Attributes:
-        file: Holds microjoules since some time.
-        period: At this many the counter begins again.
+        file: Holds microjoules counted from an arbitrary start.
+        period: Value at which the counter returns to 0.
     """
 
     file: Path
@@ -30,11 +30,11 @@ class Zone:
 @final
 @dataclass(frozen=True)
 class Energy:
-    """The processor's counters of energy.
+    """The processor's energy counters.
 
     Attributes:
-        zones: None where nothing can be read.
-        why: Nothing can be read; "" where something can.
+        zones: The counters; None where nothing can be read.
+        why: Reason that nothing can be read; "" where something can.
     """
 
     zones: tuple[Zone, ...] = ()
@@ -44,7 +44,7 @@ class Energy:
     def find(cls, folder: Path = POWERCAP) -> Energy:
         """Find the counters of this machine.
 
-        Zones within a package ("intel-rapl:0:1") are parts of it, "intel-rapl-mmio:0" is the same one again and "psys"
+        Zones within a package ("intel-rapl:0:1") are part of it, "intel-rapl-mmio:0" is the same one again and "psys"
         the whole board: none of them is added.
         """
         zones = []
@@ -64,11 +64,11 @@ class Energy:
         return cls(tuple(zones), "" if zones else f"no processor shows its energy under {folder}")
 
     def read(self) -> tuple[int, ...]:
-        """Read the microjoules of each zone, counted from some time on."""
+        """Read the microjoules of each zone, counted from an arbitrary start."""
         return tuple(int(zone.file.read_text()) for zone in self.zones)
 
     def joules(self, before: Sequence[int], after: Sequence[int]) -> float | None:
-        """Return the energy used between two readings; a counter may have begun again once. None without counters."""
+        """Return the joules between two readings; a counter may have wrapped once. None without counters."""
         if not self.zones:
             return None
         used = (

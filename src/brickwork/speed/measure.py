@@ -1,8 +1,8 @@
-"""How fast packages are, and how much memory they take: several measured in turn in one run.
+"""Speed and memory of packages: several are measured in turn in one run.
 
-Each lives in a process of its own, opened once. A picture is asked of each in turn, round after round and every other
-round in reverse order, so that whatever else goes on here hits all alike; ratios are of one round each. What another
-process left in the caches is paid for by a call that is not counted, before each picture.
+Each lives in a process of its own, opened once. Each draws a picture in turn, round after round and every other round
+in reverse order, so that other load on the machine affects all alike; ratios are taken within one round. One uncounted
+call before each picture removes the effect of another process's data in the caches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from brickwork.speed.child import Child
 from brickwork.speed.energy import Energy
 from brickwork.speed.subjects import Subject
 
-SETTLE_S = 0.02  # before each is asked: threads of the one before still spin for a while
+SETTLE_S = 0.02  # wait before each: threads of the previous subject still spin for a while
 
 
 @final
@@ -37,13 +37,13 @@ class Measured:
     """The measurements of one subject.
 
     Attributes:
-        subject: Which.
-        opened: What its process said when it was opened.
+        subject: The subject.
+        opened: Its process's answer when it was opened.
         images_s: Seconds of each picture, or batch of them, in order of rounds.
-        calls_s: Of each call of the denoiser, by rounds.
-        processor_s: Of all processors together, for each picture or batch.
-        joules: Of each picture or batch; empty where the machine does not show it.
-        anonymous_bytes, peak_bytes: Memory after the first picture, and the most at any time; None where unsaid.
+        calls_s: Seconds of each call of the denoiser, by rounds.
+        processor_s: Seconds of all processors together, for each picture or batch.
+        joules: Energy of each picture or batch; empty where the machine does not expose it.
+        anonymous_bytes, peak_bytes: Memory after the first picture, and the most at any time; None where unknown.
     """
 
     subject: Subject
@@ -61,7 +61,7 @@ class Measured:
         return [seconds for calls in self.calls_s for seconds in calls]
 
     def add(self, answer: dict[str, Any], joules: float | None) -> None:
-        """Note the figures of a picture."""
+        """Record the figures of a picture."""
         self.images_s.append(answer["image_s"])
         self.calls_s.append(answer["calls_s"])
         self.processor_s.append(answer["processor_s"])
@@ -69,7 +69,7 @@ class Measured:
             self.joules.append(joules)
 
     def ratios_to(self, first: Measured) -> dict[str, dict[str, float]]:
-        """Return time over another's, round by round: of the median call, and of the whole picture."""
+        """Return time over another subject's, round by round: of the median call, and of the whole picture."""
         calls = [float(np.median(a) / np.median(b)) for a, b in zip(self.calls_s, first.calls_s, strict=True)]
         images = [a / b for a, b in zip(self.images_s, first.images_s, strict=True)]
         return {"step": spread(calls), "image": spread(images)}
@@ -109,11 +109,11 @@ class Speed:
 
     Attributes:
         rows: In the order asked for; ratios are to the first.
-        rounds: That count.
+        rounds: Counted rounds.
         batch: Pictures at once.
         threads: Processor threads; None for each runtime's own choice.
-        energy: Why there is none; "" where there is.
-        machine: Where it was measured, and when.
+        energy: Reason that there is none; "" where there is.
+        machine: Machine and date of the measurement.
     """
 
     rows: tuple[Measured, ...]
@@ -173,7 +173,7 @@ class Speed:
         return "\n".join([*self._said(), *lines, *([f"no energy: {self.energy}"] if self.energy else [])])
 
     def _said(self) -> list[str]:
-        """Return lines on how pictures were drawn: one, and one for each subject that did otherwise than the first."""
+        """Return lines about the samplers: one, and one for each subject whose sampler differs from the first's."""
         first = self.rows[0].subject.sampling
         threads = "as each runtime chooses" if self.threads is None else self.threads
         return [
@@ -196,20 +196,20 @@ def measure(
     energy: Energy | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Speed:
-    """Open every subject in a process of its own, and ask them for pictures in turn.
+    """Open every subject in a process of its own, and let them draw pictures in turn.
 
     Args:
-        found: Any number.
-        rounds: That count.
+        found: The subjects.
+        rounds: Rounds that count.
         warmup: Rounds before these.
         batch: Pictures at once.
-        threads: Processor threads; each runtime's own choice when left out.
-        energy: The processor's counters; this machine's when left out.
-        say: Told what is going on, a line at a time.
+        threads: Processor threads; by default each runtime's own choice.
+        energy: The processor's counters; by default this machine's.
+        say: Called with progress messages, a line at a time.
 
     Raises:
-        ArgumentError: A number that is none of something.
-        PackageError: What a subject's process said, or how it ended.
+        ArgumentError: A number is out of range.
+        PackageError: A subject's process failed; the message says how.
     """
     for name, value, least in (("repeats", rounds, 1), ("warmup", warmup, 0), ("batch", batch, 1)):
         if value < least:
@@ -242,12 +242,12 @@ def measure(
 
 
 def order(asked: list[Any], number: int) -> list[Any]:
-    """Return the order of asking in a round: as given, every other round in reverse."""
+    """Return the order of subjects in a round: unchanged, every other round in reverse."""
     return asked[::-1] if number % 2 else asked
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return the median, and the percentiles that nine tenths lie between."""
+    """Return the median, and the 5th and 95th percentiles."""
     low, middle, high = np.percentile(values, (5, 50, 95)).tolist()
     return {"p5": low, "p50": middle, "p95": high}
 
@@ -267,14 +267,14 @@ def figure(value: float | None, unit: float = 1.0) -> str:
 
 
 def words(said: Sampling) -> str:
-    """Return a line on how pictures are drawn."""
+    """Return a line about how pictures are drawn."""
     guidance = "no guidance" if said.guidance == 1 else f"guidance {said.guidance:g}"
     plan = "" if said.plan is None else f", plan {said.plan}"
     return f"{said.steps} steps of {said.solver} on {said.grid}, {guidance}{plan}"
 
 
 def facts_of_this_machine() -> dict[str, Any]:
-    """Return processor, cores that may be used, system, load and date."""
+    """Return processor, usable cores, system, load and date."""
     try:
         found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:

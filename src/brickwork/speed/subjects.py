@@ -1,4 +1,4 @@
-"""What is measured: packages and models by their names, each with the command of a process that holds it alone."""
+"""Subjects of measurement: packages and models by name, each with the command of a process that holds it alone."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from brickwork.errors import ArgumentError, PackageError
 from brickwork.files.manifest import MANIFEST, SUMS, Manifest, Sampling, read_manifest
 
 ENVIRONMENTS = Path(".venvs")
-"""Where an environment for each target is looked for, as ``.venvs/openvino``."""
+"""Folder of the virtual environments by target, as ``.venvs/openvino``."""
 
 START = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_module(sys.argv.pop(1), run_name='__main__')"
-"""Runs a module of ours by any interpreter: its own packages come first, and only what it lacks is found here."""
+"""Code that runs a module of this library by any interpreter; its own packages come first, then those here."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A package, or a model in eager PyTorch, that is to be measured.
+    """A package to measure, or a model in eager PyTorch.
 
     Attributes:
-        name: As it was asked for.
-        command: Of a process that answers as ``brickwork.device.timing`` does.
-        sampling: How pictures are drawn.
-        num_bytes: Of its files.
-        about: What it is, for the report.
+        name: The user's name for it.
+        command: Command of a process that answers as ``brickwork.device.timing`` does.
+        sampling: Sampler settings.
+        num_bytes: Bytes of its files.
+        about: Description for the report.
     """
 
     name: str
@@ -46,16 +46,16 @@ def subjects(
 ) -> list[Subject]:
     """Return the subjects behind names: folders of packages, run folders, model files, shipped models.
 
-    Pictures are drawn as each package's manifest says; by models as the first package's says.
+    Packages draw as their manifests say; models as the first package's manifest says.
 
     Args:
-        names: Any number; a name may come twice, which shows how far equal ones differ.
-        python: Interpreter by target; where none is given it is this one, or that of ``.venvs/TARGET`` where this one
-            lacks the runtime.
-        said: Fields of ``Sampling`` that are to be otherwise for all; None leaves one as it is.
+        names: Any number; a name may come twice, which shows how much equal ones differ.
+        python: Interpreter by target; the default is this one, or that of ``.venvs/TARGET`` where this one lacks the
+            runtime.
+        said: Fields of ``Sampling`` to change for all; None leaves one unchanged.
 
     Raises:
-        BrickworkError: A name behind which there is nothing, or a package that is damaged.
+        BrickworkError: A name that leads to nothing, or a package that is damaged.
     """
     if not names:
         raise ArgumentError("nothing to measure: name packages, or models to compare them with")
@@ -73,7 +73,7 @@ def subjects(
 
 
 def package(name: str, manifest: Manifest, sampling: Sampling, python: Mapping[str, str]) -> Subject:
-    """Return a package, in the runtime of its target."""
+    """Return a package as a subject, in the runtime of its target."""
     said = [MANIFEST, SUMS]
     return Subject(
         name=name,
@@ -86,7 +86,7 @@ def package(name: str, manifest: Manifest, sampling: Sampling, python: Mapping[s
 
 
 def model(name: str, sampling: Sampling) -> Subject:
-    """Return a model, in eager PyTorch.
+    """Return a model as a subject, in eager PyTorch.
 
     Raises:
         PackageError: There is neither a model nor a package of this name.
@@ -108,7 +108,7 @@ def model(name: str, sampling: Sampling) -> Subject:
 
 
 def command(python: str, module: str, *words: str) -> tuple[str, ...]:
-    """Return a command that runs a module of brickwork, whether or not the interpreter has brickwork installed."""
+    """Return a command that runs a module of brickwork, even if the interpreter has no brickwork installed."""
     return (python, "-P", "-c", START, str(Path(brickwork.__file__).parents[1]), module, *words)
 
 
