@@ -1,1 +1,1 @@
-"""Networks: everything left of the waist that learns."""
+"""Backbones: the neural networks that are trained, one module per design."""

@@ -1,4 +1,4 @@
-"""Backbones: networks (x, c_noise, condition) → an output of x's shape, and their frozen configs."""
+"""Backbones: networks (x, c_noise, condition) → output of x's shape, and their frozen configs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ FROM_DATA = ("size", "channels", "num_classes", "text_length", "text_width", "gi
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig(ABC):
-    """What a backbone is for. Numbers, strings and nothing else, so that it goes into a file header and comes back.
+    """Config of a backbone. Its fields are plain values, so that it can be written to a file header and read again.
 
-    The fields of this class itself are set from the data when a recipe is trained; a number given here, in a recipe or
-    on the command line must then agree with the data.
+    Training sets the fields of this class from the data; a number set here, in a recipe or on the command line must
+    then agree with the data.
     """
 
     size: Annotated[int, at_least(1)] = Proposed(32)
@@ -35,13 +35,13 @@ class BackboneConfig(ABC):
     channels: Annotated[int, at_least(1)] = Proposed(3)
     """Channels of the images: 1 grey, 3 colour, 4 of many latents."""
     num_classes: Annotated[int, at_least(0)] = Proposed(0)
-    """Classes; 0 is unconditional. Label -1 asks for no class."""
+    """Number of classes; 0 for an unconditional model. Label -1 stands for no class."""
     text_length: Annotated[int, at_least(0)] = Proposed(0)
-    """Text tokens of a caption; 0 takes no text."""
+    """Text tokens of a caption; 0 for a model without text."""
     text_width: Annotated[int, at_least(0)] = Proposed(0)
     """Width of one text token, in numbers."""
     given_channels: Annotated[int, at_least(0)] = Proposed(0)
-    """Channels of a picture that is given beside x, as for super-resolution; 0 for none."""
+    """Channels of the image condition, as for super-resolution; 0 for none."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -54,36 +54,36 @@ class BackboneConfig(ABC):
         """Return the config for images of another size, in pixels.
 
         Raises:
-            ConfigError: A size that the network cannot take.
+            ConfigError: The network cannot take this size.
         """
         return self if size == self.size else replace(self, size=size)
 
     @property
     def in_channels(self) -> int:
-        """Channels that the first layer reads: those of x, then those of what is given beside it."""
+        """Channels that the first layer reads: those of x, then those of the image condition."""
         return self.channels + self.given_channels
 
     @property
     def num_parts(self) -> int:
-        """Of how many parts, one after another, the network is made; its first n of them are a network as well."""
+        """Number of blocks (or bricks) in a row; the first n of them are a network as well."""
         return 1
 
     def first(self, n: int) -> BackboneConfig:
-        """The config of the first n parts.
+        """Return the config of the network of the first n blocks.
 
         Raises:
             ArgumentError: n is not from 1 to ``num_parts``.
-            ConfigError: The first n parts alone are no network.
+            ConfigError: The first n blocks alone are no network.
         """
         check_parts(n, self.num_parts)
         return self.keep(range(n))
 
     def keep(self, parts: Sequence[int]) -> BackboneConfig:
-        """The config of some parts alone, counted from 0.
+        """Return the config of the network of some blocks, counted from 0.
 
         Raises:
-            ArgumentError: Not rising numbers of parts.
-            ConfigError: These parts alone are no network.
+            ArgumentError: The numbers do not rise, or name no block.
+            ConfigError: These blocks alone are no network.
         """
         if tuple(parts) == tuple(range(self.num_parts)):
             return self
@@ -91,34 +91,34 @@ class BackboneConfig(ABC):
         return self._kept(tuple(parts))
 
     def _kept(self, parts: tuple[int, ...]) -> BackboneConfig:
-        """``keep`` for some, not all, parts that there are."""
+        """Return the config for some of the blocks, not all; the numbers are checked."""
         raise ConfigError("a network of one part cannot be made smaller")
 
     @property
     def num_outputs(self) -> int:
-        """How many parts make an image of their own."""
+        """Number of images that one evaluation puts out: one per brick."""
         return 1
 
     @property
     def num_windows(self) -> tuple[int, ...]:
-        """For each part, the windows of one image that it treats by themselves; nothing where there are none."""
+        """Number of windows of one image that each brick treats separately; empty for a network without windows."""
         return ()
 
     @property
     def multiple(self) -> int | None:
-        """What divides the sides of all images that it takes, in pixels; None where it takes ``size`` alone."""
+        """Divisor of all image sides that the network takes, in pixels; None if it takes ``size`` alone."""
         return None
 
     @property
     def takes_guest(self) -> bool:
-        """Whether its first part is told the output of a guest, a trained model that runs before it."""
+        """True if the first brick reads the output of a guest, a trained model that runs before it."""
         return False
 
     def with_guest(self) -> BackboneConfig:
-        """The config of the same network with a guest before it.
+        """Return the config of the same network with a guest before it.
 
         Raises:
-            ConfigError: It takes none.
+            ConfigError: The network takes no guest.
         """
         if self.takes_guest:
             return self
@@ -129,53 +129,53 @@ class BackboneConfig(ABC):
 
     @property
     def repeated_macs(self) -> int:
-        """MACs of one evaluation that the design's authors spend more, where ours spares a repetition; 0 for none."""
+        """MACs per evaluation that the authors' code spends beyond ours, which avoids a repetition; 0 for none."""
         return 0
 
     @abstractmethod
     def build(self) -> Backbone:
-        """A network with fresh weights."""
+        """Build the network with fresh weights."""
 
 
 class Backbone(nn.Module, ABC):
-    """A network whose output has the shape of its input."""
+    """Network whose output has the shape of its input."""
 
     @property
     @abstractmethod
     def config(self) -> BackboneConfig:
-        """What it was built from; ``config.build()`` gives the same network with fresh weights."""
+        """Config of the network; ``config.build()`` gives the same network with fresh weights."""
 
     @property
     def num_parts(self) -> int:
-        """Of how many parts it is made: blocks, bricks. 1 where nothing can be left out."""
+        """Number of blocks or bricks; 1 if nothing can be left out."""
         return self.config.num_parts
 
     def first(self, n: int) -> Backbone:
-        """The network of the first n parts, with the same weights, not copies of them; itself for all parts.
+        """Return the network of the first n blocks, which shares the weights; itself for all blocks.
 
         Raises:
             ArgumentError: n is not from 1 to ``num_parts``.
-            ConfigError: The first n parts alone are no network.
+            ConfigError: The first n blocks alone are no network.
         """
         check_parts(n, self.num_parts)
         return self.keep(range(n))
 
     def keep(self, parts: Sequence[int]) -> Backbone:
-        """The network of some parts, counted from 0, with the same weights, not copies; itself for all parts.
+        """Return the network of some blocks, counted from 0, which shares the weights; itself for all blocks.
 
         Raises:
-            ArgumentError: Not rising numbers of parts.
-            ConfigError: These parts alone are no network.
+            ArgumentError: The numbers do not rise, or name no block.
+            ConfigError: These blocks alone are no network.
         """
         config = self.config.keep(parts)
         return self if config is self.config else self._kept(config, tuple(parts))
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Backbone:
-        """``keep`` for some, not all, parts; config is theirs."""
-        raise NotImplementedError  # no config of one part gets here
+        """Return the network of some of the blocks, not all, with their config."""
+        raise NotImplementedError  # a config of one block refuses first
 
     def compilable(self) -> Sequence[nn.Module]:
-        """The modules that are worth compiling, each by itself."""
+        """Return the modules that are worth compiling, each by itself."""
         return [self]
 
     @abstractmethod
@@ -183,18 +183,18 @@ class Backbone(nn.Module, ABC):
         """Return the raw output F(x, c_noise, condition), of x's shape.
 
         Args:
-            x: The network's own input, c_in times the waist's x.
-            c_noise: The number that tells the noise level, (B,), float32; see ``Preconditioning``.
+            x: Input of the network: c_in times x0 + sigma noise.
+            c_noise: Noise level as the network reads it, (B,), float32; see ``Preconditioning``.
             condition: ``labels`` (B,) ints, -1 for no class, or None for no class at all; ``text`` (B, M, E), zeros for
                 no text, or None; ``given`` (B, G, H, W), G the config's ``given_channels``, or None for zeros.
         """
 
 
 def beside(x: Image, condition: Condition, config: BackboneConfig) -> Float[Tensor, "B Cin H W"]:
-    """x with what is given beside it, (B, C + G, H, W): what a first layer of ``config.in_channels`` reads.
+    """Concatenate x and the image condition into (B, C + G, H, W), the input of the first layer.
 
     Raises:
-        ArgumentError: An image of other channels than the config's, or something given of another shape.
+        ArgumentError: The image has other channels than the config's, or the image condition another shape.
     """
     if x.shape[1] != config.channels:
         raise ArgumentError(f"image of {x.shape[1]} channels: this model takes {config.channels}")
@@ -210,7 +210,7 @@ def beside(x: Image, condition: Condition, config: BackboneConfig) -> Float[Tens
 
 
 def check_parts(n: int, num_parts: int) -> None:
-    """Refuse a number of parts that a network of num_parts does not have.
+    """Refuse a number of blocks that a network of num_parts blocks does not have.
 
     Raises:
         ArgumentError: n is not from 1 to num_parts.
@@ -220,15 +220,15 @@ def check_parts(n: int, num_parts: int) -> None:
 
 
 def check_kept(parts: Sequence[int], num_parts: int) -> None:
-    """Refuse what is no choice of a network's parts.
+    """Refuse a list that is no choice of a network's blocks.
 
     Raises:
-        ArgumentError: Not rising numbers from 0 to num_parts - 1, or none.
+        ArgumentError: The list is empty, does not rise, or leaves the range from 0 to num_parts - 1.
     """
     if not parts or any(a >= b for a, b in pairwise((-1, *parts, num_parts))):
         raise ArgumentError(f"parts {list(parts)} of {num_parts}: give rising numbers from 0 to {num_parts - 1}")
 
 
 def rows_of_null(labels: Tensor, num_classes: int) -> Tensor:
-    """Labels as rows of an embedding table of num_classes + 1 rows: -1 becomes the last one, "no class"."""
+    """Convert labels into rows of an embedding table of num_classes + 1 rows: -1 becomes the last one, "no class"."""
     return labels.long().masked_fill(labels < 0, num_classes)

@@ -15,11 +15,11 @@ from brickwork.nn.shapes import Image, Sigma
 
 
 class Bricks(Backbone):
-    """A backbone whose every part, a brick, makes an image of its own."""
+    """Backbone made of bricks, each of which puts out an image of its own."""
 
     @property
     def needs_preconditioning(self) -> bool:
-        """Whether ``outputs`` must be given the coefficients of the batch."""
+        """True if ``outputs`` needs the preconditioning coefficients of the batch."""
         return False
 
     @abstractmethod
@@ -36,35 +36,35 @@ class Bricks(Backbone):
         """Return the raw output of every brick; the last one's is the network's.
 
         Args:
-            x: The network's own input, as in ``forward``.
-            c_noise: As in ``forward``.
-            condition: As in ``forward``.
-            preconditioning: The coefficients of this batch, in x's precision or a higher one, where
+            x: Input of the network, as in ``forward``.
+            c_noise: Noise level, as in ``forward``.
+            condition: Condition, as in ``forward``.
+            preconditioning: Coefficients of this batch, in x's precision or a higher one; required if
                 ``needs_preconditioning``.
-            chosen: For each brick the windows of the batch that get gradients, int (n,); empty for all windows.
-            before: Raw output of a brick before the first, where the config says that there is one.
+            chosen: Windows of the batch that get gradients, for each brick, int (n,); empty for all windows.
+            before: Raw output of the guest before the first brick, if the config has one.
 
         Raises:
-            ArgumentError: Something that the bricks need is missing, or an image of a wrong shape.
+            ArgumentError: A required argument is missing, or an image has a wrong shape.
         """
 
     def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
-        """Return the last brick's output; see Backbone."""
+        """Return the last brick's output; see ``Backbone.forward``."""
         return self.outputs(x, c_noise, condition)[-1]
 
     @abstractmethod
     def train_only(self, part: int) -> None:
-        """Let gradients reach one brick alone, and with the first one what all bricks share; -1 for everything."""
+        """Let gradients reach one brick alone; the first includes the layers that all share. -1 for everything."""
 
 
 def estimate_of(output: Image, x: Image, c: Preconditioning) -> Image:
-    """Return the clean image that a raw output stands for, given the network's own input x = c_in·(the waist's x)."""
+    """Convert a raw output into an estimate of x0, from the network's input x = c_in·(x0 + sigma noise)."""
     skip, out = _at_the_input(c, x)
     return skip * x + out * output
 
 
 def output_of(estimate: Image, x: Image, c: Preconditioning) -> Image:
-    """Return the raw output that stands for a clean image, given the network's own input x."""
+    """Convert an estimate of x0 into the raw output that stands for it, from the network's input x."""
     skip, out = _at_the_input(c, x)
     return (estimate - skip * x) / out
 
@@ -73,7 +73,7 @@ def needed(c: Preconditioning | None, reason: str) -> Preconditioning:
     """Return the coefficients, or refuse to go on without them.
 
     Raises:
-        ArgumentError: There are none.
+        ArgumentError: The coefficients are missing.
     """
     if c is None:
         raise ArgumentError(f"{reason}: give the preconditioning of the noise levels; call the model, not the backbone")
@@ -81,6 +81,6 @@ def needed(c: Preconditioning | None, reason: str) -> Preconditioning:
 
 
 def _at_the_input(c: Preconditioning, x: Image) -> tuple[Tensor, Tensor]:
-    """Return c_skip / c_in and c_out, shaped to meet x. They are rounded to x's precision once, at the end."""
+    """Return c_skip / c_in and c_out, shaped to broadcast with x, rounded to x's precision once, at the end."""
     c = c.expand(x.ndim)
     return (c.skip / c.in_).to(x), c.out.to(x)

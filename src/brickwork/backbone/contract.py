@@ -1,4 +1,4 @@
-"""The contract of every backbone, as checks that a test of a new design can run on its tiny configs.
+"""Contract of every backbone, as checks that the tests of a new design can run on tiny configs.
 
     from brickwork.backbone.contract import check_backbone
 
@@ -6,8 +6,8 @@
     def test_contract(config):
         check_backbone(config)
 
-A check builds the network, gives every weight a random value of a size that matters, so that nothing hides behind a
-zero, and raises AssertionError with what does not hold. Configs should be tiny: a check evaluates on the CPU.
+A check builds the network and gives every weight a random value of noticeable size, so that nothing hides behind a
+zero. It raises AssertionError with the broken promise. Configs should be tiny: checks run on the CPU.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ Check = Callable[[BackboneConfig], None]
 
 
 def check_backbone(config: BackboneConfig, *, idle: str = "") -> None:
-    """Check all that is promised of a backbone, on one config.
+    """Check everything that is promised of a backbone, on one config.
 
     Args:
-        config: Of a network that is small enough for a CPU.
-        idle: Regular expression for names of parameters that cannot change the output, as keys of a softmax over one
-            entry; they need a gradient as well, but it may be zero.
+        config: A network small enough for a CPU.
+        idle: Regular expression for names of parameters that cannot change the output, such as keys of a softmax over
+            one entry; they need a gradient as well, but it may be zero.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
@@ -50,7 +50,7 @@ def check_backbone(config: BackboneConfig, *, idle: str = "") -> None:
 
 
 def check_shape(config: BackboneConfig) -> None:
-    """Check that outputs are finite and have the shape of x, of a fresh network and with random weights."""
+    """Check that outputs are finite and have x's shape, from a fresh network and with random weights."""
     torch.manual_seed(0)
     fresh = config.build()
     assert fresh.config == config, f"built from {config}, its config is {fresh.config}"
@@ -63,7 +63,7 @@ def check_shape(config: BackboneConfig) -> None:
 
 
 def check_gradients(config: BackboneConfig, idle: str = "") -> None:
-    """Check that every parameter gets a finite gradient, and that it is not zero."""
+    """Check that every parameter gets a finite, nonzero gradient."""
     network = random_network(config)
     output = network(*inputs_of(config))
     (output * torch.randn(output.shape, generator=_generator(1))).sum().backward()
@@ -75,7 +75,7 @@ def check_gradients(config: BackboneConfig, idle: str = "") -> None:
 
 
 def check_inputs_count(config: BackboneConfig) -> None:
-    """Check that the output depends on x, c_noise, labels, text and what is given."""
+    """Check that the output depends on x, c_noise, labels, text and the image condition."""
     network = random_network(config)
     x, c_noise, condition = inputs_of(config)
     output = network(x, c_noise, condition)
@@ -94,7 +94,7 @@ def check_inputs_count(config: BackboneConfig) -> None:
 
 
 def check_nothing_asked(config: BackboneConfig) -> None:
-    """Check that nothing asked for is label -1, text of zeros and a given picture of zeros."""
+    """Check that a missing condition equals label -1, a text of zeros and an image condition of zeros."""
     network = random_network(config)
     x, c_noise, condition = inputs_of(config)
     nothing = Condition(
@@ -107,7 +107,7 @@ def check_nothing_asked(config: BackboneConfig) -> None:
 
 
 def check_rows(config: BackboneConfig) -> None:
-    """Check that images of a batch do not see each other, and that c_noise may be one number, expanded."""
+    """Check that images of a batch do not affect each other, and that c_noise may be one number, expanded."""
     network = random_network(config).eval()
     x, c_noise, condition = inputs_of(config)
     with torch.no_grad():
@@ -122,7 +122,7 @@ def check_rows(config: BackboneConfig) -> None:
 
 
 def check_weights_come_back(config: BackboneConfig) -> None:
-    """Check that a state dict is all there is to a network."""
+    """Check that a state dict restores a network completely."""
     first, second = random_network(config, seed=0), random_network(config, seed=1)
     second.load_state_dict(first.state_dict())
     same = torch.equal(first(*inputs_of(config)), second(*inputs_of(config)))
@@ -130,7 +130,7 @@ def check_weights_come_back(config: BackboneConfig) -> None:
 
 
 def check_parts(config: BackboneConfig) -> None:
-    """Check that the first n parts share the weights and are the network of their config, or are refused."""
+    """Check that the first n blocks share the weights and are the network of their config, or are refused."""
     network, n_all = random_network(config).eval(), config.num_parts
     assert network.num_parts == n_all
     assert network.first(n_all) is network
@@ -158,7 +158,7 @@ def check_parts(config: BackboneConfig) -> None:
 
 
 def check_bricks(config: BackboneConfig) -> None:
-    """Check that each brick's output is that of the network that ends with it."""
+    """Check that each brick's output equals that of the network that ends with it."""
     network = random_network(config).eval()
     if not isinstance(network, Bricks):
         assert (config.num_outputs, config.num_windows) == (1, ()), "outputs or windows without bricks"
@@ -170,7 +170,7 @@ def check_bricks(config: BackboneConfig) -> None:
 
 
 def check_checkpointing(config: BackboneConfig) -> None:
-    """Check that recomputing blocks in the backward pass changes no bit, where there is such an option."""
+    """Check that recomputing blocks in the backward pass changes no bit, if the config has that option."""
     if "checkpointing" not in {one.name for one in fields(config)}:
         return
     results = []
@@ -185,11 +185,11 @@ def check_checkpointing(config: BackboneConfig) -> None:
 
 
 def check_sizes(config: BackboneConfig) -> None:
-    """Check that sides of whole multiples are taken, others refused; without a multiple all but the own size."""
+    """Check that sides that are multiples are accepted and others refused; without a multiple only the own size is."""
     network = random_network(config).eval()
     step = config.multiple
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tables that are interpolated for another size say so
+        warnings.simplefilter("ignore")  # interpolated position tables warn about another size
         if step is None:
             with _refused(ArgumentError, "another size"):
                 network(*inputs_of(config, 2 * config.size, 2 * config.size))
@@ -204,7 +204,7 @@ def check_sizes(config: BackboneConfig) -> None:
 
 
 def check_refusals(config: BackboneConfig) -> None:
-    """Check that images, texts and given pictures of a wrong shape are refused in one line."""
+    """Check that images, texts and image conditions of a wrong shape are refused in one line."""
     network = random_network(config)
     x, c_noise, condition = inputs_of(config)
     with _refused(ArgumentError, "an image of other channels"):
@@ -218,7 +218,7 @@ def check_refusals(config: BackboneConfig) -> None:
 
 
 def check_autocast(config: BackboneConfig) -> None:
-    """Check that bf16 stays near fp32; a fresh network's zeros are filled, since they would hide it."""
+    """Check that bf16 stays near fp32, with random weights, since the zeros of a fresh network would hide errors."""
     torch.manual_seed(0)
     network = config.build().eval()
     for parameter in network.parameters():
@@ -233,7 +233,7 @@ def check_autocast(config: BackboneConfig) -> None:
 
 
 def check_export(config: BackboneConfig) -> None:
-    """Check that torch.export writes the network down, and that the graph gives its numbers."""
+    """Check that torch.export can export the network, and that the graph gives the same numbers."""
     network = random_network(config).eval()
     x, c_noise, condition = inputs_of(config)
     arguments = x, c_noise, condition.labels, condition.text, condition.given
@@ -263,7 +263,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def random_network(config: BackboneConfig, seed: int = 0) -> Backbone:
-    """Build a network with every weight random and of a size that matters."""
+    """Build a network whose weights are all random and of noticeable size."""
     network = config.build()
     generator = _generator(seed)
     for parameter in network.parameters():
@@ -273,13 +273,13 @@ def random_network(config: BackboneConfig, seed: int = 0) -> Backbone:
 
 
 def inputs_of(config: BackboneConfig, height: int = 0, width: int = 0, seed: int = 0) -> Inputs:
-    """Return x, c_noise and condition of two images: the first of some class, the second of none.
+    """Return x, c_noise and condition of two images: the first with a class, the second without.
 
     Args:
-        config: Says channels, size and conditions.
-        height: In pixels; 0 for the config's size.
-        width: In pixels; 0 for the config's size.
-        seed: Of the random numbers.
+        config: Gives channels, size and conditions.
+        height: Height in pixels; 0 for the config's size.
+        width: Width in pixels; 0 for the config's size.
+        seed: Seed of the random numbers.
     """
     generator, side = _generator(seed), (height or config.size, width or config.size)
 
@@ -303,7 +303,7 @@ def size_of(a: Tensor) -> float:
 
 
 class _Flat(nn.Module):
-    """A network that takes tensors alone, as graphs do."""
+    """Network with tensors as its only arguments, as graphs need them."""
 
     def __init__(self, network: Backbone) -> None:
         super().__init__()
@@ -322,7 +322,7 @@ def _generator(seed: int) -> torch.Generator:
 
 @contextmanager
 def _refused(error: type[BrickworkError], what: str) -> Iterator[None]:
-    """Demand that the code inside raises an error of one line."""
+    """Require that the code inside raises an error of one line."""
     text: str | None = None
     try:
         yield

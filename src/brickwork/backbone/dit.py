@@ -27,27 +27,27 @@ NUM_WAVES = 256  # numbers in the sinusoid of time
 
 @dataclass(frozen=True, kw_only=True)
 class DitConfig(PatchStackConfig):
-    """The published geometry; known to users as ``Dit.Config``."""
+    """Published geometry; known to users as ``Dit.Config``."""
 
     width: int = 384
     """Width L of every row, in channels."""
     depth: int = 12
     """Number N of blocks."""
     variance: bool = False
-    """A head for the variance beside the one for the image, as published; it is kept with the weights, and not used."""
+    """Add an output for the variance beside the image, as published; its weights are kept, but it is not used."""
 
     def _kept(self, parts: tuple[int, ...]) -> DitConfig:
-        """Fewer blocks."""
+        """Return the config with fewer blocks."""
         return replace(self, depth=len(parts))
 
     def build(self) -> Dit:
-        """A network with fresh weights."""
+        """Build the network with fresh weights."""
         return Dit(self)
 
 
 @final
 class Dit(Backbone):
-    """The network of a config. Its output is exactly zero at the start. Peebles & Xie 2023, arXiv 2212.09748."""
+    """DiT network. Its output is exactly zero at the start. Peebles & Xie 2023, arXiv 2212.09748."""
 
     Config = DitConfig
 
@@ -65,14 +65,14 @@ class Dit(Backbone):
 
     @property
     def config(self) -> DitConfig:
-        """What the network was built from."""
+        """Config of the network."""
         return self._config
 
     def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
-        """One evaluation; see Backbone.
+        """Evaluate the network once; see ``Backbone.forward``.
 
         Raises:
-            ArgumentError: An image that the patch does not divide, or of other channels; text of another shape.
+            ArgumentError: The patch does not divide the image, or channels or text have a wrong shape.
         """
         c, grid = self._config, self.patchify.grid(x)
         vector = F.silu(self.vector(c_noise, condition))
@@ -81,23 +81,23 @@ class Dit(Backbone):
         return unshuffle(self.head(h, vector), grid, c.patch)[:, : c.channels]
 
     def vector(self, c_noise: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
-        """What modulates every block, before its SiLU: time plus class plus text."""
+        """Return the vector that modulates every block, before its SiLU: time plus class plus text, (B, D)."""
         vector = self.time(c_noise)
         if self.classes is not None:
             vector = vector + self.classes(labels_of(condition, c_noise))[:, 0]
         return vector if self.text is None else vector + self.text(condition.text, c_noise)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Dit:
-        """Some blocks, and all else."""
+        """Return the network with some of the blocks and all other layers."""
         return with_blocks(self, config, parts)
 
     def compilable(self) -> Sequence[nn.Module]:
-        """The blocks."""
+        """Return the blocks."""
         return list(self.blocks)
 
 
 def _initialize(dit: Dit) -> None:
-    """Xavier-uniform weights; time and classes normal of 0.02; modulations and the last layer zero. Section 3.2."""
+    """Initialise: Xavier-uniform weights; time and class normal of 0.02; modulations, last layer zero. Section 3.2."""
     for part in dit.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

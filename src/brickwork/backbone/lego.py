@@ -3,9 +3,9 @@
 Zheng, Wang, Yuan, Ning, He, You, Yang and Zhou: "Learning stackable and skippable LEGO bricks for efficient,
 reconfigurable, and variable-resolution diffusion modeling" (ICLR 2024, arXiv 2310.06389).
 
-Brick k sees the noisy image, two coordinate channels and the output of brick k-1; it cuts the canvas into windows of
+Brick k reads the noisy image, two coordinate channels and the output of brick k-1. It cuts the canvas into windows of
 r x r pixels, embeds patches of l x l pixels of each, lets the (r/l)^2 tokens of a window attend to each other, and puts
-an image back together: F_k, an estimate like that of the whole model. So any first n bricks are a model.
+an image together again: F_k, an estimate like that of the whole model. So any first n bricks are a model.
 
 Tokens lie window by window in one flat sequence from the patch embedding to the last linear layer: only pixels are
 ever rearranged, never the much wider tokens. Letters: B batch, N windows, T tokens of a window, D width.
@@ -50,11 +50,11 @@ class BrickConfig:
     width: Annotated[int, at_least(1)] = 384
     """Width D of a token, in channels."""
     heads: Annotated[int, at_least(1)] = 6
-    """Attention heads; divide the width."""
+    """Number of attention heads; divides the width."""
     depth: Annotated[int, at_least(1)] = 6
     """Number of blocks."""
     depthwise: bool = False
-    """A zero-padded depthwise 3x3 convolution over a window's tokens in every block; not in the published design."""
+    """Add a zero-padded depthwise 3x3 convolution over a window's tokens to every block; not published."""
 
     def __post_init__(self) -> None:
         check_fields(self, "a brick's ")
@@ -68,24 +68,24 @@ class BrickConfig:
             raise ConfigError(f"a brick's window {self.window} is not divisible by its patch {self.patch}")
 
     def side(self, size: int) -> int:
-        """Side of a window in pixels, on an image of this size."""
+        """Return the side of a window in pixels, on an image of this size."""
         return self.window or size
 
 
 @dataclass(frozen=True, kw_only=True)
 class LegoConfig(BackboneConfig):
-    """A stack of bricks; known to users as ``Lego.Config``. The first brick runs first."""
+    """Stack of bricks; known to users as ``Lego.Config``. The first brick runs first."""
 
     bricks: tuple[BrickConfig, ...] = (BrickConfig(window=4, depth=2), BrickConfig(window=16, patch=8), BrickConfig())
-    """The bricks, first to last."""
+    """Bricks, first to last."""
     vector_width: Annotated[int, at_least(1)] = 384
     """Width of the vector of time and class, which all bricks share."""
     mlp_ratio: Annotated[int, at_least(1)] = 4
     """Hidden width of the MLPs over the width."""
     previous: Literal["output", "denoised"] = "output"
-    """What a brick is told of the one before it: its raw output (as released) or the clean image that it stands for."""
+    """Input of a brick from the one before it: its raw output (as released) or the clean image that it stands for."""
     guest: bool = False
-    """A trained model runs as the brick before the first, which is told its output; set where one is given."""
+    """Let the first brick read the output of a guest, a trained model that runs before it; set with the guest."""
     detach: bool = False
     """Stop gradients between bricks."""
     checkpointing: bool = False
@@ -109,22 +109,22 @@ class LegoConfig(BackboneConfig):
 
     @classmethod
     def pg(cls, width: int, depths: Sequence[int], **image: Any) -> LegoConfig:
-        """Progressive growth: windows of 4, of 16, then the whole image; depths in this order."""
+        """Return bricks of progressive growth: windows of 4, of 16, then the whole image; depths in this order."""
         return cls._stack(width, (4, 16, 0), depths, image)
 
     @classmethod
     def pr(cls, width: int, depths: Sequence[int], **image: Any) -> LegoConfig:
-        """Progressive refinement: the whole image, windows of 16, then of 4; depths in this order."""
+        """Return bricks of progressive refinement: the whole image, windows of 16, then of 4; depths in this order."""
         return cls._stack(width, (0, 16, 4), depths, image)
 
     @classmethod
     def u(cls, width: int, depths: Sequence[int], **image: Any) -> LegoConfig:
-        """U: the whole image, windows of 16, of 4, of 16, and the whole image again; depths in this order."""
+        """Return bricks in a U: the whole image, windows of 16, of 4, of 16, the whole image; depths in this order."""
         return cls._stack(width, (0, 16, 4, 16, 0), depths, image)
 
     @classmethod
     def _stack(cls, width: int, windows: Sequence[int], depths: Sequence[int], image: dict[str, Any]) -> LegoConfig:
-        """Bricks of one width with the released patches and heads."""
+        """Return bricks of one width with the released patches and heads."""
         if len(depths) != len(windows):
             raise ConfigError(f"depths {tuple(depths)}: there are {len(windows)} bricks, give a depth for each")
         heads = min(16, max(1, width // 64))  # 6 at width 384, 16 at 1024 and at 1152
@@ -136,41 +136,41 @@ class LegoConfig(BackboneConfig):
 
     @property
     def num_parts(self) -> int:
-        """Bricks."""
+        """Number of bricks."""
         return len(self.bricks)
 
     @property
     def num_outputs(self) -> int:
-        """Every brick makes an image."""
+        """Number of bricks, each of which makes an image."""
         return len(self.bricks)
 
     @property
     def num_windows(self) -> tuple[int, ...]:
-        """Windows of each brick in an image of ``size``."""
+        """Number of windows of each brick in an image of ``size``."""
         return tuple((self.size // brick.side(self.size)) ** 2 for brick in self.bricks)
 
     @property
     def multiple(self) -> int:
-        """Sides of a canvas must be multiples of this, in pixels."""
+        """Divisor of the sides of a canvas, in pixels."""
         return lcm(*(brick.window or brick.patch for brick in self.bricks))
 
     @property
     def takes_guest(self) -> bool:
-        """Where ``guest`` is set."""
+        """True if ``guest`` is set."""
         return self.guest
 
     def with_guest(self) -> LegoConfig:
-        """The same bricks, the first of which is told a guest's output."""
+        """Return the same bricks, the first of which reads a guest's output."""
         return replace(self, guest=True)
 
     @property
     def repeated_macs(self) -> int:
-        """MACs more where each window computes its modulation anew, as the authors' code does."""
+        """MACs that the authors' code spends beyond ours: each window computes its modulation again."""
         each = [(6 * brick.depth + 2) * self.vector_width * brick.width for brick in self.bricks]
         return sum((windows - 1) * macs for windows, macs in zip(self.num_windows, each, strict=True))
 
     def _kept(self, parts: tuple[int, ...]) -> LegoConfig:
-        """The first bricks; each needs the one before it."""
+        """Return the config of the first bricks; each needs the one before it."""
         if parts != tuple(range(len(parts))):
             raise ConfigError(
                 f"bricks {list(parts)} alone: each needs the output of the one before; keep the first ones"
@@ -178,12 +178,12 @@ class LegoConfig(BackboneConfig):
         return replace(self, bricks=self.bricks[: len(parts)])
 
     def build(self) -> Lego:
-        """A network with fresh weights."""
+        """Build the network with fresh weights."""
         return Lego(self)
 
 
 class LabelVector(nn.Module):
-    """A vector per class plus a bias; no class is the bias alone, a row of zeros times the weights."""
+    """Class embedding: a vector per class plus a bias; "no class" is the bias alone."""
 
     def __init__(self, num_classes: int, width: int) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class LabelVector(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, labels: Label) -> Float[Tensor, "B D"]:
-        """(B,) ints, -1 for no class → (B, D)."""
+        """Embed labels: (B,) ints, -1 for no class → (B, D)."""
         rows = F.embedding(labels.clamp(min=0), self.weight)
         return torch.where((labels >= 0)[:, None], rows, torch.zeros_like(rows)) + self.bias
 
@@ -218,20 +218,20 @@ class Brick(nn.Module):
         self.final = FinalLayer(brick.width, brick.patch**2 * config.channels, config.vector_width)
 
     def forward(self, x: Float[Tensor, "B Cin H W"], vector: Float[Tensor, "B D"]) -> Image:
-        """All windows of the canvas."""
+        """Process all windows of the canvas: (B, Cin, H, W) → (B, C, H, W)."""
         patches = self.run(self.cut(x), vector, self.window_grid(x))
         return self.join(patches, x)
 
     def forward_some(
         self, x: Float[Tensor, "B Cin H W"], vector: Float[Tensor, "B D"], chosen: Int[Tensor, " n"], *, rest: bool
     ) -> Image:
-        """Some windows with gradients; the rest without, or as zeros.
+        """Process some windows with gradients; the rest without, or as zeros.
 
         Args:
             x: The canvas.
-            vector: Of time and class.
+            vector: Embedding of time and class.
             chosen: Windows, counted image by image and row by row from 0 to B·N - 1.
-            rest: Whether to run the other windows too.
+            rest: Run the other windows too; otherwise they are zeros.
         """
         grid = self.window_grid(x)
         windows = rearrange(self.cut(x), "b (n t) c -> (b n) t c", t=grid[0] * grid[1])
@@ -247,17 +247,17 @@ class Brick(nn.Module):
         return self.join(rearrange(out.index_copy(0, chosen, some), "(b n) t c -> b (n t) c", b=len(x)), x)
 
     def window_grid(self, x: Tensor) -> Grid:
-        """Tokens of one window, as height and width. Of a brick that takes the whole image, those of this canvas."""
+        """Return the tokens of one window, as height and width; a brick of the whole image has those of this canvas."""
         patch, (height, width) = self.brick.patch, x.shape[-2:]
         return (self.brick.window or height) // patch, (self.brick.window or width) // patch
 
     def cut(self, x: Float[Tensor, "B Cin H W"]) -> Float[Tensor, "B NT Cll"]:
-        """Pixels of every patch, window by window."""
+        """Cut the canvas into the pixels of every patch, window by window."""
         (p, q), side = self.window_grid(x), self.brick.patch
         return rearrange(x, "b c (m p i) (n q j) -> b (m n p q) (c i j)", p=p, q=q, i=side, j=side)
 
     def join(self, patches: Float[Tensor, "B NT llC"], x: Tensor) -> Image:
-        """The canvas again."""
+        """Join patches into the canvas again."""
         (p, q), side = self.window_grid(x), self.brick.patch
         m = x.shape[-2] // (p * side)
         return rearrange(patches, "b (m n p q) (i j c) -> b c (m p i) (n q j)", m=m, p=p, q=q, i=side, j=side)
@@ -265,7 +265,7 @@ class Brick(nn.Module):
     def run(
         self, patches: Float[Tensor, "B NT Cll"], vector: Float[Tensor, "B D"], grid: Grid
     ) -> Float[Tensor, "B NT llC"]:
-        """Patches in, patches out; windows of ``grid`` tokens do not see each other."""
+        """Process patches into patches; windows of ``grid`` tokens do not affect each other."""
         T, vector = grid[0] * grid[1], F.silu(vector)
         h = on_pixels(self.embed, patches)
         h = (h.unflatten(1, (-1, T)) + self.positions(grid).to(h.dtype)).flatten(1, 2)
@@ -277,7 +277,7 @@ class Brick(nn.Module):
         return self.final(h, vector)
 
     def positions(self, grid: Grid) -> Float[Tensor, "T D"]:
-        """The table of a window; for another canvas than the trained one, of places in between."""
+        """Return the position table of a window; for another canvas than the trained one, of places in between."""
         if grid == self.trained_grid:
             return self.position
         return window_positions(grid, self.trained_grid, self.brick.width).to(self.position.device)
@@ -285,10 +285,10 @@ class Brick(nn.Module):
 
 @final
 class Lego(Bricks):
-    """The network of a config. Zheng et al. 2024, arXiv 2310.06389.
+    """LEGO network. Zheng et al. 2024, arXiv 2310.06389.
 
     Details that the paper leaves to its code follow the released one: order of channels and embeddings, raw outputs as
-    what a brick is told of the one before, gradients through the whole stack, initialisation.
+    the next brick's input, gradients through the whole stack, initialisation.
     """
 
     Config = LegoConfig
@@ -307,12 +307,12 @@ class Lego(Bricks):
 
     @property
     def config(self) -> LegoConfig:
-        """What the network was built from."""
+        """Config of the network."""
         return self._config
 
     @property
     def needs_preconditioning(self) -> bool:
-        """Whether bricks are told the clean image that an output stands for."""
+        """True if bricks read the clean image that an output stands for."""
         return self._config.previous == "denoised"
 
     def outputs(
@@ -328,17 +328,17 @@ class Lego(Bricks):
         """Return F_1 ... F_K, the output of every brick; see Bricks.
 
         Args:
-            x: The network's own input; its sides are multiples of ``config.multiple``.
-            c_noise: ln(sigma) / 4 of EDM, or what the process gives.
-            condition: Labels, text, whose mean is told, and what is given, which every brick sees.
-            preconditioning: Needed where ``previous`` is "denoised".
-            chosen: For each brick the windows that get gradients, see ``Brick.forward_some``; empty for all. The
+            x: Input of the network; its sides are multiples of ``config.multiple``.
+            c_noise: ln(sigma) / 4 of EDM, or the number that the process gives.
+            condition: Labels, text, of which the mean is read, and the image condition, which every brick reads.
+            preconditioning: Coefficients of this batch; required if ``previous`` is "denoised".
+            chosen: Windows that get gradients, for each brick, see ``Brick.forward_some``; empty for all. The
                 last brick runs no others.
-            before: F_0, what a guest puts out; needed where ``config.guest``.
+            before: F_0, the output of a guest; required if ``config.guest``.
 
         Raises:
-            ArgumentError: An image of other channels, or of a size that windows and patches do not divide; a guest's
-                output that is missing or that no brick is told.
+            ArgumentError: The image has other channels, or a size that windows and patches do not divide; a guest's
+                output is missing, or no brick reads it.
         """
         self._check(x)
         self._check_before(before)
@@ -357,14 +357,14 @@ class Lego(Bricks):
         return outputs
 
     def vector(self, c_noise: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
-        """What modulates every brick: time plus class plus text."""
+        """Return the vector that modulates every brick: time plus class plus text, (B, D)."""
         vector = self.time(c_noise)
         if self.label is not None:
             vector = vector + self.label(labels_of(condition, c_noise).long())
         return vector if self.text is None else vector + self.text(condition.text, c_noise)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Lego:
-        """The first bricks, and what tells them time and class."""
+        """Return the network of the first bricks, with the layers that embed time and class."""
         with torch.device("meta"):
             part = config.build()
         assert isinstance(part, Lego)
@@ -375,11 +375,11 @@ class Lego(Bricks):
         return part
 
     def compilable(self) -> Sequence[nn.Module]:
-        """The blocks of all bricks."""
+        """Return the blocks of all bricks."""
         return [block for brick in self.bricks for block in brick.get_submodule("blocks").children()]
 
     def train_only(self, part: int) -> None:
-        """Brick ``part``; time, class and text belong to the first."""
+        """Train brick ``part`` alone; time, class and text belong to the first."""
         for k, brick in enumerate(self.bricks):
             brick.requires_grad_(part in (k, -1))
         self.time.requires_grad_(part <= 0)
@@ -388,7 +388,7 @@ class Lego(Bricks):
                 told.requires_grad_(part <= 0)
 
     def _told(self, output: Image, x: Image, c: Preconditioning | None) -> Image:
-        """Return what a brick is told of the one before: its raw output F, or the image that F stands for."""
+        """Return a brick's input from the one before: its raw output F, or the image that F stands for."""
         output = output.detach() if self._config.detach else output
         if self._config.previous == "output":
             return output.to(x.dtype)
@@ -407,7 +407,7 @@ class Lego(Bricks):
 
 
 def coordinate_channels(x: Image) -> Float[Tensor, "B 2 H W"]:
-    """Row and column of every pixel, from -1 to 1 over the canvas."""
+    """Return the row and column of every pixel, from -1 to 1 over the canvas."""
     B, _, H, W = x.shape
     row = torch.linspace(-1, 1, H, device=x.device, dtype=x.dtype)[:, None].expand(H, W)
     column = torch.linspace(-1, 1, W, device=x.device, dtype=x.dtype)[None].expand(H, W)
@@ -415,7 +415,7 @@ def coordinate_channels(x: Image) -> Float[Tensor, "B 2 H W"]:
 
 
 def _initialize(lego: Lego) -> None:
-    """Xavier-uniform weights; time and label normal of 0.02; modulations and last layers zero, so that every F is 0."""
+    """Initialise: Xavier-uniform weights; time and label normal of 0.02; modulations and last layers zero, so F = 0."""
     for part in lego.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)

@@ -1,4 +1,4 @@
-"""Tables that tell the rows of an image where they are: learned ones and sinusoids, and what another grid gets."""
+"""Position tables for the rows of an image: learned ones and sinusoids, also for a grid other than the trained one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from brickwork.nn.shapes import Tokens
 
 @final
 class LearnedPosition(nn.Module):
-    """A learned table, one row per place; ties the model to its grid."""
+    """Learned position table, one row per place; ties the model to its grid."""
 
     def __init__(self, grid: Grid, width: int) -> None:
         super().__init__()
@@ -26,10 +26,10 @@ class LearnedPosition(nn.Module):
         nn.init.trunc_normal_(self.table, std=0.02)
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table.
+        """Add the table to x.
 
         Raises:
-            ArgumentError: Another grid than the table's.
+            ArgumentError: The grid is not the table's.
         """
         require_grid(grid, self.grid, "position 'learned'")
         return x + self.table.to(x.dtype)
@@ -37,12 +37,12 @@ class LearnedPosition(nn.Module):
 
 @final
 class RowPosition(nn.Module):
-    """A learned table of all rows, those of a condition in front too; its image part is interpolated for another grid.
+    """Learned position table of all rows, condition rows included; its image part is interpolated for another grid.
 
     Args:
         grid: Image rows, as height and width.
-        num_extra: E, rows in front of them.
-        width: L.
+        num_extra: Number E of condition rows in front of them.
+        width: Width L of a row, in channels.
     """
 
     def __init__(self, grid: Grid, num_extra: int, width: int) -> None:
@@ -56,12 +56,12 @@ class RowPosition(nn.Module):
             nn.init.trunc_normal_(self.extra, std=0.02)
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table of this grid; x has E + T rows."""
+        """Add the table of this grid to x, which has E + T rows."""
         table = self.table if grid == self.grid else self.between(grid)
         return x + (table if self.extra is None else torch.cat([self.extra, table], dim=1)).to(x.dtype)
 
     def between(self, grid: Grid) -> Float[Tensor, "1 T D"]:
-        """The image part for another grid, bicubic; the first time with a warning."""
+        """Interpolate the image part for another grid, bicubic; warns the first time."""
         if not self.warned:
             self.warned = True
             warnings.warn(
@@ -77,7 +77,7 @@ class RowPosition(nn.Module):
 
 @final
 class FixedPosition(nn.Module):
-    """Sinusoids of row and column; made anew for a grid other than the trained one."""
+    """Sinusoids of row and column; computed again for a grid other than the trained one."""
 
     table: Tensor
 
@@ -88,7 +88,7 @@ class FixedPosition(nn.Module):
         self.register_buffer("table", grid_sinusoid(grid, width), persistent=False)
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table of this grid."""
+        """Add the table of this grid to x."""
         table = self.table if grid == self.grid else grid_sinusoid(grid, self.width).to(x.device)
         return x + table.to(x.dtype)
 
@@ -105,7 +105,7 @@ class SpreadPosition(nn.Module):
         self.register_buffer("table", window_positions(grid, grid, width), persistent=False)
 
     def forward(self, x: Tokens, grid: Grid) -> Tokens:
-        """x + table of this grid."""
+        """Add the table of this grid to x."""
         table = self.table if grid == self.grid else window_positions(grid, self.grid, self.width).to(x.device)
         return x + table.to(x.dtype)
 
@@ -114,7 +114,7 @@ def require_grid(grid: Grid, own: Grid, reason: str) -> None:
     """Refuse a grid that a table was not made for.
 
     Raises:
-        ArgumentError: With both grids.
+        ArgumentError: The grids differ; the message has both.
     """
     if grid != own:
         raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Every named size, one row each, with the image size, channels, classes and text length its count is stated for."""
+"""Presets: every named size, with the image size, channels, classes and text length its count is stated for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brickwork.backbone.uvit import Uvit
 from brickwork.errors import UnknownNameError
 from brickwork.files.proposed import proposing
 
-# The carrier of layout of our own presets: the position-free form that learned best at equal MACs (docs/log.md).
+# Convolutions of our own presets in place of positions: the form that learned best at equal MACs (docs/log.md).
 CARRIER: dict[str, Any] = {"depthwise": True, "stem_layers": 2}
 
 # Bricks small enough for a CPU: narrow where tokens are many, wide where they are few; with a depthwise convolution,
@@ -31,7 +31,7 @@ DIGITS = (
     Lego.Brick(window=4, patch=1, width=64, heads=2, depth=1, depthwise=True),
 )
 
-# Parts of rows that would be too long.
+# Arguments that rows of the table share.
 LDM_F4: dict[str, Any] = {"size": 64, "channels": 3, "num_classes": 1000}
 DDPM: dict[str, Any] = {"design": "ddpm", "size": 32, "channels": 3}
 ADM: dict[str, Any] = {"design": "adm", "num_blocks": 3, "size": 64, "channels": 3, "num_classes": 1000}
@@ -44,8 +44,8 @@ IMAGENET_64: dict[str, Any] = {"size": 64, "channels": 3, "num_classes": 1000}
 COCO: dict[str, Any] = {"size": 32, "channels": 4, "text_length": 77, "text_width": 768}
 DIT: dict[str, Any] = {**IMAGENET_256, "variance": True}
 
-# Literal: arXiv 2411.06119 read word by word (one 3x3 stem, no carrier of layout), at its widths and depths and at the
-# scale it leaves open; 32x32 colour, unconditional, as the counts are published for U-ViT of the same width and depth.
+# Literal: arXiv 2411.06119 read word by word (one 3x3 stem, no positions or depthwise layers), at its widths and depths
+# and the scale it leaves open; 32x32 colour, unconditional, as published counts are for U-ViT of equal width and depth.
 # LEGO: arXiv 2310.06389 with the bricks of its released code; "-old" is behind the released 64-pixel files; C = 4 are
 # latents. The S sizes for 32 pixels in colour are missing there, and are ours.
 # Transformer-LDM: arXiv 2212.14678 does not say its sizes. S to XL are those of DiT, on 256 patches of latents; "match"
@@ -151,10 +151,10 @@ PRESETS = {name: proposing(row, FROM_DATA) for name, row in PRESETS.items()}
 
 
 def preset(name: str) -> BackboneConfig:
-    """The config of a named size.
+    """Return the config of a named size.
 
     Raises:
-        UnknownNameError: No such name; the message says the near ones.
+        UnknownNameError: No preset has this name; the message has similar ones.
     """
     if name not in PRESETS:
         raise UnknownNameError("preset", name, PRESETS)
@@ -162,5 +162,5 @@ def preset(name: str) -> BackboneConfig:
 
 
 def list_presets(pattern: str = "*") -> list[str]:
-    """Return the names of presets that match a shell pattern, as "lego-*", in the order of the table."""
+    """Return the names of presets that match a shell pattern, such as "lego-*", in the order of the table."""
     return [name for name in PRESETS if fnmatchcase(name, pattern)]

@@ -1,4 +1,4 @@
-"""A stack of blocks: run with long skips and recomputation, checked heads, and the same weights with fewer blocks."""
+"""Stack of blocks: long skips, recomputation, checks of heads and patches, and networks of fewer blocks."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Network = TypeVar("Network", bound=Backbone)
 
 
 def default_heads(width: int) -> int:
-    """Heads of 64 channels, or of 32 where 64 does not divide the width."""
+    """Return the number of heads of 64 channels, or of 32 if 64 does not divide the width."""
     return max(1, width // (32 if width % 64 and width % 32 == 0 else 64))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchStackConfig(BackboneConfig):
-    """What transformers over patches have in common: a stack of equal blocks on rows, each row a square of pixels."""
+    """Common fields of transformers over patches: a stack of equal blocks on rows, each row a square of pixels."""
 
     width: Annotated[int, at_least(1)] = 512
     """Width L of every row, in channels."""
     depth: Annotated[int, at_least(1)] = 12
     """Number N of blocks; all have the same shape."""
     heads: Annotated[int, at_least(1)] | None = None
-    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
+    """Number of attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
     mlp_ratio: Annotated[int, at_least(1)] = 4
     """Hidden width of the MLP over the width."""
     patch: Annotated[int, at_least(1)] = 2
@@ -49,12 +49,12 @@ class PatchStackConfig(BackboneConfig):
 
     @property
     def multiple(self) -> int:
-        """The patch: positions are made, or interpolated, for another grid."""
+        """The patch, in pixels: positions of another grid are computed or interpolated."""
         return self.patch
 
     @property
     def num_heads(self) -> int:
-        """Heads as used."""
+        """Number of heads in use."""
         return default_heads(self.width) if self.heads is None else self.heads
 
     @property
@@ -64,7 +64,7 @@ class PatchStackConfig(BackboneConfig):
 
     @property
     def num_parts(self) -> int:
-        """The blocks."""
+        """Number of blocks."""
         return self.depth
 
 
@@ -72,7 +72,7 @@ def check_heads(width: int, heads: int) -> None:
     """Refuse widths that the heads, or the sinusoids of rows and columns, do not divide.
 
     Raises:
-        ConfigError: With the nearest number of heads.
+        ConfigError: Something is not divided; the message has the nearest number of heads.
     """
     if width % 4:
         raise ConfigError(f"width {width}: must be a multiple of 4 (sinusoids of rows and columns)")
@@ -85,17 +85,17 @@ def check_patch(size: int, patch: int) -> None:
     """Refuse an image that is not made of whole patches.
 
     Raises:
-        ConfigError: With the nearest smaller size.
+        ConfigError: The patch does not divide the size; the message has the nearest smaller size.
     """
     if size % patch:
         raise ConfigError(f"size {size} is not divisible by patch {patch}: take {size // patch * patch or patch}")
 
 
 def check_unskipped(num_kept: int, depth: int, long_skip: str) -> None:
-    """Refuse to leave blocks out where long skips lead past them.
+    """Refuse to leave blocks out of a network with long skips past them.
 
     Raises:
-        ConfigError: With long skips.
+        ConfigError: The network has long skips.
     """
     if long_skip != "none":
         raise ConfigError(
@@ -105,7 +105,7 @@ def check_unskipped(num_kept: int, depth: int, long_skip: str) -> None:
 
 
 def merges_of(width: int, depth: int, long_skip: LongSkip) -> nn.ModuleList:
-    """Layers 2 L → L, one for each pair of blocks that a concatenating skip joins; merge k belongs to block k."""
+    """Build layers 2 L → L, one for each pair of blocks that a concatenating skip joins; merge k belongs to block k."""
     return nn.ModuleList(nn.Linear(2 * width, width) for _ in range(depth // 2 if long_skip == "concat" else 0))
 
 
@@ -118,16 +118,16 @@ def run_blocks(
     merges: nn.ModuleList | None = None,
     checkpointing: bool = False,
 ) -> Tokens:
-    """All N blocks; with long skips, the first N//2 outputs are merged into the last N//2 inputs, last first.
+    """Run all N blocks; with long skips, the first N//2 outputs are merged into the last N//2 inputs, last first.
 
     Source: Bao et al. 2023 (U-ViT, 2209.12152), section 3.1.
 
     Args:
-        blocks: Each takes rows, then the arguments; one may come several times.
-        x: (B, T, L).
-        arguments: What every block takes besides.
+        blocks: Each takes rows, then the arguments; a block may occur several times.
+        x: Rows, (B, T, L).
+        arguments: Further arguments of every block.
         long_skip: Add, or concatenate and merge by a linear layer; or neither.
-        merges: Of ``merges_of``, for "concat".
+        merges: Layers from ``merges_of``, for "concat".
         checkpointing: Recompute each block in the backward pass.
     """
     kept: list[Tokens] = []
@@ -146,7 +146,7 @@ def run_blocks(
 
 
 def with_blocks(network: Network, config: BackboneConfig, parts: Sequence[int]) -> Network:
-    """The network of some of another's blocks and all of its other layers: the same weights, not copies."""
+    """Return a network of some of another's blocks and all of its other layers, which shares the weights."""
     with torch.device("meta"):
         part = config.build()
     assert isinstance(part, type(network))

@@ -1,4 +1,4 @@
-"""Pixels to tokens and back: convolutions and patches, condition rows, and four decoders."""
+"""Layers from pixels to tokens and back: convolutions and patches, condition rows, and four decoders."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PaddingMode = Literal["zeros", "reflect", "circular"]
 
 
 def stem_padding(kernel: int, stride: int) -> int:
-    """Zeros on each side that keep H/stride: (k-1)/2 for odd kernels, (k-S)/2 for even ones."""
+    """Return the zeros on each side that keep H/stride: (k-1)/2 for odd kernels, (k-S)/2 for even ones."""
     return (kernel - 1) // 2 if kernel % 2 else (kernel - stride) // 2
 
 
@@ -36,10 +36,10 @@ class InitialConvolution(nn.Sequential):
 
     Args:
         channels: C of the image, and the coordinate channels if there are any.
-        width: L.
-        kernel: Of the first layer, in pixels.
-        stride: Of the first layer, in pixels.
-        layers: How many convolutions.
+        width: Width L of a row, in channels.
+        kernel: Kernel of the first layer, in pixels.
+        stride: Stride of the first layer, in pixels.
+        layers: Number of convolutions.
         padding_mode: "zeros", "reflect" or "circular"; circular removes every absolute cue.
     """
 
@@ -55,7 +55,7 @@ class InitialConvolution(nn.Sequential):
         super().__init__(*parts)
 
     def forward(self, input: Image) -> Float[Tensor, "B D H2 W2"]:  # noqa: A002 - the name torch gives it
-        """The feature map."""
+        """Return the feature map of an image."""
         first, *rest = self
         h = on_pixels(first, input)
         for part in rest:
@@ -68,9 +68,9 @@ class Patchify(nn.Module):
     """Image → rows (B, T, L), row by row of patches: one convolution of p x p with stride p.
 
     Args:
-        channels: C of the image and of what is given beside it.
-        width: L.
-        patch: p, in pixels.
+        channels: Channels of the image and of the image condition.
+        width: Width L of a row, in channels.
+        patch: Side p of a patch, in pixels.
     """
 
     def __init__(self, channels: int, width: int, patch: int) -> None:
@@ -79,10 +79,10 @@ class Patchify(nn.Module):
         self.conv = nn.Conv2d(channels, width, patch, patch)
 
     def grid(self, x: Image) -> Grid:
-        """Rows of this image, as height and width.
+        """Return the rows of this image, as height and width.
 
         Raises:
-            ArgumentError: An image that the patch does not divide.
+            ArgumentError: The patch does not divide the image.
         """
         p, (H, W) = self.patch, x.shape[2:]
         if H % p or W % p:
@@ -90,14 +90,14 @@ class Patchify(nn.Module):
         return H // p, W // p
 
     def forward(self, x: Float[Tensor, "B Cin H W"]) -> Tokens:
-        """The rows."""
+        """Convert an image into rows."""
         return on_pixels(self.conv, x).flatten(2).mT.contiguous()
 
 
 def on_pixels(layer: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """A layer that reads pixels: under autocast it stays in fp32, and its result has autocast's dtype.
+    """Run a layer that reads pixels in fp32 even under autocast; its result has autocast's dtype.
 
-    A bf16 pixel near 1 has steps of 1/128: a fifth of the noise at level 0.05, which could then not be told.
+    A bf16 pixel near 1 has steps of 1/128: a fifth of the noise at level 0.05, which it would hide.
     """
     device = pixels.device.type
     if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
@@ -107,7 +107,7 @@ def on_pixels(layer: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
 
 
 def coordinates(x: Image) -> Float[Tensor, "B C+2 H W"]:
-    """Two more channels: height and width of each pixel's centre in (-1, 1). Liu et al. 2018 (CoordConv)."""
+    """Append two channels: height and width of each pixel's centre in (-1, 1). Liu et al. 2018 (CoordConv)."""
     B, _, H, W = x.shape
     row = (torch.arange(H, device=x.device, dtype=x.dtype) * 2 + 1) / H - 1
     column = (torch.arange(W, device=x.device, dtype=x.dtype) * 2 + 1) / W - 1
@@ -117,7 +117,7 @@ def coordinates(x: Image) -> Float[Tensor, "B C+2 H W"]:
 
 @final
 class ClassRows(nn.Module):
-    """A label as rows of the sequence: a table of K + 1 entries, the last for "no class" (label -1)."""
+    """Class label as rows of the sequence: a table of K + 1 entries, the last for "no class" (label -1)."""
 
     def __init__(self, num_classes: int, num_rows: int, width: int) -> None:
         super().__init__()
@@ -126,12 +126,12 @@ class ClassRows(nn.Module):
         self.table = nn.Embedding(num_classes + 1, num_rows * width)
 
     def forward(self, labels: Label) -> Tokens:
-        """(B,) → (B, num_rows, L)."""
+        """Embed labels: (B,) → (B, num_rows, L)."""
         return self.table(rows_of_null(labels, self.num_classes)).unflatten(-1, (self.num_rows, -1))
 
 
 def labels_of(condition: Condition, c_noise: Sigma) -> Label:
-    """The labels of a batch; without any, "no class" for each of the numbers."""
+    """Return the labels of a batch; without any, "no class" for each entry of c_noise."""
     return c_noise.new_full((len(c_noise),), -1).long() if condition.labels is None else condition.labels
 
 
@@ -145,10 +145,10 @@ class TextRows(nn.Module):
         self.linear = nn.Linear(text_width, width)
 
     def forward(self, text: Text | None, x: Image) -> Float[Tensor, "B M D"]:
-        """(B, M, E) → (B, M, L); None is zeros for each image of x.
+        """Embed text: (B, M, E) → (B, M, L); None is zeros for each image of x.
 
         Raises:
-            ArgumentError: Another M or E than the model's.
+            ArgumentError: M or E is not the model's.
         """
         return self.linear(require_text(text, self.shape, x))
 
@@ -163,10 +163,10 @@ class TextVector(nn.Module):
         self.linear = nn.Linear(text_width, width)
 
     def forward(self, text: Text | None, c_noise: Sigma) -> Float[Tensor, "B D"]:
-        """(B, M, E) → (B, L); None is zeros for each of the numbers.
+        """Embed text: (B, M, E) → (B, L); None is zeros for each entry of c_noise.
 
         Raises:
-            ArgumentError: Another M or E than the model's.
+            ArgumentError: M or E is not the model's.
         """
         text = require_text(text, self.shape, c_noise)
         count = (text != 0).any(dim=-1).sum(dim=-1, keepdim=True).clamp(min=1)
@@ -174,10 +174,10 @@ class TextVector(nn.Module):
 
 
 def require_text(text: Text | None, shape: tuple[int, int], like: Tensor) -> Text:
-    """Text as the model takes it; None is zeros, one for each row of ``like``.
+    """Return the text as the model takes it; None is zeros, one for each row of ``like``.
 
     Raises:
-        ArgumentError: Another M or E than the model's.
+        ArgumentError: M or E is not the model's.
     """
     if text is None:
         text = like.new_zeros((len(like), *shape))
@@ -188,7 +188,7 @@ def require_text(text: Text | None, shape: tuple[int, int], like: Tensor) -> Tex
 
 @final
 class SliceTokens(nn.Module):
-    """Drop the extra rows, then layer norm and a linear head L → S·S·C on each row."""
+    """Decoder that drops the extra rows, then applies layer norm and a linear head L → S·S·C to each row."""
 
     def __init__(self, width: int, patch: int) -> None:
         super().__init__()
@@ -196,13 +196,13 @@ class SliceTokens(nn.Module):
         self.head = nn.Linear(width, patch)
 
     def forward(self, x: Tokens, grid: Grid) -> Patches:
-        """(B, E+T, L) → (B, T, S·S·C)."""
+        """Decode rows: (B, E+T, L) → (B, T, S·S·C)."""
         return self.head(self.norm(x[:, x.shape[1] - grid[0] * grid[1] :]))
 
 
 @final
 class LinearTokens(nn.Module):
-    """Layer norm, a linear layer over the row axis E+T → T, then the linear head; ties the model to its grid."""
+    """Decoder: layer norm, a linear layer over the row axis E+T → T, then a linear head; ties the model to its grid."""
 
     def __init__(self, width: int, patch: int, *, grid: Grid, num_extra: int) -> None:
         super().__init__()
@@ -213,10 +213,10 @@ class LinearTokens(nn.Module):
         self.head = nn.Linear(width, patch)
 
     def forward(self, x: Tokens, grid: Grid) -> Patches:
-        """(B, E+T, L) → (B, T, S·S·C).
+        """Decode rows: (B, E+T, L) → (B, T, S·S·C).
 
         Raises:
-            ArgumentError: Another grid than the layer's.
+            ArgumentError: The grid is not the layer's.
         """
         require_grid(grid, self.grid, "decoder 'linear_tokens'")
         return self.head(self.rows(self.norm(x).transpose(1, 2)).transpose(1, 2))
@@ -224,14 +224,14 @@ class LinearTokens(nn.Module):
 
 @final
 class SliceChannels(nn.Module):
-    """The first S·S·C channels of each image row are the picture; no weights."""
+    """Decoder that takes the first S·S·C channels of each image row as the picture; no weights."""
 
     def __init__(self, patch: int) -> None:
         super().__init__()
         self.patch = patch
 
     def forward(self, x: Tokens, grid: Grid) -> Patches:
-        """(B, E+T, L) → (B, T, S·S·C)."""
+        """Decode rows: (B, E+T, L) → (B, T, S·S·C)."""
         return x[:, x.shape[1] - grid[0] * grid[1] :, : self.patch]
 
 
@@ -245,16 +245,16 @@ class FinalLayer(nn.Module):
         self.linear = Linear(width, patch)
 
     def forward(self, h: Tokens, vector: Float[Tensor, "B V"]) -> Patches:
-        """Rows of D → rows of l·l·C."""
+        """Decode rows of D channels into rows of l·l·C pixels."""
         shift, scale = self.modulation(vector)[:, None].chunk(2, dim=-1)
         return self.linear(modulated_norm(h, scale, shift))
 
 
 def unshuffle(rows: Patches, grid: Grid, stride: int) -> Image:
-    """Rows of S·S·C numbers, channels innermost, back to pixels (B, C, H, W)."""
+    """Rearrange rows of S·S·C numbers, channels innermost, into pixels (B, C, H, W)."""
     return rearrange(rows, "b (h w) (p q c) -> b c (h p) (w q)", h=grid[0], w=grid[1], p=stride, q=stride)
 
 
 def prepend(x: Tokens, extra: list[Float[Tensor, "B _ D"]]) -> Float[Tensor, "B T D"]:
-    """Condition rows in front of the image rows."""
+    """Put condition rows in front of the image rows."""
     return torch.cat([*(rows.to(x.dtype) for rows in extra), x], dim=1) if extra else x

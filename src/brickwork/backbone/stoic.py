@@ -46,18 +46,18 @@ from brickwork.nn.shapes import Image, Sigma, Tokens
 
 @dataclass(frozen=True, kw_only=True)
 class StoicConfig(BackboneConfig):
-    """Every option of the design; known to users as ``Stoic.Config``."""
+    """Options of the design; known to users as ``Stoic.Config``."""
 
     width: Annotated[int, at_least(1)] = 512
     """Width L of every row, in channels."""
     depth: Annotated[int, at_least(1)] = 12
     """Number N of blocks; all have the same shape."""
     heads: Annotated[int, at_least(1)] | None = None
-    """Attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
+    """Number of attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""
     mlp_ratio: Annotated[int, at_least(1)] = 4
     """Hidden width of the MLP over the width."""
     stride: Literal[1, 2, 4] = 2
-    """Pixels per token, each way; the initial convolution steps by it."""
+    """Pixels per token, each way: stride of the initial convolution."""
     kernel: int | None = None
     """Side of the initial convolution, in pixels; by default 3, and 7 at stride 4."""
     padding_mode: Literal["zeros", "reflect", "circular"] = "zeros"
@@ -65,23 +65,23 @@ class StoicConfig(BackboneConfig):
     stem_layers: Annotated[int, between(1, 6)] = 1
     """Convolutions in the stem; the first has the stride, the rest are 3x3 with SiLU between."""
     time: Literal["token", "add", "adaln"] = "token"
-    """How time enters: as a row of its own, added to all rows, or shifting, scaling and gating each block."""
+    """Input of time: as a row of its own, added to all rows, or shifting, scaling and gating each block."""
     num_class_tokens: Annotated[int, at_least(1)] = 1
-    """Rows that tell the class, where there are classes."""
+    """Number of rows for the class, in a model with classes."""
     decoder: Literal["slice_tokens", "linear_tokens", "slice_channels"] = "slice_tokens"
-    """Rows to pixels: drop extra rows, then a linear head; mix rows linearly, then the head; or the first channels."""
+    """Decoder: drop extra rows, then a linear head; mix rows linearly, then the head; or take the first channels."""
     final_conv: bool = True
-    """A 3x3 convolution on the assembled image."""
+    """Add a 3x3 convolution on the assembled image."""
     long_skip: Literal["none", "add", "concat"] = "none"
     """Merge the output of block i into the input of block N-1-i, outside the blocks."""
     position: Literal["none", "learned", "sincos", "rope", "coordinates"] = "none"
     """Position signal of the image rows; coordinates are two more channels of the stem's input."""
     qk_norm: bool = False
-    """Root-mean-square norm of queries and keys."""
+    """Apply root-mean-square norm to queries and keys."""
     depthwise: bool = False
-    """A zero-padded depthwise 3x3 convolution over the image rows in every block: layout without positions."""
+    """Add a zero-padded depthwise 3x3 convolution over the image rows to every block: layout without positions."""
     share_weights: bool = False
-    """One block's weights for all N blocks."""
+    """Use one block's weights for all N blocks."""
     checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, a third more time."""
 
@@ -131,18 +131,18 @@ class StoicConfig(BackboneConfig):
 
     @property
     def multiple(self) -> int | None:
-        """The stride; None with a table that ties the network to its grid."""
+        """The stride, in pixels; None with a table that ties the network to its grid."""
         tied = self.position == "learned" or self.decoder == "linear_tokens"
         return None if tied else self.stride
 
     @property
     def num_heads(self) -> int:
-        """Heads as used."""
+        """Number of heads in use."""
         return default_heads(self.width) if self.heads is None else self.heads
 
     @property
     def kernel_size(self) -> int:
-        """Side of the initial convolution as used, in pixels."""
+        """Side of the initial convolution in use, in pixels."""
         return self.kernel if self.kernel is not None else (7 if self.stride == 4 else 3)
 
     @property
@@ -157,28 +157,28 @@ class StoicConfig(BackboneConfig):
 
     @property
     def num_extra(self) -> int:
-        """Extra rows in front of the image rows: time, classes, text."""
+        """Number of extra rows in front of the image rows: time, classes, text."""
         classes = self.num_class_tokens if self.num_classes else 0
         return (self.time == "token") + classes + self.text_length
 
     @property
     def num_parts(self) -> int:
-        """The blocks."""
+        """Number of blocks."""
         return self.depth
 
     def _kept(self, parts: tuple[int, ...]) -> StoicConfig:
-        """Fewer blocks; long skips lead past the ones that are left out."""
+        """Return the config with fewer blocks; refused with long skips past those that are left out."""
         check_unskipped(len(parts), self.depth, self.long_skip)
         return replace(self, depth=len(parts))
 
     def build(self) -> Stoic:
-        """A network with fresh weights."""
+        """Build the network with fresh weights."""
         return Stoic(self)
 
 
 @final
 class Stoic(Backbone):
-    """The network of a config.
+    """STOIC network.
 
     Palit, Dendi, Talluri, Gadde: "Scalable, tokenization-free diffusion model architectures with efficient initial
     convolution and fixed-size reusable structures for on-device image generation", arXiv 2411.06119, 2024.
@@ -227,15 +227,15 @@ class Stoic(Backbone):
 
     @property
     def config(self) -> StoicConfig:
-        """What the network was built from."""
+        """Config of the network."""
         return self._config
 
     def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
-        """One evaluation; see Backbone.
+        """Evaluate the network once; see ``Backbone.forward``.
 
         Raises:
-            ArgumentError: An image that the stride does not divide, of other channels, or of a size that a table of
-                this config does not fit.
+            ArgumentError: The image has a size that the stride does not divide, other channels, or a size that a table
+                of this config does not fit.
         """
         grid = self._grid(x)
         x = beside(x, condition, self.config)
@@ -255,11 +255,11 @@ class Stoic(Backbone):
         return image if self.final_conv is None else self.final_conv(image)
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Stoic:
-        """Stem, some blocks, and what follows the last one."""
+        """Return the network of the stem, some blocks, and the layers after the last one."""
         return with_blocks(self, config, [0] if self.config.share_weights else parts)
 
     def compilable(self) -> Sequence[nn.Module]:
-        """The blocks."""
+        """Return the blocks."""
         return list(self.blocks)
 
     def _grid(self, x: Image) -> Grid:

@@ -1,4 +1,4 @@
-"""Every backbone by the name that files and recipes have for it."""
+"""Registry of backbones, by the names that files and recipes use."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ BACKBONES = Registry[type[BackboneConfig]](
         "uvit": Uvit.Config,
     },
 )
-"""Configs of backbones."""
+"""Configs of backbones, by name."""

@@ -1,6 +1,6 @@
 """Transformer-LDM: a plain vision transformer as the denoiser of latents, with its conditions as rows of the sequence.
 
-In the sense of Chahal, "Exploring Transformer backbones for image diffusion models" (arXiv 2212.14678): the denoiser is
+After Chahal, "Exploring Transformer backbones for image diffusion models" (arXiv 2212.14678): the denoiser is
 a transformer from end to end, and classes meet the image in ordinary self-attention. The paper's sizes are not known:
 patches, positions, initialisation and widths follow U-ViT (Bao et al. 2023, 2209.12152), the options DiT (Peebles and
 Xie 2023, 2212.09748), which compared in-context rows, adaLN-Zero and cross-attention.
@@ -43,25 +43,25 @@ Conditioning = Literal["in_context", "adaln_zero", "cross_attention"]
 
 @dataclass(frozen=True, kw_only=True)
 class TldmConfig(PatchStackConfig):
-    """Every option of the design; known to users as ``Tldm.Config``."""
+    """Options of the design; known to users as ``Tldm.Config``."""
 
     width: int = 256
     """Width L of every row, in channels."""
     depth: int = 12
     """Number N of blocks; all have the same shape."""
     conditioning: Conditioning = "in_context"
-    """How time, class and text enter: as rows in front of the image's, which attend to each other (the paper's way); as
-    a vector that shifts, scales and gates each block; or as rows that the image's rows ask by cross-attention."""
+    """Input of time, class and text: as rows in front of the image's, which attend to each other (the paper's way); as
+    a vector that shifts, scales and gates each block; or as rows that the image's rows read by cross-attention."""
     num_class_tokens: Annotated[int, at_least(1)] = 1
-    """Rows K that tell the class, where there are classes."""
+    """Number K of rows for the class, in a model with classes."""
     long_skip: LongSkip = "none"
     """Merge the output of block i into the input of block N-1-i."""
     position: Literal["learned", "sincos"] = "learned"
     """Positions: a learned table of all rows, or fixed sinusoids of the image rows."""
     qk_norm: bool = False
-    """Root-mean-square norm of queries and keys."""
+    """Apply root-mean-square norm to queries and keys."""
     final_conv: bool = False
-    """A 3x3 convolution on the assembled image."""
+    """Add a 3x3 convolution on the assembled image."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,24 +73,24 @@ class TldmConfig(PatchStackConfig):
 
     @property
     def num_extra(self) -> int:
-        """Rows E of the condition: classes, time, text; none where it is a vector."""
+        """Number E of condition rows: classes, time, text; 0 if the condition is a vector."""
         if self.conditioning == "adaln_zero":
             return 0
         return (self.num_class_tokens if self.num_classes else 0) + 1 + self.text_length
 
     def _kept(self, parts: tuple[int, ...]) -> TldmConfig:
-        """Fewer blocks; long skips lead past the ones that are left out."""
+        """Return the config with fewer blocks; refused with long skips past those that are left out."""
         check_unskipped(len(parts), self.depth, self.long_skip)
         return replace(self, depth=len(parts))
 
     def build(self) -> Tldm:
-        """A network with fresh weights."""
+        """Build the network with fresh weights."""
         return Tldm(self)
 
 
 @final
 class Tldm(Backbone):
-    """The network of a config. Its output is exactly zero at the start.
+    """Transformer-LDM network. Its output is exactly zero at the start.
 
     Source: Chahal, 2212.14678, as far as it is known; see the module.
     """
@@ -122,14 +122,14 @@ class Tldm(Backbone):
 
     @property
     def config(self) -> TldmConfig:
-        """What the network was built from."""
+        """Config of the network."""
         return self._config
 
     def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
-        """One evaluation; see Backbone.
+        """Evaluate the network once; see ``Backbone.forward``.
 
         Raises:
-            ArgumentError: An image that the patch does not divide, or of other channels; text of another shape.
+            ArgumentError: The patch does not divide the image, or channels or text have a wrong shape.
         """
         c, grid = self._config, self.patchify.grid(x)
         h = self.patchify(beside(x, condition, c))
@@ -148,7 +148,7 @@ class Tldm(Backbone):
         return image if self.final_conv is None else self.final_conv(image)
 
     def _rows(self, c_noise: Sigma, condition: Condition, x: Image) -> list[Tensor]:
-        """Rows of the condition: (B, K, L), (B, 1, L), (B, M, L)."""
+        """Return the rows of the condition: (B, K, L), (B, 1, L), (B, M, L)."""
         rows = [] if self.classes is None else [self.classes(labels_of(condition, c_noise))]
         rows.append(self.time(c_noise)[:, None])
         if self.text is not None:
@@ -156,14 +156,14 @@ class Tldm(Backbone):
         return rows
 
     def _vector(self, c_noise: Sigma, condition: Condition) -> Float[Tensor, "B D"]:
-        """The condition as one vector: time plus class plus text."""
+        """Return the condition as one vector: time plus class plus text, (B, D)."""
         vector = self.time(c_noise)
         if self.classes is not None:
             vector = vector + self.classes(labels_of(condition, c_noise))[:, 0]
         return vector if self.text is None else vector + self.text(condition.text, c_noise)
 
     def _placed(self, h: Tokens, extra: list[Tensor], grid: Grid) -> Float[Tensor, "B T D"]:
-        """Rows of the condition, then the image's, with their positions."""
+        """Join the rows of the condition and the image's, with their positions."""
         if isinstance(self.position, RowPosition):
             return self.position(prepend(h, extra), grid)
         return prepend(self.position(h, grid), extra)
@@ -175,11 +175,11 @@ class Tldm(Backbone):
         )
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Tldm:
-        """Some blocks, and all else."""
+        """Return the network with some of the blocks and all other layers."""
         return with_blocks(self, config, parts)
 
     def compilable(self) -> Sequence[nn.Module]:
-        """The blocks."""
+        """Return the blocks."""
         return list(self.blocks)
 
 
@@ -192,7 +192,7 @@ def _block(c: TldmConfig) -> nn.Module:
 
 
 def _initialize(tldm: Tldm) -> None:
-    """Linear weights truncated normal of 0.02; class rows normal of 0.02; the last layer and all modulations zero."""
+    """Initialise: linear weights truncated normal of 0.02; class rows normal of 0.02; last layer, modulations zero."""
     initialize(tldm)
     if tldm.classes is not None:
         nn.init.normal_(tldm.classes.table.weight, std=0.02)

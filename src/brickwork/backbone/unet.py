@@ -1,7 +1,7 @@
-"""The U-Nets that transformers are compared with, from diffusers: of latents (LDM) and of pixels (DDPM, ADM).
+"""U-Nets that transformers are compared with, from diffusers: of latents (LDM) and of pixels (DDPM, ADM).
 
 The layers are those of diffusers (https://github.com/huggingface/diffusers, Apache-2.0); sizes, conditions, attention
-kernels and the start of the weights are set here, so that a peer trains, samples and counts like every other backbone.
+kernels and initial weights are set here, so that a U-Net trains, samples and counts like every other backbone.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from brickwork.nn.shapes import Image, Sigma
 
 DESIGNS = ("ldm", "ddpm", "adm")
 LAST = re.compile(r"(^|\.)(conv2|proj_out|conv_out|attentions\.\d+\.to_out\.0)$")
-"""The last layer of each residual branch and of the network, by its name in diffusers."""
+"""Last layer of each residual branch and of the network, by its name in diffusers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnetConfig(BackboneConfig):
-    """Every option of the design; known to users as ``Unet.Config``."""
+    """Options of the design; known to users as ``Unet.Config``."""
 
     design: Literal["ldm", "ddpm", "adm"] = "ldm"
-    """ldm: transformers in the levels, which ask class and text by cross-attention. ddpm: self-attention, class and
-    text are added to the time. adm: so too, but they scale and shift, and residual blocks change the resolution."""
+    """ldm: transformers in the levels read class and text by cross-attention. ddpm: self-attention; class and text are
+    added to the time. adm: like ddpm, but they scale and shift, and residual blocks change the resolution."""
     widths: tuple[int, ...] = (64, 128, 256)
     """Channels of each level, from the finest on; each next level has half the height and width."""
     num_blocks: Annotated[int, at_least(1)] = 2
@@ -44,7 +44,7 @@ class UnetConfig(BackboneConfig):
     head_width: int | None = 32
     """Channels of one attention head; None for a single head."""
     context_width: Annotated[int, at_least(1)] = 512
-    """Channels of the rows of class and text that cross-attention asks; design ldm alone."""
+    """Channels of the rows of class and text that cross-attention reads; design ldm alone."""
     groups: Annotated[int, at_least(1)] = 32
     """Groups of the group norms; they divide every width."""
 
@@ -70,16 +70,16 @@ class UnetConfig(BackboneConfig):
 
     @property
     def multiple(self) -> int:
-        """Two for each halving."""
+        """Divisor of the sides, in pixels: a factor of two for each halving."""
         return 2 ** (len(self.widths) - 1)
 
     @property
     def vector_width(self) -> int:
-        """Channels of the time, to which designs other than ldm add class and text."""
+        """Channels of the time embedding, to which designs other than ldm add class and text."""
         return 4 * self.widths[0]
 
     def build(self) -> Unet:
-        """A network with fresh weights.
+        """Build the network with fresh weights.
 
         Raises:
             MissingExtraError: diffusers is not installed.
@@ -89,7 +89,7 @@ class UnetConfig(BackboneConfig):
 
 @final
 class Unet(Backbone):
-    """The network of a config. Its output is exactly zero at the start.
+    """U-Net. Its output is exactly zero at the start.
 
     Source: Rombach et al. 2022 (LDM, 2112.10752), appendix E.2; Ho et al. 2020 (DDPM, 2006.11239), appendix B; Dhariwal
     and Nichol 2021 (ADM, 2105.05233), section 3. With one row of context, a softmax over one entry, the queries and
@@ -104,7 +104,7 @@ class Unet(Backbone):
         self.classes: ClassRows | None = None
         self.text: TextRows | TextVector | None = None
         width = c.context_width if c.design == "ldm" else c.vector_width
-        if c.num_classes or (c.design == "ldm" and not c.text_length):  # cross-attention needs a row to ask
+        if c.num_classes or (c.design == "ldm" and not c.text_length):  # cross-attention needs at least one row
             self.classes = ClassRows(c.num_classes, 1, width)
         if c.text_length:
             self.text = (TextRows if c.design == "ldm" else TextVector)(c.text_length, c.text_width, width)
@@ -113,15 +113,15 @@ class Unet(Backbone):
 
     @property
     def config(self) -> UnetConfig:
-        """What the network was built from."""
+        """Config of the network."""
         return self._config
 
     def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
-        """One evaluation; see Backbone.
+        """Evaluate the network once; see ``Backbone.forward``.
 
         Raises:
-            ArgumentError: An image whose sides cannot be halved as often as there are levels, or of other channels;
-                text of another shape.
+            ArgumentError: The image's sides cannot be halved as often as there are levels, or its channels or the text
+                have another shape.
         """
         c, (H, W) = self._config, x.shape[2:]
         if H % c.multiple or W % c.multiple:
@@ -139,15 +139,15 @@ class Unet(Backbone):
         return self.network(beside(x, condition, c), c_noise, **told, return_dict=False)[0]
 
     def compilable(self) -> Sequence[nn.Module]:
-        """The whole network."""
+        """Return the whole network."""
         return [self.network]
 
 
 @final
 class HeadProducts(nn.Module):
-    """What an attention of diffusers computes, by the kernel that is fastest here: softmax(q k^T / sqrt(d)) v.
+    """Attention processor for diffusers with the kernel that is fastest here: softmax(q k^T / sqrt(d)) v.
 
-    Vaswani et al. 2017, Eq. 1. Its layers stay those of diffusers, which hands itself over.
+    Vaswani et al. 2017, Eq. 1. The layers stay those of diffusers, which passes them in.
     """
 
     def __call__(
@@ -158,11 +158,11 @@ class HeadProducts(nn.Module):
         attention_mask: None = None,
         temb: Tensor | None = None,
     ) -> Tensor:
-        """As ``forward``; diffusers looks these names up, and says so where one is missing."""
+        """Call ``forward``; diffusers looks these argument names up and complains if one is missing."""
         return super().__call__(layers, hidden_states, encoder_hidden_states)
 
     def forward(self, layers: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None) -> Tensor:
-        """Rows (B, T, L), or an image (B, L, H, W), in and out; the context (B, M, E) is asked where there is one."""
+        """Attend: rows (B, T, L), or an image (B, L, H, W), in and out, to the context (B, M, E) or to themselves."""
         rows = hidden_states.flatten(2).mT if hidden_states.ndim == 4 else hidden_states
         if layers.group_norm is not None:
             rows = layers.group_norm(rows.mT).mT
@@ -173,7 +173,7 @@ class HeadProducts(nn.Module):
         )
         if encoder_hidden_states is None:
             out = attend(q, k, v)
-        else:  # contexts are short, so nothing is measured; on meta tensors products can be counted
+        else:  # contexts are short, so no kernel is measured; on meta tensors MACs can be counted
             out = (matmul if q.device.type == "meta" else fused)(q, k, v).transpose(1, 2).flatten(2)
         out = layers.to_out[0](out)
         out = out.mT.reshape(hidden_states.shape) if hidden_states.ndim == 4 else out
@@ -183,10 +183,10 @@ class HeadProducts(nn.Module):
 
 @final
 class PixelConvolution(nn.Conv2d):
-    """A convolution that reads pixels: in fp32 under autocast too, see ``on_pixels``."""
+    """Convolution that reads pixels, in fp32 under autocast too; see ``on_pixels``."""
 
     def forward(self, input: Image) -> Tensor:  # noqa: A002 - the name torch gives it
-        """The convolution."""
+        """Apply the convolution."""
         return on_pixels(super().forward, input)
 
 
@@ -199,20 +199,20 @@ def _diffusers() -> Any:
 
 
 def _of_latents(c: UnetConfig) -> nn.Module:
-    """Spatial transformers with cross-attention at the attended levels; attention and heads as LDM has them."""
+    """Build spatial transformers with cross-attention at the attended levels; attention and heads follow LDM."""
     levels = [level in c.attention for level in range(len(c.widths))]
     return _diffusers().UNet2DConditionModel(
         **_common(c),
         down_block_types=tuple("CrossAttnDownBlock2D" if attended else "DownBlock2D" for attended in levels),
         up_block_types=tuple("CrossAttnUpBlock2D" if attended else "UpBlock2D" for attended in reversed(levels)),
         cross_attention_dim=c.context_width,
-        # Numbers of heads: the argument's name is an old mistake of diffusers that its files depend on.
+        # The argument's name is an old mistake of diffusers: these are numbers of heads.
         attention_head_dim=tuple(width // (c.head_width or width) for width in c.widths),
     )
 
 
 def _of_pixels(c: UnetConfig) -> nn.Module:
-    """Self-attention at the attended levels; class and text arrive as one vector."""
+    """Build self-attention at the attended levels; class and text arrive as one vector."""
     levels = [level in c.attention for level in range(len(c.widths))]
     adm = c.design == "adm"
     plain = ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D") if adm else ("DownBlock2D", "UpBlock2D")
@@ -230,7 +230,7 @@ def _of_pixels(c: UnetConfig) -> nn.Module:
 
 
 def _common(c: UnetConfig) -> dict[str, Any]:
-    """Arguments that both networks take."""
+    """Return the arguments that both networks take."""
     return {
         "sample_size": c.size,
         "in_channels": c.in_channels,
@@ -242,7 +242,7 @@ def _common(c: UnetConfig) -> dict[str, Any]:
 
 
 def _with_our_layers(network: nn.Module) -> nn.Module:
-    """The same network whose products and attentions take the kernels that are fastest here; names stay."""
+    """Replace linear layers and attentions by those with the kernels that are fastest here; names stay."""
     for name, module in list(network.named_modules()):
         new: nn.Module | None = None
         if name == "conv_in" and isinstance(module, nn.Conv2d):
@@ -257,7 +257,7 @@ def _with_our_layers(network: nn.Module) -> nn.Module:
 
 
 def _begin_at_zero(network: nn.Module) -> None:
-    """Every residual branch and the output, as in LDM and ADM; the rest keeps torch's start."""
+    """Zero the last layer of every residual branch and the output, as in LDM and ADM; the rest keeps torch's values."""
     for name, module in network.named_modules():
         if LAST.search(name):
             nn.init.zeros_(module.get_parameter("weight"))

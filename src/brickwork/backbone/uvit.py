@@ -36,14 +36,14 @@ from brickwork.nn.shapes import Image, Sigma
 
 @dataclass(frozen=True, kw_only=True)
 class UvitConfig(PatchStackConfig):
-    """The published geometry; known to users as ``Uvit.Config``."""
+    """Published geometry; known to users as ``Uvit.Config``."""
 
     width: int = 512
     """Width L of every row, in channels."""
     depth: int = 13
-    """Number N of blocks, odd: one between the two halves that are joined."""
+    """Number N of blocks, odd: one between two halves that are joined."""
     final_conv: bool = True
-    """A 3x3 convolution on the assembled image."""
+    """Add a 3x3 convolution on the assembled image."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,22 +54,22 @@ class UvitConfig(PatchStackConfig):
 
     @property
     def num_extra(self) -> int:
-        """Rows in front of the image's: class, time, text."""
+        """Number of rows in front of the image's: class, time, text."""
         return (self.num_classes > 0) + 1 + self.text_length
 
     def _kept(self, parts: tuple[int, ...]) -> UvitConfig:
-        """Refused: skips lead past every block but the one in the middle."""
+        """Refuse to leave blocks out: skips lead past every block but the middle one."""
         check_unskipped(len(parts), self.depth, "concat")
         return self
 
     def build(self) -> Uvit:
-        """A network with fresh weights."""
+        """Build the network with fresh weights."""
         return Uvit(self)
 
 
 @final
 class Uvit(Backbone):
-    """The network of a config. Bao et al. 2023, arXiv 2209.12152, section 3."""
+    """U-ViT network. Bao et al. 2023, arXiv 2209.12152, section 3."""
 
     Config = UvitConfig
 
@@ -91,14 +91,14 @@ class Uvit(Backbone):
 
     @property
     def config(self) -> UvitConfig:
-        """What the network was built from."""
+        """Config of the network."""
         return self._config
 
     def forward(self, x: Image, c_noise: Sigma, condition: Condition) -> Image:
-        """One evaluation; see Backbone.
+        """Evaluate the network once; see ``Backbone.forward``.
 
         Raises:
-            ArgumentError: An image that the patch does not divide, or of other channels; text of another shape.
+            ArgumentError: The patch does not divide the image, or channels or text have a wrong shape.
         """
         c, grid = self._config, self.patchify.grid(x)
         h = self.patchify(beside(x, condition, c))
@@ -108,7 +108,7 @@ class Uvit(Backbone):
         return image if self.final_conv is None else self.final_conv(image)
 
     def _rows(self, c_noise: Sigma, condition: Condition, x: Image) -> list[Tensor]:
-        """Rows of the condition: (B, 1, L) twice, (B, M, L)."""
+        """Return the rows of the condition: (B, 1, L) twice, (B, M, L)."""
         rows = [] if self.classes is None else [self.classes(labels_of(condition, c_noise))]
         rows.append(sinusoid(c_noise, self._config.width)[:, None])
         if self.text is not None:
@@ -116,5 +116,5 @@ class Uvit(Backbone):
         return rows
 
     def compilable(self) -> Sequence[nn.Module]:
-        """The blocks."""
+        """Return the blocks."""
         return list(self.blocks)
