@@ -180,8 +180,8 @@ def register(name: str) -> Callable[[Class], Class]:
         name: The name; not one that is taken in the same registry.
 
     Raises:
-        ExtensionError: From the decorator: the class is of no known kind, is no frozen dataclass or leaves a method
-            abstract, or the name is taken.
+        ExtensionError: Raised by the decorator: the class is of no known kind, is no frozen dataclass or leaves a
+            method abstract, or the name is taken.
     """
 
     def registered(entry: Class) -> Class:

@@ -64,7 +64,7 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
     """Draw pictures with a package, as command-line arguments say.
 
     Raises:
-        BrickworkError: With one line.
+        BrickworkError: A user's error, in one line.
     """
     asked = parser(program).parse_args(list(words))
     check_png(asked.out)

@@ -86,7 +86,7 @@ class Timed(Wrapper):
     seconds: list[float] = field(default_factory=list)
 
     def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """Return the inner denoiser's estimate, and note its time."""
+        """Return the inner denoiser's estimate, and record its seconds."""
         start = perf_counter()
         found = self.inner(x, sigma, condition)
         self.seconds.append(perf_counter() - start)

@@ -48,7 +48,7 @@ class Graph:
         parts: Number of the model's blocks that it runs; 0 where that means nothing.
         height, width: Size of x in model space; 0 where that means nothing.
         batch: Rows that it takes at once.
-        inputs, outputs: In order.
+        inputs, outputs: Ports, in order.
         weights: Other files that it reads.
         ops: Operators of the graph, and how many times each occurs.
     """
@@ -137,12 +137,12 @@ class Manifest:
         given_channels: Channels of the image condition; 0 for none.
         sampling: Default sampler settings.
         graphs: All graphs.
-        files: By name; all but the manifest and the sums.
+        files: All files but the manifest and the sums.
         parity: Difference between the package's pictures and the model's, and how it was measured.
-        quality: For quantised packages: held-out loss and Fréchet distance against fp32.
+        quality: Held-out loss and Fréchet distance against fp32, for quantised packages.
         model: SHA-256 of the model's file or weights, its backbone's entry, parameters.
         origin: Facts about the model's training, as its file says.
-        licence: As the packer said; "" for unknown.
+        licence: Licence that the packer stated; "" for unknown.
     """
 
     format: int = FORMAT
@@ -172,7 +172,7 @@ class Manifest:
         """Refuse values that no package can have.
 
         Raises:
-            PackageError: With one line.
+            PackageError: A value is impossible; the message says which.
         """
         for name in self.files:
             check_name(name)
@@ -214,7 +214,7 @@ def check_name(name: str) -> None:
     """Refuse a file name with a folder or other special characters.
 
     Raises:
-        PackageError: With one line.
+        PackageError: The name is not allowed.
     """
     if not NAME.fullmatch(name) or name in (MANIFEST, SUMS):
         raise PackageError(

@@ -72,7 +72,7 @@ def check_entry(entry: Any, kind: str) -> None:
     """Refuse a value that is neither ``[name, {field: value}]`` nor that with a package behind it.
 
     Raises:
-        CheckpointError: With one line.
+        CheckpointError: The value is neither.
     """
     if not (
         isinstance(entry, list)

@@ -79,7 +79,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
         out: The final folder; an existing one is replaced.
 
     Raises:
-        OutputError: With one line; what was there before is whole.
+        OutputError: The place cannot be written; the previous folder is whole.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

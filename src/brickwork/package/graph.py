@@ -31,9 +31,9 @@ class GraphSpec:
     """A graph to be exported: a module and the shapes at which it is traced.
 
     Attributes:
-        role, parts, height, width, batch: As in ``brickwork.files.manifest.Graph``.
+        role, parts, height, width, batch: See ``brickwork.files.manifest.Graph``.
         module: Takes the inputs in order, returns one tensor or, for a stem, several.
-        inputs, outputs: In order.
+        inputs, outputs: Ports, in order.
     """
 
     role: Role

@@ -33,7 +33,7 @@ class PackageSpec:
         graphs: Whole graphs of every size, number of blocks and batch, and those of decoder and text encoder.
         sampler: Sampler that the manifest states.
         bound: Quality that a package of few bits must keep.
-        licence: Licence of the weights, as the packer says.
+        licence: Licence of the weights that the packer states.
         beside: Folder of the user's own that the target takes further files from; "" for none.
     """
 

@@ -108,7 +108,7 @@ class Speed:
     """The measurements of all subjects.
 
     Attributes:
-        rows: In the order asked for; ratios are to the first.
+        rows: Measurements in the order of the subjects; ratios are to the first.
         rounds: Counted rounds.
         batch: Pictures at once.
         threads: Processor threads; None for each runtime's own choice.

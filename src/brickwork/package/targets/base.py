@@ -16,7 +16,7 @@ from brickwork.package.targets.toolkit import Toolkit
 Write: TypeAlias = Callable[[Sequence[GraphSpec], Path, Precision], list[Graph]]
 """Function that writes whole graphs into a folder and returns their entries in the manifest."""
 WriteStack: TypeAlias = Callable[[Model, Sequence[GraphSpec], Path], list[Graph]]
-"""Function that writes graphs with the model's block only once, and all blocks' weights; returns their entries."""
+"""Function that writes graphs with the model's block only once, and all blocks' weights, and returns their entries."""
 Accompany: TypeAlias = Callable[[Path, str], dict[str, str]]
 """Function that puts files beside the graphs of a folder, some from a user's folder ("" for none); returns versions."""
 

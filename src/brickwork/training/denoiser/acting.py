@@ -21,7 +21,7 @@ def check_acting(recipe: Recipe, out: Path, codec: Latents | None, latents: str 
         latents: The folder of latents that the user names.
 
     Raises:
-        ConfigError: With value, reason and way out.
+        ConfigError: A setting does nothing; the message has value, reason and way out.
     """
     if (out / STATE_FILE).exists():
         return

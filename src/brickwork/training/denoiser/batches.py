@@ -113,7 +113,7 @@ def draw_batch(
         data: Training images.
         model: Its model space, device and process are used.
         counters: Number of the next step, and of rollbacks so far, which shift noise, times and hiding.
-        prepared: Of the same data and model.
+        prepared: Latents and texts of the same data and model.
         group: The processes that share the batch.
     """
     step, shift, share = counters.step, STREAMS * counters.rollbacks, group.share(recipe.batch)

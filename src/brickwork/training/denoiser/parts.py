@@ -36,9 +36,9 @@ class PartsConfig:
     drop: Drop = "none"
     """Blocks left out at random, for a model of any depth: all after a random one (prefix), or each by itself."""
     drop_share: float = 0.5
-    """With drop prefix, the share of steps that leave blocks out; with each, every block's chance to be left out."""
+    """Share of steps that leave blocks out with drop prefix; with each, every block's chance to be left out."""
     drop_least: float = 0.5
-    """With drop prefix, the least share of the blocks that run."""
+    """Least share of the blocks that run, with drop prefix."""
 
     def __post_init__(self) -> None:
         for name, known in {

@@ -32,7 +32,7 @@ def refuse_idle(idle: Iterable[Idle]) -> None:
     """Refuse the first setting that is set away from its default and does nothing; 0 means off and passes.
 
     Raises:
-        ConfigError: With value, reason and way out.
+        ConfigError: A setting does nothing; the message has value, reason and way out.
     """
     for row in idle:
         defaults = {item.name: _default(item) for item in fields(row.config)}

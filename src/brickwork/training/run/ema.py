@@ -18,7 +18,7 @@ def ema_rate(*, images_seen: int, batch: int, half_life: float, rampup: float) -
     Args:
         images_seen: Images seen before this step.
         batch: Images in this step.
-        half_life: In images; 0 for no average (the weights themselves).
+        half_life: Half-life in images; 0 for no average (the weights themselves).
         rampup: Largest half-life as a share of the images seen; 0 for no ramp.
     """
     if rampup:

@@ -143,7 +143,7 @@ def toml_of(recipe: RunRecipe, registries: Registries = {}, keys: Mapping[str, s
     Args:
         recipe: The recipe.
         registries: Classes by name, for fields whose config may be of several classes.
-        keys: For such a field the key of its name, where that is not ``name``.
+        keys: Key of the class's name for such a field, where that is not ``name``.
     """
     sections = sections_of(type(recipe), registries)
     table = _values_of(recipe, skip=set(sections))

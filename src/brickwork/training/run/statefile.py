@@ -73,7 +73,7 @@ def read_header(path: Path, kind: StateKind) -> dict[str, Any]:
     """Return the header alone of a saved state.
 
     Raises:
-        CheckpointError: As for :func:`read_state`.
+        CheckpointError: Missing, truncated, or no training state of this kind.
     """
     return _header(path, kind, open_tensors(path).metadata() or {})
 

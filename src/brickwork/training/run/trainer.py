@@ -232,7 +232,7 @@ class Trainer(Generic[B]):
         """Return to the saved state and continue with other noise.
 
         Raises:
-            TrainingError: There were too many rollbacks to the same state.
+            TrainingError: The same state was restored too often.
         """
         self.failures += 1
         bad = self.state.counters.step

@@ -63,7 +63,7 @@ def sensitivity(
     """Measure the cost of fewer bits in every layer of a network.
 
     Args:
-        model: In fp32.
+        model: A model in fp32.
         precision: int8, int8-static or int4.
         data: Path or name of real images with a held-out part.
         num_images: Held-out images for the loss, at most.

@@ -14,7 +14,7 @@ def check_trackers(names: Iterable[str]) -> tuple[Any, ...]:
     """Return the names of trackers as a tuple; refuse one that does not exist or stands there twice.
 
     Raises:
-        UnknownNameError: There is no tracker of a name.
+        UnknownNameError: A name has no tracker.
         ConfigError: A text in place of a list, or a name twice.
     """
     if isinstance(names, str):
