@@ -1,1 +1,1 @@
-"""A trained model: its parts, its file, its cost."""
+"""Trained models: what they are made of, their files, their cost."""

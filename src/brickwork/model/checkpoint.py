@@ -1,4 +1,4 @@
-"""One safetensors file is one model: weights, and in its header everything needed to use them. Nothing is unpickled."""
+"""Model files: one safetensors file holds the weights, and in its header all else that a model needs. No pickles."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from brickwork.text.base import TextConfig
 from brickwork.text.table import TEXTS
 
 FLOATS = ("F64", "F32", "F16", "BF16")
-"""Names of dtypes, as safetensors has them, that weights may be stored in; loading makes them what the model has."""
+"""Storage dtypes of weights, by their names in safetensors; loading converts them to the model's dtype."""
 LIMITS = ("max_words",)
-"""Whole numbers of configs that no weight need be as large as."""
+"""Whole numbers in configs that may exceed the size of every weight."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Configs:
-    """The configs in a header."""
+    """Configs in a header."""
 
     backbone: BackboneConfig
     process: NoiseProcess
@@ -55,7 +55,7 @@ class Configs:
 
 
 def header_of(model: Model) -> dict[str, Any]:
-    """Everything about a model but its weights, JSON-like; with a guest also the guest's."""
+    """Return everything about a model but its weights, ready for JSON; with a guest, also the guest's."""
     header = {
         "format": FORMAT,
         "backbone": to_entry(BACKBONES, model.own_backbone.config),
@@ -71,12 +71,12 @@ def header_of(model: Model) -> dict[str, Any]:
 
 
 def named_weights(model: Model) -> dict[str, Tensor]:
-    """Return a model's tensors as its file names them; "codec.", "text." and "guest." lead all but the backbone's."""
+    """Return a model's tensors by their names in its file; prefixes "codec.", "text." and "guest." name the owner."""
     return {prefix + name: tensor for prefix, module in _modules(model) for name, tensor in module.state_dict().items()}
 
 
 def _modules(model: Model) -> Iterator[tuple[str, nn.Module]]:
-    """Yield every module with weights and what leads their names in a file; a guest's codec is the model's own."""
+    """Yield every module with weights and the prefix of their names in a file; a guest's codec is the model's own."""
     yield "", model.own_backbone
     for prefix, module in (("codec.", model.codec), ("text.", model.text)):
         if isinstance(module, nn.Module):
@@ -86,17 +86,17 @@ def _modules(model: Model) -> Iterator[tuple[str, nn.Module]]:
 
 
 def digest_of(model: Model) -> str:
-    """Return the SHA-256 (hex) of a model's weights and what they mean, but not of what it was trained on."""
+    """Return the SHA-256 (hex) of a model's weights and their meaning, without the facts of training."""
     meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in chain(header_of(model))]
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in named_weights(model).items()}
     return hashlib.sha256(to_bytes(tensors, {HEADER: json.dumps(meaning)})).hexdigest()
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Write a model as one file, atomically. Sets ``model.digest``.
+    """Write a model as one file, atomically; sets ``model.digest``.
 
     Raises:
-        OutputError: The place cannot be written; a previous file there is whole.
+        OutputError: The place cannot be written; a previous file there stays whole.
     """
     path = Path(path)
     write_tensors(path, named_weights(model), {HEADER: json.dumps(header_of(model)), "format": "pt"})
@@ -104,11 +104,11 @@ def save(model: Model, path: str | Path) -> None:
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Read a model file's header, brought to the present format and checked against its weights' sizes.
+    """Read a model file's header, convert it to the present format and check it against its weights' sizes.
 
     Raises:
-        CheckpointError: No model of ours, one of a later format, or one whose header is not whole. What comes back has
-            every key, and every value in it is of its type.
+        CheckpointError: The file is no model of ours, is of a later format, or its header is incomplete. The returned
+            header has every key, and every value in it is of its type.
     """
     path = existing_model(path)
     header, shapes = stored_header(path)
@@ -124,7 +124,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def backbone_config(header: Mapping[str, Any]) -> BackboneConfig:
-    """Return the config of the whole network in a header that :func:`read_header` read, a guest's included."""
+    """Return the config of the whole network, a guest's included, from a header of :func:`read_header`."""
     own = _configs_of(header).backbone
     return HostedConfig(bricks=own, guest=backbone_config(header[GUEST])) if GUEST in header else own
 
@@ -142,7 +142,7 @@ def _configs_of(header: Mapping[str, Any]) -> Configs:
 
 
 def _check_sizes(config: Any, shapes: Iterable[Sequence[int]]) -> None:
-    """Refuse numbers far beyond the file's: building them, even without memory, might take for ever."""
+    """Refuse numbers far beyond any size in the file: building such a network, even without memory, takes for ever."""
     shapes = list(shapes)
     largest = max(4096, len(shapes), *(n for shape in shapes for n in shape))
     for field, value in _whole_numbers(asdict(config)):
@@ -153,7 +153,7 @@ def _check_sizes(config: Any, shapes: Iterable[Sequence[int]]) -> None:
 
 
 def _whole_numbers(value: Any, field: str = "") -> Iterator[tuple[str, int]]:
-    """Every whole number in a config's fields, and in those of the configs that it holds, with its field's name."""
+    """Yield every whole number in a config's fields, nested configs included, with its field's name."""
     if isinstance(value, int):
         yield field, value
     elif isinstance(value, dict | list | tuple):
@@ -162,13 +162,13 @@ def _whole_numbers(value: Any, field: str = "") -> Iterator[tuple[str, int]]:
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
-    """The model in a run folder, a file, or a shipped model by name: a denoiser, ready to draw.
+    """Load a model, ready to draw, from a run folder, a file, or by the name of a shipped model.
 
-    The header's shapes are compared with the file's before anything is allocated. Weights stored in another
+    The header's shapes are compared with the file's before memory is allocated. Weights stored in another
     floating dtype become float32.
 
     Raises:
-        CheckpointError: Missing, truncated or foreign file, a pickle, or a header that lies about the weights.
+        CheckpointError: The file is missing, truncated, foreign or a pickle, or its header contradicts the weights.
     """
     path = existing_model(path)
     header = read_header(path)
@@ -198,7 +198,7 @@ def _check_statistics(path: Path, model: Model) -> None:
 
 
 def _build(header: Mapping[str, Any]) -> Model:
-    """The model of a header, with fresh weights."""
+    """Build the model of a header, with fresh weights."""
     configs = _configs_of(header)
     guest = _build(header[GUEST]) if GUEST in header else None
     return Model(
@@ -215,7 +215,7 @@ def _build(header: Mapping[str, Any]) -> Model:
 
 
 def _compare(header: Mapping[str, Any], found: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, torch.dtype]:
-    """The dtype that each weight must have; refuses weights that are not those the header promises."""
+    """Return the dtype that each weight must have; refuse weights other than those the header promises."""
     with torch.device("meta"):
         wanted = named_weights(_build(header))
     for name in sorted(wanted.keys() | found.keys()):

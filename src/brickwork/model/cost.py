@@ -1,12 +1,12 @@
-"""What a backbone costs: parameters, MACs and activation bytes, counted on tensors without memory.
+"""Cost of a backbone: parameters, MACs and activation bytes, counted on tensors without memory.
 
-Rules, said once. 1 MAC = one multiplication with its addition = 2 FLOP. MACs are those of matrix products and
+Rules of counting. 1 MAC = one multiplication with its addition = 2 FLOP. MACs are those of matrix products and
 convolutions (padding included, as usual); norms, activations, biases, softmax and additions are not counted.
 Attention is the two products q k^T and (softmax) v, 2·rows²·width per block; the projections belong to the rest.
 Activation bytes are for one image in float32 and eager execution with attention written as two matrix products: every
-result is held from the operation that makes it until the last one that needs it, weights and tables not counted. The
-total is the most that is held at once. A part's are the bytes of all results that its operations make in one
-evaluation, each counted once and views not at all: they add up to what is written, which is more than is held at once.
+result is held from the operation that makes it until the last one that needs it; weights and tables are not counted.
+The total is the largest amount held at once. The bytes of a row of the table are those of all results that its
+operations make in one evaluation, each counted once and views not at all; so the rows add up to more than the total.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from brickwork.model.hosted import HostedConfig
 from brickwork.nn.layers import Attention, CrossAttention
 from brickwork.sampling.plan import Plan
 
-# Where a module's path, numbers left out, is counted; the longest prefix wins, and other modules keep their own name.
+# Row of the table for a module's path without numbers; the longest prefix wins, other modules keep their own name.
 PARTS = {
     "blocks.attention": "blocks.attention",
     "blocks.attention.qkv": "blocks.qkv",
@@ -60,9 +60,9 @@ class Part:
     """One row of the table, for one evaluation of one image.
 
     Attributes:
-        parameters: Trainable numbers held.
-        macs: With attention, if the part is attention's.
-        activation_bytes: Of all results that its operations make.
+        parameters: Number of trainable parameters.
+        macs: MACs; the row of attention includes its two products.
+        activation_bytes: Bytes of all results that its operations make.
     """
 
     parameters: int
@@ -75,18 +75,18 @@ class Cost:
     """Cost of one evaluation for one image.
 
     Attributes:
-        size: Height and width counted for, in pixels.
-        parameters: Trainable numbers; a guest's as well, which its host leaves as they are.
-        parameters_with_tables: The same with fixed tables (position sinusoids, rotations).
-        macs: Of one evaluation.
+        size: Height and width of the counted image, in pixels.
+        parameters: Number of trainable parameters; includes a guest's, although they stay frozen.
+        parameters_with_tables: The same, with fixed tables (position sinusoids, rotations).
+        macs: MACs of one evaluation.
         macs_without_attention: The same without the two products of each attention.
-        published_macs: The same in the way of the design's authors: larger where ours spares a repetition, as LEGO's
+        published_macs: MACs as the design's authors count: larger where our code avoids a repetition, as LEGO's
             modulation, which is computed once per image and not once per window.
-        activation_bytes: Most that is live at once while one image passes without gradients.
-        training_bytes: What is kept for the backward pass, per image.
-        score_bytes: One block's rows² scores of all heads: a fused attention kernel holds none of them, the matrix form
-            up to two copies at once.
-        parts: Part name → Part; parameters and MACs add up to the totals. ``blocks`` is what blocks do themselves,
+        activation_bytes: Largest number of bytes live at once while one image passes without gradients.
+        training_bytes: Bytes kept for the backward pass, per image.
+        score_bytes: Bytes of one block's rows² scores of all heads: a fused attention kernel holds none of them, the
+            matrix form up to two copies at once.
+        parts: Rows by name; parameters and MACs add up to the totals. ``blocks`` is what blocks do themselves,
             their residual additions, ``other`` what the backbone does around its modules, and ``guest`` all of a guest.
     """
 
@@ -102,15 +102,15 @@ class Cost:
     parts: dict[str, Part]
 
     def macs_per_image(self, evaluations: int, *, guided: bool = False) -> int:
-        """MACs of one sampled image: evaluations (steps · calls of the solver), doubled by classifier-free guidance."""
+        """Return the MACs of one image: evaluations (steps · calls of the solver), doubled by guidance."""
         return evaluations * (2 if guided else 1) * self.macs
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, for JSON."""
+        """Return plain numbers, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        """Return a table for people: parts, then totals."""
+        """Return a table for people: rows, then totals."""
         rows = self._rows()
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         lines = [
@@ -120,12 +120,12 @@ class Cost:
         return "\n".join([*lines, *self._totals()])
 
     def _repr_html_(self) -> str:
-        """Return the same for a notebook."""
+        """Return the same table for a notebook."""
         head, *rows = self._rows()
         return table_html(head, rows) + "<br>".join(map(escape, self._totals()))
 
     def _rows(self) -> list[tuple[str, ...]]:
-        """Return titles, a row for each part, and their sums."""
+        """Return titles, table rows, and their sums."""
         rows: list[tuple[str, ...]] = [("part", "parameters", "MMAC", "share", "MB made")]
         for name, part in self.parts.items():
             share = f"{part.macs / self.macs:.1%}" if self.macs else ""
@@ -152,7 +152,7 @@ class Cost:
 
 
 def megabytes(count: int) -> str:
-    """Bytes as the table has them."""
+    """Format bytes for the table."""
     return f"{count / 1e6:,.3f}"
 
 
@@ -160,11 +160,11 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
     """Count a backbone of this config without allocating its weights.
 
     Args:
-        config: Also says channels, classes and text, which all count; of hosted bricks the guest counts too.
+        config: Config of the network, with channels, classes and text, which all count; so does a guest in it.
         size: Height and width of the image in pixels; by default the config's own.
 
     Raises:
-        ConfigError: A size that the config, or a guest's, cannot take.
+        ConfigError: The config, or a guest's, cannot take the size.
     """
     if isinstance(config, HostedConfig):
         size = size or config.size
@@ -208,7 +208,7 @@ def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
 
 
 def _joined(guest: Cost, own: Cost) -> Cost:
-    """A guest's cost and that of the backbone after it. The guest keeps nothing for a backward pass but its output."""
+    """Add a guest's cost and that of the backbone after it. Of the guest, the backward pass keeps only the output."""
     made = sum(part.activation_bytes for part in guest.parts.values())
     part = Part(parameters=guest.parameters, macs=guest.macs, activation_bytes=made)
     sums = ("parameters", "parameters_with_tables", "macs", "macs_without_attention", "published_macs")
@@ -228,17 +228,17 @@ def plan_macs(
     *,
     size: int | None = None,
 ) -> int:
-    """MACs of one sampled image whose every evaluation runs as many parts as a plan says.
+    """Return the MACs of one sampled image, each evaluation with as many blocks as a plan says.
 
     Args:
-        config: The whole model's.
-        plan: ``Plan(counts=(config.num_parts,))`` leaves nothing out.
-        calls: Waist level and rows of each evaluation, as ``sampling.levels.evaluated_levels`` finds them.
+        config: Config of the whole model.
+        plan: Skipping plan; ``Plan(counts=(config.num_parts,))`` skips nothing.
+        calls: Sigma and rows of each evaluation, as ``sampling.levels.evaluated_levels`` lists them.
         size: Height and width of the image in pixels; by default the config's own.
 
     Raises:
-        ConfigError: A size that the config cannot take, or first parts that are no network.
-        ArgumentError: A plan of more parts than the model's.
+        ConfigError: The config cannot take the size, or its first blocks alone are no network.
+        ArgumentError: The plan needs more blocks than the model has.
     """
 
     macs = {n: cost(config.first(n), size=size).macs for n in {*plan.counts}}
@@ -246,7 +246,7 @@ def plan_macs(
 
 
 class _Watch(TorchDispatchMode):
-    """Counts MACs and bytes made by module, and bytes of live results, of everything run within it."""
+    """Counter of MACs and bytes made, by module, and of live bytes, for everything that runs inside it."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -319,7 +319,7 @@ def _part(path: str) -> str:
 
 
 def _run(backbone: Backbone, x: Tensor, c_noise: Tensor, condition: Condition) -> Tensor:
-    """Evaluate the network once; bricks are told some estimate where they need one."""
+    """Evaluate the network once, with a preconditioning for bricks that need one."""
     if not isinstance(backbone, Bricks):
         return backbone(x, c_noise, condition)
     one = torch.ones(1, device=x.device)

@@ -1,7 +1,7 @@
-"""The header of a model file, read without PyTorch: where the file is, and what it says of itself.
+"""Headers of model files, read without PyTorch: find a file, and read its description of the model.
 
-The header is JSON in the safetensors metadata under the key "brickwork": for each part of the model a pair
-``[name, {field: value}]``, and the classes and facts of training. :mod:`brickwork.model.checkpoint` makes the model.
+The header is JSON in the safetensors metadata under the key "brickwork": for each component of the model a pair
+``[name, {field: value}]``, and the classes and facts of training. :mod:`brickwork.model.checkpoint` builds the model.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ HEADER = "brickwork"
 MODEL_FILE = "model.safetensors"
 SHIPPED = ("digits", "digits-lego")
 GUEST = "guest"
-"""Key of a guest's header within its model's; with a dot it leads the names of its weights."""
+"""Key of a guest's header within its model's; also the prefix, with a dot, of the names of its weights."""
 MAX_GUESTS = 16
-"""Most guests, guests' guests and so on in one file."""
+"""Largest number of nested guests in one file."""
 ENTRIES = ("backbone", "process", "target", "codec", "given", "text")
 """Keys that hold ``[name, {field: value}]``."""
 
 
 def _say_nothing_else(header: dict[str, Any]) -> dict[str, Any]:
-    """1 → 2: models had no text encoder and were given nothing."""
+    """Convert format 1 to 2: models of format 1 have no text encoder and no image condition."""
     return {"text": ["none", {}], "given": ["nothing", {}], **header}
 
 
@@ -38,7 +38,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _say_not
 
 
 def find_model(name: str | Path) -> Path:
-    """Return the file behind a run folder, a model file or the name of a shipped model; it need not exist."""
+    """Return the file of a run folder, a model file or the name of a shipped model; it need not exist."""
     path = Path(name)
     if path.is_dir():
         if not (path / MODEL_FILE).exists():
@@ -50,10 +50,10 @@ def find_model(name: str | Path) -> Path:
 
 
 def existing_model(name: str | Path) -> Path:
-    """Return the file behind a name, as :func:`find_model` does.
+    """Return the file of a name, as :func:`find_model` does, if it exists.
 
     Raises:
-        CheckpointError: There is no such file.
+        CheckpointError: The file does not exist.
     """
     path = find_model(name)
     if not path.exists():
@@ -64,12 +64,12 @@ def existing_model(name: str | Path) -> Path:
 
 
 def stored_header(path: Path) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
-    """Read a model file's header, brought to the present format, and the shapes of the file's tensors.
+    """Read a model file's header, converted to the present format, and the shapes of the file's tensors.
 
-    What comes back has every key; the values of the configs' fields are not checked.
+    The header has every key; the values of the configs' fields are not checked.
 
     Raises:
-        CheckpointError: No model of ours, one of a later format, or one whose header is not whole.
+        CheckpointError: The file is no model of ours, is of a later format, or its header is incomplete.
     """
     metadata, shapes = read_metadata(path)
     if HEADER not in metadata:
@@ -93,7 +93,7 @@ def chain(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return a header, that of its guest, that of the guest's guest, and so on.
 
     Raises:
-        CheckpointError: There are more than :data:`MAX_GUESTS` guests in each other.
+        CheckpointError: More than :data:`MAX_GUESTS` guests are nested.
     """
     headers = [header]
     while GUEST in headers[-1]:
@@ -104,7 +104,7 @@ def chain(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _migrated(header: Any, guests: int = MAX_GUESTS) -> dict[str, Any]:
-    """Bring a header of any format, and those of the guests in it, to the present one."""
+    """Convert a header of any format, and those of the guests in it, to the present one."""
     if not isinstance(header, dict) or "format" not in header:
         raise CheckpointError("its header has no format: it is no model of brickwork; copy or train it again")
     version = header["format"]
@@ -117,7 +117,7 @@ def _migrated(header: Any, guests: int = MAX_GUESTS) -> dict[str, Any]:
         raise CheckpointError(f"it is of format {version}, this brickwork reads up to {FORMAT}: upgrade brickwork")
     for number in range(version, FORMAT):
         header = MIGRATIONS[number](header)
-    if GUEST not in header or not guests:  # more than that are refused
+    if GUEST not in header or not guests:  # deeper ones are refused later
         return header
     try:
         return header | {GUEST: _migrated(header[GUEST], guests - 1)}

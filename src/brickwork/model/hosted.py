@@ -1,6 +1,6 @@
-"""Hosted bricks: a trained model, the guest, runs as the brick before the first and tells it an estimate.
+"""Hosted bricks: a trained model, the guest, runs as the brick before the first, which reads its estimate.
 
-So a trained network serves as a brick (LEGO: Zheng et al. 2024, 2310.06389). Guest and bricks are one backbone.
+A trained network thus serves as a brick (LEGO: Zheng et al. 2024, 2310.06389). Guest and bricks are one backbone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from brickwork.nn.shapes import Image, Sigma
 
 
 class Guest(Protocol):
-    """A trained model, as the bricks after it see it: a denoiser with a backbone, a codec and classes."""
+    """Trained model, as the bricks after it see it: a denoiser with a backbone, a codec and classes."""
 
     backbone: Backbone
     codec: Codec
@@ -39,12 +39,12 @@ class Guest(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class HostedConfig(BackboneConfig):
-    """The configs of bricks and of the network of their guest; size, channels and classes are those of the bricks."""
+    """Configs of bricks and of their guest's network; size, channels and classes are those of the bricks."""
 
     bricks: BackboneConfig
-    """The bricks, whose first is told a guest's output."""
+    """Bricks, whose first reads a guest's output."""
     guest: BackboneConfig
-    """The guest's network; hosted bricks itself where the guest has a guest."""
+    """Network of the guest; a ``HostedConfig`` itself if the guest has a guest."""
     size: int = field(init=False, compare=False)
     channels: int = field(init=False, compare=False)
     num_classes: int = field(init=False, compare=False)
@@ -60,27 +60,27 @@ class HostedConfig(BackboneConfig):
 
     @property
     def num_parts(self) -> int:
-        """The guest, then the bricks."""
+        """Number of bricks, the guest included."""
         return 1 + self.bricks.num_parts
 
     @property
     def num_outputs(self) -> int:
-        """Outputs of the bricks; a guest's is compared with nothing."""
+        """Number of outputs of the bricks; the guest's is not in the loss."""
         return self.bricks.num_outputs
 
     @property
     def num_windows(self) -> tuple[int, ...]:
-        """Windows of each brick."""
+        """Number of windows of each brick."""
         return self.bricks.num_windows
 
     @property
     def multiple(self) -> int | None:
-        """The divisor that suits both; None where either takes its own size alone."""
+        """Divisor of image sides that suits both; None if either takes its own size alone."""
         both = self.bricks.multiple, self.guest.multiple
         return None if both[0] is None or both[1] is None else lcm(both[0], both[1])
 
     def at_size(self, size: int) -> HostedConfig:
-        """Return the same for images of another size, for the guest as well."""
+        """Return the config for images of another size, for the guest as well."""
         return HostedConfig(bricks=self.bricks.at_size(size), guest=self.guest.at_size(size))
 
     def _kept(self, parts: tuple[int, ...]) -> BackboneConfig:
@@ -91,7 +91,7 @@ class HostedConfig(BackboneConfig):
         return HostedConfig(bricks=self.bricks.keep([part - 1 for part in parts[1:]]), guest=self.guest)
 
     def build(self) -> Backbone:
-        """Refuse: a guest is a trained model, and not made of a config alone.
+        """Refuse to build: a guest is a trained model, which a config alone cannot give.
 
         Raises:
             ConfigError: Always.
@@ -101,11 +101,11 @@ class HostedConfig(BackboneConfig):
 
 @final
 class Hosted(Bricks):
-    """A guest and the bricks after it as one backbone.
+    """Guest and the bricks after it as one backbone.
 
     Args:
-        guest: A trained model; frozen in place.
-        bricks: Bricks whose first is told the guest's output.
+        guest: Trained model; frozen in place.
+        bricks: Bricks, whose first reads the guest's output.
     """
 
     guest: Guest
@@ -120,12 +120,12 @@ class Hosted(Bricks):
 
     @property
     def config(self) -> HostedConfig:
-        """Both configs."""
+        """Configs of the guest's network and the bricks."""
         return self._config
 
     @property
     def needs_preconditioning(self) -> bool:
-        """True: the guest is asked at the waist."""
+        """True: the guest works in sigma space, x = x0 + sigma noise."""
         return True
 
     def outputs(
@@ -138,7 +138,7 @@ class Hosted(Bricks):
         chosen: Sequence[Tensor] = (),
         before: Image | None = None,
     ) -> list[Image]:
-        """Return the outputs of the bricks; the guest's, which is asked at the waist, is not among them."""
+        """Return the outputs of the bricks, without that of the guest, which works in sigma space."""
         assert before is None, "a guest is the first of all"
         c = needed(preconditioning, "a guest is asked at its own noise level")
         with torch.no_grad():
@@ -152,18 +152,18 @@ class Hosted(Bricks):
         self.bricks.train_only(part)
 
     def train(self, mode: bool = True) -> Hosted:
-        """Set the bricks to training or not; a guest never trains."""
+        """Set the bricks to training mode or not; a guest never trains."""
         super().train(mode)
         assert isinstance(self.guest, nn.Module)
         self.guest.eval()
         return self
 
     def compilable(self) -> Sequence[nn.Module]:
-        """Return those of the bricks."""
+        """Return the modules of the bricks that are worth compiling."""
         return self.bricks.compilable()
 
     def _kept(self, config: BackboneConfig, parts: tuple[int, ...]) -> Backbone:
-        """Keep the guest and the first bricks; of the guest alone its network, whose model has its own process."""
+        """Keep the guest and the first bricks, or the network of the guest alone, whose model has its own process."""
         if len(parts) == 1:
             return self.guest.backbone
         bricks = self.bricks.keep([part - 1 for part in parts[1:]])
@@ -180,10 +180,10 @@ def _check_first(parts: Sequence[int]) -> None:
 
 
 def check_hosting(config: BackboneConfig, has_guest: bool) -> None:
-    """Refuse a guest for a backbone that takes none, and the lack of one for a backbone that does.
+    """Refuse a guest for a backbone that takes none, and a missing guest for a backbone that needs one.
 
     Raises:
-        ConfigError: With one line.
+        ConfigError: Guest and backbone do not go together.
     """
     if config.takes_guest and not has_guest:
         raise ConfigError(
@@ -196,22 +196,22 @@ def check_hosting(config: BackboneConfig, has_guest: bool) -> None:
 
 
 def host(guest: Guest, backbone: Backbone, codec: Codec, classes: tuple[str, ...]) -> Hosted:
-    """Join a guest and the bricks that are told its output, in a model of this codec, which both share from then on.
+    """Join a guest and the bricks that read its output, in a model of this codec, which both share from then on.
 
     Raises:
-        ConfigError: They do not go together.
+        ConfigError: Guest and bricks do not go together.
     """
-    assert isinstance(backbone, Bricks)  # nothing else takes a guest
+    assert isinstance(backbone, Bricks)  # other backbones take no guest
     _check_guest(guest, backbone.config, codec, classes)
     guest.codec = codec  # equal, and one is enough
     return Hosted(guest, backbone)
 
 
 def _check_guest(guest: Guest, config: BackboneConfig, codec: Codec, classes: tuple[str, ...]) -> None:
-    """Refuse a guest that cannot take what a model gets, or whose pictures mean something else.
+    """Refuse a guest that cannot take the model's inputs, or whose images have another meaning.
 
     Raises:
-        ConfigError: With one line.
+        ConfigError: The guest does not fit.
     """
     if guest.codec.config != codec.config:
         raise ConfigError(
@@ -235,11 +235,11 @@ def _check_guest(guest: Guest, config: BackboneConfig, codec: Codec, classes: tu
 
 
 def _space(codec: Codec) -> str:
-    """Describe a codec for a message of one line."""
+    """Describe a codec for an error message of one line."""
     return f"{codec.picture_channels} channels" if codec.factor == 1 else f"latents {codec.digest[:12]}"
 
 
 def _names(classes: tuple[str, ...]) -> str:
-    """Describe classes for a message of one line."""
+    """Describe classes for an error message of one line."""
     few = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
     return f"{len(classes)} classes ({few})" if classes else "no classes"

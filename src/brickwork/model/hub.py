@@ -1,4 +1,4 @@
-"""Models on the Hugging Face Hub."""
+"""Upload to and download from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from brickwork.sampling.loop import sample
 PICTURE = "pictures.png"
 COLUMNS = 4
 SMALLEST = 96
-"""Pixels on a side that a picture on the card is enlarged to at least."""
+"""Smallest side of a picture on the card, in pixels; smaller pictures are enlarged."""
 
 
 def push_to_hub(
@@ -32,15 +32,15 @@ def push_to_hub(
 
     Args:
         model: The model.
-        repository: "owner/name"; made when it does not exist.
-        private: Whether a new repository is private.
-        licence: Licence of the weights, by the Hub's word for it, as in "apache-2.0"; unstated when left out.
-        pictures: Pictures to draw for the card, at seeds 0, 1, 2, ...; 0 for none. A model that needs a picture to draw
-            after shows none.
+        repository: "owner/name"; created if it does not exist.
+        private: Make a new repository private.
+        licence: Licence of the weights, by the Hub's word for it, such as "apache-2.0"; unstated when left out.
+        pictures: Pictures to draw for the card, at seeds 0, 1, 2, ...; 0 for none. A model with an image condition
+            shows none.
         text: Caption of these pictures, for a model that reads text.
 
     Raises:
-        ArgumentError: A number of pictures below 0.
+        ArgumentError: The number of pictures is below 0.
         MissingExtraError: huggingface_hub is not installed.
     """
     if pictures < 0:
@@ -94,13 +94,13 @@ def from_pretrained(repository: str, *, revision: str | None = None, device: str
     """Download a model that :func:`push_to_hub` uploaded, and load it.
 
     Raises:
-        CheckpointError: The repository or its file cannot be had.
+        CheckpointError: The repository or its file cannot be downloaded.
         MissingExtraError: huggingface_hub is not installed.
     """
     hub = _hub()
     try:
         path = hub.hf_hub_download(repository, MODEL_FILE, revision=revision)
-    except Exception as error:  # the hub's errors are of many kinds, none of them ours
+    except Exception as error:  # the hub raises errors of many kinds
         raise CheckpointError(f"cannot fetch {MODEL_FILE} of {repository!r} from the Hub: {error}") from error
     return load(path, device)
 
@@ -113,7 +113,7 @@ def _drawn(model: Model, count: int, text: str) -> Any:
 
 
 def _hub() -> Any:
-    """Return the library that talks to the Hub."""
+    """Return the library huggingface_hub."""
     try:
         import huggingface_hub
     except ImportError as error:

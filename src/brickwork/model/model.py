@@ -1,4 +1,4 @@
-"""Models: backbone + noise process + prediction + codec (+ text), and with that a denoiser at the waist."""
+"""Models: backbone + noise process + prediction + codec (+ text), together a denoiser in sigma space."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ Precision = Literal["fp32", "bf16"]
 
 
 class Model(nn.Module):
-    """A backbone together with what its numbers mean; calling it is the denoiser D(x, sigma, condition).
+    """Backbone together with the meaning of its numbers; calling it is the denoiser D(x, sigma, condition).
 
     Args:
         backbone: The network; with a guest, the bricks after it.
-        process: How noise is added; owns time, noise levels, c_in and c_noise.
-        prediction: What the network's output estimates.
-        codec: What model space means as pictures.
+        process: Noise process; gives time, noise levels, c_in and c_noise.
+        prediction: Quantity that the network's output estimates.
+        codec: Conversion between pictures and model space (pixels or latents).
         classes: Class names, as many as ``backbone.config.num_classes``; empty for names "0", "1", ...
-        facts: What the model was trained on and how, JSON-like; kept in its file.
-        guest: A trained model that runs before the first brick, where the backbone takes one. It is frozen in place
+        facts: Facts of the training, JSON-like; kept in the model's file.
+        guest: Trained model that runs before the first brick, if the backbone takes one. It is frozen in place
             and follows the model's precision.
-        text: The text encoder, or its config, where the backbone takes text and is not just told embedded tokens. One
-            that learns with the backbone is a part of the model; a frozen one is opened when it is needed.
-        given: What picture is given beside x; nothing unless told otherwise.
+        text: Text encoder or its config, if the backbone takes text; without one it takes embedded tokens alone. One
+            that learns with the backbone belongs to the model's weights; a frozen one is opened when it is needed.
+        given: Image condition that is concatenated to x; none by default.
 
     Attributes:
-        backbone: The whole network: with a guest, ``Hosted``; else the one that was given.
-        text_config: The config of the text encoder.
+        backbone: Whole network: ``Hosted`` with a guest, else the argument.
+        text_config: Config of the text encoder.
         digest: SHA-256 (hex) of the file it was loaded from or saved to, or "".
 
     Raises:
-        ConfigError: Codec, text encoder or what is given do not fit the backbone, the number of class names is not
+        ConfigError: Codec, text encoder or image condition do not fit the backbone, the number of class names is not
             that of the classes, or the guest is missing, not wanted, or of another model space, size or classes.
     """
 
@@ -88,7 +88,7 @@ class Model(nn.Module):
         self.text_config = text_config
         encoder = text if isinstance(text, TextEncoder) else text.build() if text.trained else None
         self.text = encoder if text_config.trained else None
-        # A frozen encoder, once it is needed; in a list, as it is no part of the model.
+        # A frozen encoder, once it is needed; the list keeps it out of the model's modules.
         self._opened = [] if encoder is None or text_config.trained else [encoder]
         self.facts: dict[str, Any] = facts or {}
         self.precision = "fp32"
@@ -96,25 +96,25 @@ class Model(nn.Module):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image in model space."""
+        """Shape (C, H, W) of one image in model space."""
         config = self.backbone.config
         return config.channels, config.size, config.size
 
     @property
     def guest(self) -> Model | None:
-        """The trained model that runs before the first brick; None without one."""
+        """Trained model that runs before the first brick; None without one."""
         guest = self.backbone.guest if isinstance(self.backbone, Hosted) else None
         assert guest is None or isinstance(guest, Model)
         return guest
 
     @property
     def own_backbone(self) -> Backbone:
-        """The network that learns: the backbone without a guest before it."""
+        """Network that learns: the backbone without a guest before it."""
         return self.backbone.bricks if isinstance(self.backbone, Hosted) else self.backbone
 
     @property
     def precision(self) -> Precision:
-        """The arithmetic of the network: "fp32", or "bf16" by autocast; a guest follows. The door stays fp32."""
+        """Arithmetic of the network: "fp32", or "bf16" by autocast; a guest follows. Inputs and outputs stay fp32."""
         return self._precision
 
     @precision.setter
@@ -125,11 +125,11 @@ class Model(nn.Module):
 
     @property
     def multiple(self) -> int | None:
-        """The divisor of the sides of every x that the model takes; None where it takes its own shape alone."""
+        """Divisor of the sides of every x that the model takes; None if it takes its own shape alone."""
         return self.backbone.config.multiple
 
     def _repr_html_(self) -> str:
-        """Return the model's making, size, classes and training, for a notebook."""
+        """Return the model's design, size, classes and training, for a notebook."""
         config, count = self.backbone.config, sum(weight.numel() for weight in self.parameters())
         (_, high, wide), factor = self.shape, self.codec.factor
         named = ", ".join(self.classes[:20]) + (", ..." if len(self.classes) > 20 else "")
@@ -147,28 +147,28 @@ class Model(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 when the model takes no label."""
+        """Number of classes; 0 for a model without classes."""
         return self.backbone.config.num_classes
 
     @property
     def text_shape(self) -> tuple[int, int] | None:
-        """(M, E) of the text tokens, or None."""
+        """Shape (M, E) of the text tokens; None for a model without text."""
         config = self.backbone.config
         return (config.text_length, config.text_width) if config.text_length else None
 
     @property
     def reads_text(self) -> bool:
-        """Whether it has a text encoder."""
+        """True if the model has a text encoder."""
         return not isinstance(self.text_config, NoText)
 
     @property
     def given_channels(self) -> int:
-        """Channels of the picture that is given beside x; 0 for none."""
+        """Channels of the image condition; 0 for none."""
         return self.backbone.config.given_channels
 
     @property
     def capabilities(self) -> Capabilities:
-        """Declaration of what the model takes."""
+        """Declaration of the inputs that the model takes."""
         return Capabilities(
             shape=self.shape,
             multiple=self.multiple,
@@ -182,32 +182,32 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def num_parts(self) -> int:
-        """Blocks or bricks that it is made of, one after another; a guest, if there is one, is the first."""
+        """Number of blocks or bricks in a row; a guest, if there is one, is the first."""
         return self.backbone.num_parts
 
     def first(self, n: int) -> Model:
-        """Return the model of the first n parts: the same weights, precision and digest; itself for all parts.
+        """Return the model of the first n blocks: the same weights, precision and digest; itself for all blocks.
 
-        The first part of a model with a guest is the guest itself.
+        The first block of a model with a guest is the guest itself.
 
         Raises:
             ArgumentError: n is not from 1 to ``num_parts``.
-            ConfigError: The first n parts alone are no network.
+            ConfigError: The first n blocks alone are no network.
         """
         check_parts(n, self.num_parts)
         return self.keep(range(n))
 
     def keep(self, parts: Sequence[int]) -> Model:
-        """Return the model of some parts, counted from 0, as ``first`` makes it.
+        """Return the model of some blocks, counted from 0, as ``first`` makes it.
 
         Raises:
-            ArgumentError: Not rising numbers of parts.
-            ConfigError: These parts alone are no network.
+            ArgumentError: The numbers do not rise, or name no block.
+            ConfigError: These blocks alone are no network.
         """
         if self.guest is not None and tuple(parts) == (0,):
             return self.guest
@@ -229,13 +229,13 @@ class Model(nn.Module):
         return kept
 
     def requires_grad_(self, requires_grad: bool = True) -> Model:
-        """Let gradients reach the weights or not; a guest's and an autoencoder's never."""
+        """Turn gradients of the weights on or off; a guest's and an autoencoder's stay off."""
         for module in self.learning():
             module.requires_grad_(requires_grad)
         return self
 
     def learning(self) -> list[nn.Module]:
-        """Return what training changes: the backbone without a guest, and a text encoder that learns with it."""
+        """Return the modules that training changes: the backbone without a guest, and a text encoder that learns."""
         return [self.own_backbone] if self.text is None else [self.own_backbone, self.text]
 
     def outputs(
@@ -248,14 +248,14 @@ class Model(nn.Module):
     ) -> list[Image]:
         """Return the network's raw outputs, fp32: one, or one for each brick; the last is the model's.
 
-        A guest's is not among them.
+        The guest's output is not among them.
 
         Args:
-            x: The network's own input, c_in times the waist's x, equally alpha x0 + sigma eps scaled by the process.
-            c_noise: The number that tells the network its noise level, (B,), float32.
-            condition: Labels, text and what is given; text as token numbers where gradients shall reach the encoder.
-            preconditioning: The coefficients of this batch, which bricks may need; see ``Bricks.outputs``.
-            chosen: See ``Bricks.outputs``.
+            x: Input of the network: c_in times x0 + sigma noise, equally alpha x0 + sigma eps scaled by the process.
+            c_noise: Noise level as the network reads it, (B,), float32.
+            condition: Labels, text and image condition; text as token numbers if gradients must reach the encoder.
+            preconditioning: Coefficients of this batch, which bricks may need; see ``Bricks.outputs``.
+            chosen: Windows that get gradients; see ``Bricks.outputs``.
         """
         backbone = self.backbone
         with self._autocast(x.device.type):
@@ -266,24 +266,24 @@ class Model(nn.Module):
             return [output.float() for output in outputs]
 
     def _autocast(self, device: str) -> AbstractContextManager[object]:
-        """bf16 where it is asked for; nothing where that changes nothing, so that a graph keeps its modules' names."""
+        """Return bf16 autocast if the precision asks for it, else no context: a graph then keeps its modules' names."""
         if self.precision == "fp32" and (device == "meta" or not torch.is_autocast_enabled(device)):
             return nullcontext()
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def _embedded(self, condition: Condition) -> Condition:
-        """The condition with token numbers embedded."""
+        """Return the condition with token numbers embedded."""
         text = condition.text
         if text is None or text.is_floating_point():
             return condition
         return replace(condition, text=self.encoder()(text).float())
 
     def encoder(self) -> TextEncoder:
-        """The text encoder; a frozen one is opened, which may read its files or fetch them.
+        """Return the text encoder; a frozen one is opened, which may read or download its files.
 
         Raises:
             ConfigError: The model has none.
-            BrickworkError: A frozen one is not where it should be.
+            BrickworkError: The files of a frozen one are not where they should be.
         """
         if self.text is not None:
             return self.text
@@ -292,7 +292,7 @@ class Model(nn.Module):
         return self._opened[0]
 
     def embed_text(self, captions: Sequence[str]) -> np.ndarray:
-        """Captions as embedded tokens, float32 (N, M, E).
+        """Embed captions as tokens, float32 (N, M, E).
 
         Raises:
             ConfigError: The model has no text encoder.
@@ -311,11 +311,11 @@ class Model(nn.Module):
 
         Args:
             x: x0 + sigma * noise, shape (B, C, H, W), float32.
-            sigma: Noise level at the waist, shape (B,), or one number for all.
-            condition: Labels, text and what is given; left out, nothing is asked for.
+            sigma: Noise level, shape (B,), or one number for all.
+            condition: Labels, text and image condition; left out, the model draws unconditionally.
 
         Raises:
-            ArgumentError: No condition for a model that is given a picture.
+            ArgumentError: The condition is missing, for a model with an image condition.
         """
         levels: Sigma = levels_like(sigma, x)
         condition = self.capabilities.nothing(x) if condition is None else condition
@@ -323,43 +323,43 @@ class Model(nn.Module):
         return c.skip * x + c.out * self.network(c.in_ * x, c, condition)
 
     def network(self, x: Image, c: Preconditioning, condition: Condition) -> Image:
-        """Return the network's raw output F(x, c_noise), given its own input."""
+        """Return the network's raw output F(x, c_noise), from its own input x."""
         return self.outputs(x, c.noise.float(), condition, c)[-1]
 
     def asarray(self, values: np.ndarray) -> Tensor:
-        """A numpy array as a tensor on this model's device; floats become float32."""
+        """Convert a numpy array into a tensor on this model's device; floats become float32."""
         tensor = torch.from_numpy(np.ascontiguousarray(values))
         return tensor.to(self.device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
     def encode(self, images: np.ndarray) -> Tensor:
-        """uint8 (B, H, W, C) → model space (B, C', H', W') on this model's device, without waiting for it."""
+        """Encode pictures, uint8 (B, H, W, C) → model space (B, C', H', W') on this model's device; does not wait."""
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         return self.codec.encode(pixels.to(self.device, non_blocking=True))
 
     def decode(self, x0: Tensor) -> np.ndarray:
-        """Model space → uint8 (B, H, W, C)."""
+        """Decode model space into pictures, uint8 (B, H, W, C)."""
         return self.codec.decode(x0).cpu().numpy()
 
     def give(self, pictures: np.ndarray) -> np.ndarray:
-        """What is given beside x, made of pictures: uint8 (N, H, W, C) → float32 (N, G, h, w).
+        """Make the image condition from pictures: uint8 (N, H, W, C) → float32 (N, G, h, w).
 
         Args:
-            pictures: As ``self.given.prepare`` takes them.
+            pictures: Pictures as ``self.given.prepare`` takes them.
 
         Raises:
-            ArgumentError: The model is given nothing, or pictures of a wrong size.
+            ArgumentError: The model has no image condition, or the pictures have a wrong size.
         """
         side = self.backbone.config.size * self.codec.factor
         images = self.given.prepare(torch.from_numpy(np.require(pictures, requirements=["C", "W"])), side, side)
         return self.codec.encode(images.to(self.device)).cpu().numpy()
 
     def class_index(self, name: str) -> int:
-        """The index of a class, from its name or its number.
+        """Return the index of a class, from its name or its number.
 
         Raises:
-            ArgumentError: There is no such class.
+            ArgumentError: The class does not exist.
         """
         return class_number(name, self.classes)
 
