@@ -1,4 +1,4 @@
-"""Canvases of any height and width from a denoiser of fixed size: it sees windows, and their estimates are joined."""
+"""Canvases of any height and width from a denoiser of fixed size: estimates of overlapping windows are averaged."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from brickwork.registry import Registry
 from brickwork.sampling.wrapper import Wrapper
 
 Words: TypeAlias = tuple[int, int]
-"""For rows and columns: a 64-bit number that says how far the grid of windows is moved."""
+"""Two 64-bit numbers, for rows and columns, that set the shift of the grid of windows."""
 Part: TypeAlias = tuple[int, int, slice]
 """Window i down and j across, for some images of the batch."""
 
 
 class Mode(ABC):
-    """How a canvas is cut into windows, along one axis at a time."""
+    """Rule that divides a canvas into windows, along one axis at a time."""
 
     @property
     @abstractmethod
     def moves(self) -> bool:
-        """Whether the windows lie elsewhere at every noise level."""
+        """True if the windows lie elsewhere at every noise level."""
 
     @abstractmethod
     def side(self, length: int, trained: int, multiple: int | None) -> int:
-        """Side of the windows, in pixels, where one longer than the canvas makes the canvas longer.
+        """Return the side of the windows, in pixels; a side above the canvas's makes the canvas longer.
 
         Args:
-            length: Of the canvas.
+            length: Side of the canvas, in pixels.
             trained: Side of the denoiser's own x.
-            multiple: What divides the other sides that the denoiser takes; None where it takes no other.
+            multiple: Divisor of the other sides that the denoiser takes; None if it takes no other.
         """
 
     @abstractmethod
     def starts(self, length: int, side: int, word: int = 0) -> list[int]:
-        """First pixels of the windows, from 0 up to length - side; together the windows cover the canvas.
+        """Return the first pixels of the windows, from 0 to length - side; together the windows cover the canvas.
 
         Args:
-            length: Of the canvas, at least side.
-            side: Of a window.
-            word: How far the grid is moved, where it moves; any number from 0.
+            length: Side of the canvas, at least the window's.
+            side: Side of a window.
+            word: Number that sets the shift, for a moving grid; any number from 0.
         """
 
 
@@ -57,14 +57,14 @@ class Mode(ABC):
 class Windows(Mode):
     """Windows of the trained size on an even grid; those that would leave the canvas are moved inside.
 
-    Source: Bar-Tal et al., "MultiDiffusion", 2302.08113, Eq. 5, for joining windows that overlap.
+    Source: Bar-Tal et al., "MultiDiffusion", 2302.08113, Eq. 5, for joining overlapping windows.
 
-    A denoiser that cuts its square up itself, as LEGO's small bricks do, has borders of its own within a window. They
-    average out where the stride is no multiple of them, as with the default overlap, and where the grid moves.
+    A denoiser that divides its square itself, as LEGO's small bricks do, has borders of its own within a window. They
+    average out if the stride is no multiple of them, as with the default overlap, or if the grid moves.
 
     Attributes:
         overlap: Share of a window's side that the next one covers too, from 0 to below 1.
-        shift: Move the grid at every noise level, so that borders are elsewhere each time.
+        shift: Move the grid at every noise level, so that borders lie elsewhere each time.
     """
 
     overlap: float = 0.4
@@ -79,15 +79,15 @@ class Windows(Mode):
 
     @property
     def moves(self) -> bool:
-        """Where the grid is shifted."""
+        """True if the grid is shifted."""
         return self.shift
 
     def side(self, length: int, trained: int, multiple: int | None) -> int:
-        """As trained."""
+        """Return the trained side."""
         return trained
 
     def starts(self, length: int, side: int, word: int = 0) -> list[int]:
-        """Multiples of the stride, less the shift."""
+        """Return multiples of the stride, less the shift."""
         stride = max(1, round(side * (1 - self.overlap)))
         last, first = length - side, -(word % stride) if self.shift else 0
         return sorted({min(max(k, 0), last) for k in range(first, last + stride, stride)})
@@ -96,15 +96,15 @@ class Windows(Mode):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Whole(Mode):
-    """One window, the canvas itself, made larger to a multiple that the denoiser takes: attention sees all of it."""
+    """One window, the canvas itself, enlarged to a multiple that the denoiser takes: attention sees all of it."""
 
     @property
     def moves(self) -> bool:
-        """There is nowhere else."""
+        """False: the one window never moves."""
         return False
 
     def side(self, length: int, trained: int, multiple: int | None) -> int:
-        """The next multiple.
+        """Return the next multiple.
 
         Raises:
             ArgumentError: The denoiser takes its own size alone.
@@ -117,7 +117,7 @@ class Whole(Mode):
         return -(-length // multiple) * multiple
 
     def starts(self, length: int, side: int, word: int = 0) -> list[int]:
-        """At 0."""
+        """Return 0 alone."""
         return [0]
 
 
@@ -132,7 +132,7 @@ MODES = Registry[Callable[..., Mode]](
         "whole": Whole,
     },
 )
-"""Side by side; overlapping and averaged; side by side on a moving grid; both; no windows."""
+"""Canvas modes: side by side; overlapping and averaged; side by side on a moving grid; both; no windows."""
 
 DEFAULT_MODE = "overlap+shift"
 
@@ -143,9 +143,9 @@ class _Axis:
     """Rows or columns of a canvas.
 
     Attributes:
-        wanted: Of the pictures.
-        side: Of a window.
-        mode: Where the windows lie.
+        wanted: Side of the pictures.
+        side: Side of a window.
+        mode: Rule that places the windows.
     """
 
     wanted: int
@@ -154,51 +154,51 @@ class _Axis:
 
     @property
     def length(self) -> int:
-        """Of x."""
+        """Side of x."""
         return max(self.wanted, self.side)
 
     @property
     def margin(self) -> int:
-        """Before the part of x that the pictures show."""
+        """Pixels of x before those that the pictures show."""
         return (self.length - self.wanted) // 2
 
     def starts(self, word: int = 0) -> list[int]:
-        """First pixels of the windows."""
+        """Return the first pixels of the windows."""
         return self.mode.starts(self.length, self.side, word)
 
     def borders(self) -> list[int]:
-        """Pixels of the pictures where a window begins or has ended, the grid not moved."""
+        """Return the pixels of the pictures where a window begins or has ended, without a shift."""
         edges = {k - self.margin for start in self.starts() for k in (start, start + self.side)}
         return sorted(k for k in edges if 0 < k < self.wanted)
 
     def regions(self, starts: list[int], count: int) -> list[int]:
-        """Which of count equal parts of the canvas each window's centre lies in."""
+        """Return the region, of count equal ones, in which each window's centre lies."""
         return [min((2 * k + self.side) * count // (2 * self.length), count - 1) for k in starts]
 
 
 @final
 @dataclass(frozen=True)
 class Canvas(Wrapper):
-    """A denoiser of height x width pixels: at every call, the average of what one of fixed size sees in windows.
+    """Denoiser of height x width pixels: each call averages the estimates of a denoiser of fixed size in windows.
 
-    Each window is a picture of its own to the wrapped denoiser. Where windows overlap, their estimates of x0 are
+    Each window is a separate picture to the wrapped denoiser. Estimates of x0 of overlapping windows are
     averaged with weights that fall smoothly towards a window's border (a raised cosine, never 0), made to add up to 1
     at every pixel. A canvas that is one window is the wrapped denoiser, bit for bit.
 
-    A shifted grid is moved by a pure function of sigma: with its 32 bits as float32 for seed, the first two
-    ``integers`` of stream CANVAS, modulo the stride, for rows and columns. So nothing is kept from call to call.
+    The shift is a pure function of sigma: with its 32 bits as float32 for seed, it is the first two
+    ``integers`` of stream CANVAS, modulo the stride, for rows and columns. No state is kept from call to call.
 
-    Labels may differ by region: (B, rows, columns) divides the canvas evenly, and a window is asked for the class of
-    the region that its centre lies in.
+    Labels may differ by region: (B, rows, columns) divides the canvas evenly, and a window takes the class of
+    the region in which its centre lies.
 
-    Wrap guidance around it, ``Guided(Canvas(denoise, ...), scale)``, and plans inside.
+    Wrap guidance around a canvas, ``Guided(Canvas(denoise, ...), scale)``, and put plans inside.
 
     Attributes:
-        inner: Sees windows of its own shape.
-        height: Of the pictures, in pixels of x; any from 1. Where it is below a window's, the canvas is a window high
+        inner: Denoiser of the windows, at its own shape.
+        height: Height of the pictures, in pixels of x; any from 1. Below a window's height, the canvas is a window high
             and ``decode`` returns its middle.
-        width: Likewise.
-        mode: Where the windows lie; a name of MODES, or one with options of your own.
+        width: Width of the pictures, likewise.
+        mode: Rule that places the windows; a name in MODES, or a ``Mode`` with other options.
         chunk: Windows evaluated at once, over all images of a batch; memory grows with it and not with the canvas.
     """
 
@@ -209,11 +209,11 @@ class Canvas(Wrapper):
     chunk: int = 8
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn on.
+        """Refuse a canvas that cannot be drawn.
 
         Raises:
-            ArgumentError: A side or chunk that is no whole number above 0, or a mode that the denoiser cannot do.
-            UnknownNameError: No such mode.
+            ArgumentError: A side or chunk is no whole number above 0, or the denoiser cannot do the mode.
+            UnknownNameError: No mode has this name.
         """
         for name in ("height", "width", "chunk"):
             value = getattr(self, name)
@@ -222,11 +222,11 @@ class Canvas(Wrapper):
                 raise ArgumentError(f"canvas {name} {value!r}: it must be a whole number of {unit}, at least 1")
         if isinstance(self.mode, str):
             MODES.find(self.mode)
-        _ = self._axes  # what the mode refuses, it refuses now
+        _ = self._axes  # the mode refuses here what it cannot do
 
     @cached_property
     def _axes(self) -> tuple[_Axis, _Axis]:
-        """Rows and columns."""
+        """Rows and columns of the canvas."""
         mode = MODES[self.mode]() if isinstance(self.mode, str) else self.mode
         own = capabilities_of(self.inner)
         (_, high, wide), multiple = own.shape, own.multiple
@@ -237,7 +237,7 @@ class Canvas(Wrapper):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Declaration of what sees the windows, at the canvas's own shape; labels may be of regions."""
+        """Declaration of the wrapped denoiser, at the canvas's own shape; labels may be of regions."""
         rows, columns = self._axes
         own = capabilities_of(self.inner)
         return replace(own, shape=(own.shape[0], rows.length, columns.length), multiple=None, takes_regions=True)
@@ -246,7 +246,7 @@ class Canvas(Wrapper):
         """Refuse regions of which some would have no window.
 
         Raises:
-            ArgumentError: There is a region that no window's centre lies in while the grid is not moved.
+            ArgumentError: No window's centre lies in some region, without a shift.
         """
         rows, columns = self._axes
         for axis, count in ((rows, down), (columns, across)):
@@ -258,15 +258,15 @@ class Canvas(Wrapper):
                 )
 
     def borders(self) -> tuple[list[int], list[int]]:
-        """Rows and columns of the pictures where a window begins or has ended, the grid not moved."""
+        """Return the rows and columns of the pictures where a window begins or has ended, without a shift."""
         rows, columns = self._axes
         return rows.borders(), columns.borders()
 
     def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """Return the joined estimate of x0; see ``Denoiser``.
+        """Estimate x0 as the average over windows; see ``Denoiser``.
 
         Raises:
-            ArgumentError: x is not of this canvas's shape, or there is a region without a window.
+            ArgumentError: x is not of this canvas's shape, or some region has no window.
         """
         if tuple(x.shape[1:]) != self.shape:
             raise ArgumentError(f"x of {tuple(x.shape[1:])}: this canvas takes {self.shape}; make x of its shape")
@@ -282,7 +282,7 @@ class Canvas(Wrapper):
         return out
 
     def _joined(self, x: Array, sigma: Array, condition: Condition, words: Words) -> Array:
-        """The estimates of all windows, averaged; the grid moved by the words."""
+        """Average the estimates of all windows, the grid shifted by the words."""
         xp, (rows, columns) = namespace(x), self._axes
         tops, lefts = rows.starts(words[0]), columns.starts(words[1])
         asked = self._conditions(condition, tops, lefts)
@@ -310,7 +310,7 @@ class Canvas(Wrapper):
         return out
 
     def _conditions(self, condition: Condition, tops: list[int], lefts: list[int]) -> Callable[[int, int], Condition]:
-        """What the window i down and j across is asked to show: the class of the region where its centre lies."""
+        """Return the conditions by window, i down and j across: the class of the region in which its centre lies."""
         if condition.given is not None:
             raise ArgumentError("a canvas is given no picture: draw at the model's own size")
         labels = condition.labels
@@ -322,7 +322,7 @@ class Canvas(Wrapper):
         return lambda i, j: replace(condition, labels=labels[:, ups[i], sides[j]])
 
     def decode(self, x0: Array) -> np.ndarray:
-        """As what sees the windows decodes; of a canvas larger than height and width, the middle."""
+        """Decode as the wrapped denoiser does; of a canvas larger than height and width, only the middle."""
         pictures, (rows, columns) = self.inner.decode(x0), self._axes
         scale = pictures.shape[1] // rows.length  # pictures of latents are larger than x
         top, left = rows.margin * scale, columns.margin * scale
@@ -330,14 +330,14 @@ class Canvas(Wrapper):
 
 
 def weights(starts: list[int], length: int, side: int) -> np.ndarray:
-    """Share of each window in each of its pixels along one axis, float64 (len(starts), side).
+    """Return the share of each window in each of its pixels along one axis, float64 (len(starts), side).
 
     A raised cosine over the window, 1 - cos(2 pi (k + 1/2) / side), divided by the sum over all windows.
 
     Args:
         starts: First pixels of windows that cover the canvas.
-        length: Of the canvas.
-        side: Of a window.
+        length: Side of the canvas.
+        side: Side of a window.
     """
     bump = 1 - np.cos(2 * np.pi * (np.arange(side) + 0.5) / side)
     total = np.zeros(length)
@@ -347,13 +347,13 @@ def weights(starts: list[int], length: int, side: int) -> np.ndarray:
 
 
 def _words(level: np.float32) -> Words:
-    """How far the grid is moved at a noise level."""
+    """Return the numbers that set the shift at a noise level."""
     down, across = integers(int(level.view(np.uint32)), 0, 2, stream=CANVAS)
     return int(down), int(across)
 
 
 def _chunks(num_down: int, num_across: int, batch: int, chunk: int) -> Iterator[list[Part]]:
-    """All windows of all images, window by window, chunk by chunk."""
+    """Yield all windows of all images, window by window, in chunks."""
     total = num_down * num_across * batch
     for begin in range(0, total, chunk):
         end, parts = min(begin + chunk, total), []

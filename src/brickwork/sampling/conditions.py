@@ -1,4 +1,4 @@
-"""What pictures should show, checked against the model and made into the condition of a batch."""
+"""Conditions of pictures (labels, texts, image conditions), checked against the model and made into a batch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from brickwork.sampling.options import class_number
 from brickwork.sampling.wrapper import ability
 
 Label: TypeAlias = int | str
-"""A class by number or name."""
+"""Class by number or name."""
 Labels: TypeAlias = Label | Sequence[Label] | Sequence[Sequence[Label]] | np.ndarray
-"""A class for all pictures or one for each; on a canvas also (rows, columns) of regions, for all or for each."""
+"""Class for all pictures or one for each; on a canvas also (rows, columns) of regions, for all or for each."""
 Texts: TypeAlias = str | Sequence[str] | np.ndarray
-"""A caption for all pictures or one for each; or embedded tokens, (M, E) for all or (N, M, E)."""
+"""Caption for all pictures or one for each; or embedded tokens, (M, E) for all or (N, M, E)."""
 
 
 def as_labels(
@@ -30,17 +30,17 @@ def as_labels(
     classes: Sequence[str] = (),
     regions: bool = False,
 ) -> np.ndarray | None:
-    """Check labels, and return class numbers for count images, int64 (count,); None where the model has no classes.
+    """Check labels, and return class numbers for count images, int64 (count,); None for a model without classes.
 
     Args:
-        labels: One class for all, or one for each, by number or name; -1 or None ask for no class.
-        count: Images.
-        num_classes: Of the model.
-        classes: Their names.
+        labels: One class for all, or one for each, by number or name; -1 or None for no class.
+        count: Number of images.
+        num_classes: Number of the model's classes.
+        classes: Names of the classes.
         regions: Take also a class per region, (rows, columns) for all or (count, rows, columns), and return the latter.
 
     Raises:
-        ArgumentError: For a model without classes, a number out of range, a name that none has, or a wrong count.
+        ArgumentError: The model has no classes, a number is out of range, a name is unknown, or the count is wrong.
     """
     if labels is None:
         return None if num_classes == 0 else np.full(count, -1, dtype=np.int64)
@@ -76,13 +76,13 @@ def _numbers(labels: Any, classes: Sequence[str]) -> Any:
 
 
 def seeds_for(seeds: int | Seeds, labels: Labels | None, text: Texts | None, given: np.ndarray | None) -> Seeds:
-    """Return one seed for each picture: a single number is the seed of all that is asked for.
+    """Return one seed for each picture; a single number becomes the seed of every picture.
 
     Args:
         seeds: A number, or one for each picture.
-        labels: As ``sample`` takes them; with text and given, they say how many pictures a single seed is for.
-        text: Likewise.
-        given: Likewise.
+        labels: Labels as ``sample`` takes them; with text and given, they set the number of pictures of a single seed.
+        text: Texts, likewise.
+        given: Image conditions, likewise.
     """
     if not isinstance(seeds, int | np.integer):
         return seeds
@@ -99,16 +99,16 @@ def seeds_for(seeds: int | Seeds, labels: Labels | None, text: Texts | None, giv
 
 
 def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | None:
-    """Embedded text for count images, float32 (count, M, E); None where the model takes none.
+    """Return embedded text for count images, float32 (count, M, E); None for a model without text.
 
     Args:
-        text: A caption, or one for each; or embedded, (M, E) or (1, M, E) for all, or (count, M, E). None asks for no
+        text: A caption, or one for each; or embedded, (M, E) or (1, M, E) for all, or (count, M, E). None stands for no
             text, as an empty caption does.
-        count: Images.
-        model: Whose text it is; captions need one that can embed them, an ``EmbedsText``.
+        count: Number of images.
+        model: Model that reads the text; captions need one that can embed them, an ``EmbedsText``.
 
     Raises:
-        ArgumentError: For a model without text, a wrong shape or count, or captions that it cannot embed.
+        ArgumentError: The model has no text, cannot embed captions, or shape or count are wrong.
     """
     can = capabilities_of(model)
     text_shape = can.text_shape
@@ -136,13 +136,13 @@ def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | Non
 
 
 def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarray | None:
-    """What is given beside x for count images, float32 (count, G, H, W); None where the model is given nothing.
+    """Return image conditions for count images, float32 (count, G, H, W); None for a model without one.
 
     Args:
-        given: In model space, (G, H, W) or (1, G, H, W) for all, or (count, G, H, W).
+        given: Image condition in model space, (G, H, W) or (1, G, H, W) for all, or (count, G, H, W).
 
     Raises:
-        ArgumentError: It is missing, not wanted, or of another shape.
+        ArgumentError: The image condition is missing, not wanted, or of another shape.
     """
     channels = capabilities_of(model).given_channels
     if channels == 0:
@@ -174,10 +174,10 @@ def as_condition(
     given: np.ndarray | None,
     guidance: float,
 ) -> Condition:
-    """What count images should show, checked against the model, in numpy; the arguments are those of ``sample``.
+    """Return the condition of count images, checked against the model, in numpy; arguments are those of ``sample``.
 
     Raises:
-        ArgumentError: Something that the model does not take, or guidance with nothing to follow.
+        ArgumentError: The model does not take one of them, or guidance has nothing to follow.
     """
     can = capabilities_of(model)
     classes = as_labels(labels, count, can.num_classes, classes=can.classes, regions=can.takes_regions)
@@ -199,7 +199,7 @@ def _short(values: np.ndarray) -> str:
 
 
 def on_device(condition: Condition, x: Array) -> Condition:
-    """A condition in numpy as x's kind of array, where x is."""
+    """Convert a condition in numpy into x's kind of array, on x's device."""
 
     def moved(part: Array | None) -> Array | None:
         return None if part is None else like(part, x)

@@ -1,4 +1,4 @@
-"""Pictures made from pictures without training for it: image to image, and inpainting."""
+"""Edited pictures from a model that is not trained for it: image to image, and inpainting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from brickwork.sampling.solvers import Denoise
 from brickwork.sampling.wrapper import ability, innermost
 
 RESAMPLE = 10
-"""How often each step is taken where there is a mask, unless told otherwise; as often as RePaint's authors do."""
+"""Default number of times that each step is taken with a mask; the number of RePaint's authors."""
 
 
 def edit(
@@ -40,16 +40,16 @@ def edit(
     on_step: OnStep | None = None,
     **changes: Unpack[Changes],
 ) -> Pictures:
-    """Draw pictures that start from pictures, uint8 (N, H, W, C); with a mask, only a part of each is drawn anew.
+    """Draw pictures that start from pictures, uint8 (N, H, W, C); with a mask, only a region of each is drawn anew.
 
     Image to image (SDEdit): of the schedule's steps only the last floor(strength * steps) are taken, from
-    x = x0 + sigma * z at the level where they begin; x0 is the picture in model space and z the seed's draw 0. Which
-    level that is depends on schedule and process: ``remaining`` tells. At strength 0, and wherever that is no step, the
-    pictures come back as they are; at strength 1 nothing of them is taken, and without a mask the result is that of
+    x = x0 + sigma * z at the level where they begin; x0 is the picture in model space and z the seed's draw 0. The
+    level depends on schedule and process: ``remaining`` gives it. At strength 0, or if no step is left, the
+    pictures come back unchanged; at strength 1 nothing of them is used, and without a mask the result is that of
     ``sample`` with the same seeds, bit for bit.
 
-    Inpainting (replacement): at every evaluation the denoiser's estimate of what is known is replaced by x0. So what is
-    known stays at x0 + sigma * z all the way, with the noise that its seed began with, or the solver's own where that
+    Inpainting (replacement): at every evaluation the denoiser's estimate of the known pixels is replaced by x0. They
+    stay at x0 + sigma * z all the way, with the noise that the seed began with, or the solver's own if that
     draws fresh noise; and a solver of several steps or stages sees one smooth path. This is not the conditional
     distribution: of Gaussian pixels of correlation 0.9 a drawn one follows its known neighbour by 0.46, and by 0.85
     where each step is taken 10 times (``resample``). The known pixels of the result are the input's own. Of latents a
@@ -59,25 +59,25 @@ def edit(
     "RePaint", 2201.09865, Alg. 1 (resampling).
 
     Args:
-        model: Any denoiser, guided or planned or on a canvas, whose core has ``encode``: uint8 (B, H, W, C) → x0.
+        model: Any denoiser, guided, under a plan or on a canvas, whose innermost one has ``encode``: uint8 → x0.
         pictures: uint8 (H, W, C) or (1, H, W, C) for all seeds, or (N, H, W, C), of the size that the model draws.
-        seeds: One per result, 0 to 2**64 - 1; a single number is the seed of every result.
+        seeds: Seeds, one per result, 0 to 2**64 - 1; a single number is the seed of every result.
         strength: Share of the steps that are taken, 0 to 1.
-        mask: What to draw anew: bool, or uint8 with 0 for what is known; (H, W) for all, or (N, H, W).
-        resample: How often each step is taken, with fresh noise back up between (RePaint's U): 10 with a mask and 1
-            without, unless told otherwise. Multiplies the evaluations.
-        labels: As ``sample`` takes them.
-        text: Likewise.
-        negative: Likewise.
-        given: Likewise.
-        how: How pictures are drawn; its steps are those of the whole schedule, of which strength takes a share.
+        mask: Region to draw anew: bool, or uint8 with 0 for known pixels; (H, W) for all, or (N, H, W).
+        resample: Number of times that each step is taken, with fresh noise back up between (RePaint's U); by default 10
+            with a mask and 1 without. Multiplies the evaluations.
+        labels: Labels as ``sample`` takes them.
+        text: Texts as ``sample`` takes them.
+        negative: Texts as ``sample`` takes them.
+        given: Image condition as ``sample`` takes it.
+        how: Sampler; its steps are those of the whole schedule, of which strength takes a share.
         progress: Show a bar with rate and remaining time.
-        on_step: Told of every step of every batch.
+        on_step: Function called after every step of every batch.
         **changes: Fields of ``how`` to replace, as ``sample`` takes them.
 
     Raises:
-        ArgumentError: For pictures, a mask, a strength or an option that do not fit the model or each other, or a model
-            that cannot encode.
+        ArgumentError: Pictures, mask, strength or an option do not fit the model or each other, or the model
+            cannot encode.
     """
     pictures = np.asarray(pictures)
     if pictures.ndim == 4 and len(pictures) > 1 and isinstance(seeds, int):
@@ -107,7 +107,7 @@ def edit(
 
 
 def remaining(sigmas: np.ndarray, strength: float) -> np.ndarray:
-    """The levels that are left of a schedule's at a strength: those of the last floor(strength * steps) steps.
+    """Return the levels of a schedule that are left at a strength: those of the last floor(strength * steps) steps.
 
     Args:
         sigmas: All levels, (steps + 1,).
@@ -124,14 +124,14 @@ def _taken(steps: int, strength: float) -> int:
 @final
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """See ``loop.Task``.
+    """Task of an edit; see ``loop.Task``.
 
     Attributes:
-        model: What draws.
-        pictures: uint8 (1 or N, H, W, C).
-        anew: bool (1 or N, H, W), true for what is drawn; None for all.
+        model: Denoiser that draws.
+        pictures: Pictures, uint8 (1 or N, H, W, C).
+        anew: Mask, bool (1 or N, H, W), true for pixels to draw; None for all.
         strength: Share of the steps.
-        repeats: How often each step is taken.
+        repeats: Number of times that each step is taken.
     """
 
     model: Denoiser
@@ -141,11 +141,11 @@ class _Task:
     repeats: int
 
     def levels(self, sigmas: np.ndarray) -> np.ndarray:
-        """Those that remain."""
+        """Return the levels that remain."""
         return remaining(sigmas, self.strength)
 
     def begin(self, rows: slice, noise: Array, denoise: Denoise) -> tuple[Array, Denoise]:
-        """x0 + noise; and the denoiser, which knows what is known."""
+        """Return x0 + noise, and the denoiser with the known pixels replaced."""
         x0 = self._encoded(_rows(self.pictures, rows))
         begun = noise if self.strength == 1 else x0 + noise
         if self.anew is None:
@@ -175,30 +175,30 @@ class _Task:
 
 
 def _rows(values: np.ndarray, rows: slice) -> np.ndarray:
-    """Of a batch; one for all stays one."""
+    """Return the rows of a batch; one row for all stays one."""
     return values if len(values) == 1 else values[rows]
 
 
 def _places(known: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pixels (B, H, W) → places of model space (B, h, w): true where all pixels of a place are."""
+    """Convert pixels (B, H, W) → places of model space (B, h, w): true where all pixels of a place are."""
     h, w = size
     H, W = known.shape[1:]
     return np.logical_and.reduce(known.reshape(len(known), h, H // h, w, W // w), axis=(2, 4))
 
 
 def _as_pictures(pictures: np.ndarray, count: int) -> np.ndarray:
-    """uint8 (1 or count, H, W, C)."""
+    """Check pictures, and return them as uint8 (1 or count, H, W, C)."""
     images = pictures[None] if pictures.ndim == 3 else pictures
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) not in (1, count):
         raise ArgumentError(
             f"pictures of {pictures.dtype} {pictures.shape}: give uint8 (H, W, C) for all, or ({count}, H, W, C), one "
             "for each seed"
         )
-    return images if images.flags.writeable else images.copy()  # torch takes only what can be written to
+    return images if images.flags.writeable else images.copy()  # torch takes only writable arrays
 
 
 def _as_mask(mask: np.ndarray | None, count: int, pictures: np.ndarray) -> np.ndarray | None:
-    """bool (1 or count, H, W), or None."""
+    """Check a mask, and return it as bool (1 or count, H, W), or None."""
     if mask is None:
         return None
     masks, size = mask[None] if mask.ndim == 2 else mask, pictures.shape[-3:-1]
@@ -216,7 +216,7 @@ def _as_mask(mask: np.ndarray | None, count: int, pictures: np.ndarray) -> np.nd
 
 
 def _as_strength(strength: float) -> float:
-    if not 0 <= strength <= 1:  # nan is not
+    if not 0 <= strength <= 1:  # nan fails this
         raise ArgumentError(f"strength {strength}: it is a share of the steps, 0 (the picture stays) to 1 (all anew)")
     return strength
 

@@ -1,4 +1,4 @@
-"""Drawn pictures as files: a sheet of rows of wishes by columns of seeds, and in a folder every picture by itself."""
+"""Files of drawn pictures: a sheet with rows of conditions and columns of seeds; in a folder also every picture."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from brickwork.files.picture import save_png, sheet
 
 
 def check_png(out: Path) -> None:
-    """Refuse a file name of another kind of picture.
+    """Refuse a file name with another suffix than .png.
 
     Raises:
-        ArgumentError: With one line.
+        ArgumentError: The name has another suffix.
     """
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
         raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
@@ -32,16 +32,16 @@ def save_gallery(
     num_prompts: int,
     facts: Mapping[str, Any],
 ) -> Path:
-    """Write the sheet; in a folder, also every picture by itself. Returns the sheet's path.
+    """Write the sheet, and in a folder also every picture as a file; return the sheet's path.
 
     Args:
         out: A .png file, or a folder.
         images: uint8 (N, H, W, C), row by row.
         names: Caption of each row, or none.
-        rows: Class of each row; empty where rows are texts.
-        seeds: One for each column.
-        num_prompts: Rows that are texts.
-        facts: How they were drawn; each PNG carries them.
+        rows: Class of each row; empty if rows are texts.
+        seeds: Seeds, one for each column.
+        num_prompts: Number of rows that are texts.
+        facts: Facts of the drawing, stored in each PNG.
 
     Raises:
         OutputError: The place cannot be written.

@@ -1,4 +1,4 @@
-"""Classifier-free guidance as a wrapper around a denoiser."""
+"""Classifier-free guidance, as a wrapper around a denoiser."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from brickwork.sampling.wrapper import Wrapper
 class Guided(Wrapper):
     """Classifier-free guidance: D_null + scale * (D_cond - D_null), from one batch.
 
-    A row that asks for something is evaluated twice, with its condition and without. One that asks for nothing (no
-    class, no text, nothing to lead away from) is evaluated once: both estimates would be the same. Outside the
-    interval, at scale 1 and where no row asks for anything, it is the conditional call, bit for bit.
+    A row with a condition is evaluated twice, with it and without. A row without one (no
+    class, no text, no negative text) is evaluated once: both estimates would be the same. Outside the
+    interval, at scale 1 and if no row has a condition, the result is the conditional call, bit for bit.
 
     Source: Ho and Salimans, 2207.12598, Eq. 6 (whose w is scale - 1); interval: Kynkäänniemi et al., 2404.07724.
 
     Attributes:
-        inner: What is guided.
-        scale: 1 is off; larger follows the condition more.
-        interval: Guide where interval[0] < sigma <= interval[1], in waist levels.
+        inner: Denoiser that is guided.
+        scale: Guidance scale; 1 is off, larger follows the condition more.
+        interval: Levels that are guided, interval[0] < sigma <= interval[1].
     """
 
     inner: Denoiser
@@ -44,7 +44,7 @@ class Guided(Wrapper):
         return guided if bool(inside.all()) else namespace(x).where(inside[:, None, None, None], guided, with_condition)
 
     def _both(self, x: Array, sigma: Array, condition: Condition) -> tuple[Array, Array]:
-        """Estimate x0 with the condition and without, from one batch; a row that asks for nothing is in it once."""
+        """Estimate x0 with the condition and without, from one batch; a row without a condition is in it once."""
         xp, count = namespace(x), len(x)
         if condition.asking.all():
             twice = (xp.concatenate((x, x)), xp.concatenate((sigma, sigma)))

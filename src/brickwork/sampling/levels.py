@@ -1,4 +1,4 @@
-"""At which noise levels a run calls its denoiser, and with how many rows: what the cost of a plan is made of."""
+"""Calls of the denoiser in a run: their noise levels and numbers of rows, on which the cost of a plan depends."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Evaluation(NamedTuple):
     """One call of the denoiser for one picture.
 
     Attributes:
-        sigma: Waist level, rounded to float32 as the denoiser gets it.
-        rows: 1, or 2 where guidance asks with and without the condition.
+        sigma: Noise level, rounded to float32 as the denoiser gets it.
+        rows: Number of rows: 1, or 2 if guidance evaluates with and without the condition.
     """
 
     sigma: float
@@ -28,16 +28,16 @@ class Evaluation(NamedTuple):
 def evaluated_levels(
     process: NoiseProcess, how: Sampler = Sampler(), *, asks: bool = True, **changes: Unpack[Changes]
 ) -> list[Evaluation]:
-    """List every call that drawing one picture makes, in order: found by drawing one of a single pixel, and so exact.
+    """List every call that drawing one picture makes, in order; exact, since a picture of one pixel is drawn.
 
     Args:
-        process: The model's.
-        how: How pictures are drawn; the plan, which changes no level, is left aside.
-        asks: A class or a text is asked for; where nothing is, guidance takes no second row.
+        process: Noise process of the model.
+        how: Sampler; its plan, which changes no level, is ignored.
+        asks: True if a class or a text is given; without one, guidance takes no second row.
         **changes: Fields of ``how`` to replace.
 
     Raises:
-        ArgumentError: As ``sample`` does.
+        ArgumentError: The options are refused, as by ``sample``.
     """
     recorder = _Recorder(process)
     sample_x0(recorder, seeds=[0], labels=0 if asks else -1, how=how.but(**changes | {"plan": None}))
@@ -46,7 +46,7 @@ def evaluated_levels(
 
 @final
 class _Recorder:
-    """A denoiser whose every estimate is 0, and which writes down what it is asked."""
+    """Denoiser whose every estimate is 0, and which records its calls."""
 
     shape, num_classes, text_shape = (1, 1, 1), 1, None
 
@@ -55,14 +55,14 @@ class _Recorder:
         self.calls: list[Evaluation] = []
 
     def __call__(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """0, of x's shape."""
+        """Return 0, in x's shape."""
         self.calls.append(Evaluation(float(sigma[0]), len(x)))
         return np.zeros_like(x)
 
     def asarray(self, values: np.ndarray) -> Array:
-        """As float32."""
+        """Return the values as float32."""
         return np.asarray(values, dtype=np.float32)
 
     def decode(self, x0: Array) -> np.ndarray:
-        """Black."""
+        """Return black pictures."""
         return np.zeros((len(x0), 1, 1, 1), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Seeds → noise → one loop over noise levels → pictures. Knows the waist and nothing behind it."""
+"""Sampling loop: seeds → noise → one step per pair of noise levels → pictures. It needs only a ``Denoiser``."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from brickwork.sampling.sampler import Changes, Sampler
 from brickwork.sampling.solvers import Denoise, Memory, Noise, Solver
 
 OnStep: TypeAlias = Callable[[int, Array, Array], None]
-"""Called after each step with its number (from 0), x at the new level, and the latest estimate of x0."""
+"""Function called after each step with its number (from 0), x at the new level, and the latest estimate of x0."""
 
 
 class Task(Protocol):
-    """What a run starts from and holds on to, where that is not noise alone; ``edit`` has one."""
+    """Start and constraint of a run that begins with more than noise, such as an edit."""
 
     @property
     def repeats(self) -> int:
-        """How often each step is taken."""
+        """Number of times that each step is taken."""
         ...
 
     def levels(self, sigmas: np.ndarray) -> np.ndarray:
-        """The last of the schedule's levels: those that the run visits."""
+        """Return the last of the schedule's levels: those that the run visits."""
         ...
 
     def begin(self, rows: slice, noise: Array, denoise: Denoise) -> tuple[Array, Denoise]:
-        """x at the first of these levels, and what estimates x0 from there on.
+        """Return x at the first of these levels, and the function that estimates x0 from there on.
 
         Args:
-            rows: Which of the images are in this batch.
-            noise: The first level times the seeds' draw 0, (B, C, H, W); where a run starts without a task.
-            denoise: The model, guided, its condition bound.
+            rows: Images of this batch.
+            noise: First level times the seeds' draw 0, (B, C, H, W); the start of a run without a task.
+            denoise: The model, guided, with its condition bound.
         """
         ...
 
@@ -56,17 +56,17 @@ def integrate(
     on_step: OnStep | None = None,
     repeats: int = 1,
 ) -> Array:
-    """x at level sigmas[0] → x at level sigmas[-1], one step per pair of levels.
+    """Integrate x from level sigmas[0] to level sigmas[-1], one step per pair of levels.
 
     Args:
-        denoise: D(x, s), the condition bound.
-        x: (B, C, H, W); torch or numpy.
-        sigmas: Falling waist levels; only the last may be 0.
-        solver: Bound to its run (``solver.bind``) where it needs to be.
-        noise: Fresh standard normal numbers like x at each call.
-        on_step: Told of every step.
-        repeats: How often each step is taken; between, fresh noise leads back up, and what a solver remembers of
-            another path is forgotten (RePaint: Lugmayr et al., 2201.09865, Alg. 1).
+        denoise: D(x, s), with the condition bound.
+        x: Noisy images, (B, C, H, W); torch or numpy.
+        sigmas: Falling noise levels; only the last may be 0.
+        solver: Solver, bound to its run (``solver.bind``) if it needs to be.
+        noise: Source of fresh standard normal numbers like x at each call.
+        on_step: Function called after every step.
+        repeats: Number of times that each step is taken; between, fresh noise leads back up, and a solver's memory of
+            another path is cleared (RePaint: Lugmayr et al., 2201.09865, Alg. 1).
     """
     latest = x
 
@@ -87,7 +87,7 @@ def integrate(
 
 
 def bind_condition(denoiser: Denoiser, condition: Condition) -> Denoise:
-    """A denoiser of batches as a function of x and one level."""
+    """Turn a denoiser of batches into a function of x and one level."""
 
     def denoise(x: Array, s: float) -> Array:
         return denoiser(x, namespace(x).zeros_like(x[:, 0, 0, 0]) + s, condition)
@@ -96,9 +96,9 @@ def bind_condition(denoiser: Denoiser, condition: Condition) -> Denoise:
 
 
 def noise_source(seeds: Seeds, x: Array) -> Noise:
-    """The noise of a run after its start: draw 1, 2, ... of every seed, like x."""
+    """Return the noise source of a run after its start: draw 1, 2, ... of every seed, like x."""
     draw, shape = 0, tuple(x.shape[1:])
-    kind = namespace(x).zeros_like(x[:0])  # x itself would be kept for the whole run
+    kind = namespace(x).zeros_like(x[:0])  # a reference to x itself would keep it for the whole run
 
     def noise() -> Array:
         nonlocal draw
@@ -125,7 +125,7 @@ def sample_x0(
     """Draw images in model space, (N, C, H, W) of the model's kind of array.
 
     x starts as sigma_max * z, z the seed's draw 0: in a process's own space that is sigma(t_max) * z. A solver that
-    needs noise takes draw 1, 2, ... The arguments are those of ``sample``, and a task where the run starts from more
+    needs noise takes draw 1, 2, ... The arguments are those of ``sample``, and a task if the run starts from more
     than noise.
     """
     how, keys = how.but(**changes), as_seeds(seeds_for(seeds, labels, text, given))
@@ -171,25 +171,25 @@ def sample(
     on_step: OnStep | None = None,
     **changes: Unpack[Changes],
 ) -> Pictures:
-    """Draw pictures, uint8 (N, H, W, C). Picture i depends on its own seed, label, text and given picture alone.
+    """Draw pictures, uint8 (N, H, W, C). Picture i depends on its own seed, label, text and image condition alone.
 
     Args:
         model: Any denoiser.
-        seeds: One per picture, 0 to 2**64 - 1; a single number, as in 0, is the seed of every picture asked for.
+        seeds: Seeds, one per picture, 0 to 2**64 - 1; a single number, as in 0, is the seed of every picture.
         labels: A class for all, or one per seed, by number or name ("Bag"); -1 or None for no class. On a ``Canvas``
             also classes of regions, (rows, columns) for all or (N, rows, columns).
         text: A caption for all, or one per seed; or embedded tokens, (M, E) for all or (N, M, E).
-        negative: What guidance leads away from, like text; no text unless told otherwise.
-        given: What is drawn after, where the model is given a picture: (G, H, W) in model space for all, or
-            (N, G, H, W); ``model.give`` makes it of pictures.
+        negative: Text like ``text`` that guidance steers away from; None to steer away from no text.
+        given: Image condition, for a model that takes one: (G, H, W) in model space for all, or
+            (N, G, H, W); ``model.give`` makes it from pictures.
         how: Steps, solver, schedule, guidance, plan and batch size.
         progress: Show a bar with rate and remaining time.
-        on_step: Told of every step of every batch.
+        on_step: Function called after every step of every batch.
         **changes: Fields of ``Sampler``, as in steps=25, solver="heun", schedule="karras:rho=5", guidance=1.5; given
             together with ``how`` they replace those of its fields.
 
     Raises:
-        ArgumentError: For a seed, label, text or count that the model or the sampler cannot take.
+        ArgumentError: The model or the sampler cannot take a seed, label, text or count.
     """
     how = how.but(**changes)
     x0 = sample_x0(
@@ -207,13 +207,13 @@ def sample(
 
 
 def decoded(model: Denoiser, x0: Array, batch_size: int) -> Pictures:
-    """Turn model space into pictures, uint8 (N, H, W, C), so many at a time."""
+    """Decode model space into pictures, uint8 (N, H, W, C), in batches."""
     images = [model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)]
     return Pictures.of(np.concatenate(images))
 
 
 class _Silent:
-    """A bar that is not shown, and needs no package to show it."""
+    """Progress bar that shows nothing and needs no package."""
 
     def __enter__(self) -> _Silent:
         return self
@@ -228,6 +228,6 @@ class _Silent:
 def _progress(shown: bool, total: int) -> Any:
     if not shown:
         return _Silent()
-    from tqdm.auto import tqdm  # here: a device that draws from a package may not have it
+    from tqdm.auto import tqdm  # imported here, since a device that draws from a package may lack it
 
     return tqdm(total=total, unit="step", desc="sampling")

@@ -15,12 +15,12 @@ MAX_SEEDS = 100_000
 
 
 def choose(kind: str, text: str, registry: Registry[Any]) -> Any:
-    """What a registry holds under a name, with options behind a colon: "heun:churn=10,churn_noise=1.003".
+    """Return the value of a name in a registry, with options behind a colon: "heun:churn=10,churn_noise=1.003".
 
     Raises:
-        UnknownNameError: No such name.
+        UnknownNameError: The registry lacks the name.
         ExtensionError: A package states the name and cannot be imported.
-        ArgumentError: An option it does not have, or a value of another type.
+        ArgumentError: An option does not exist, or its value has another type.
     """
     name, _, words = text.partition(":")
     make = registry.find(name)
@@ -37,11 +37,11 @@ def choose(kind: str, text: str, registry: Registry[Any]) -> Any:
 
 
 def word_of(value: Any, registry: Registry[Any]) -> str:
-    """Return the word that ``choose`` makes a value of.
+    """Return the word from which ``choose`` makes a value.
 
     Raises:
         ExtensionError: The value's class has no name.
-        ArgumentError: A field of it is set that a word cannot set.
+        ArgumentError: A field is set that a word cannot set.
     """
     name = registry.name_of(value)
     make = registry[name]
@@ -55,7 +55,7 @@ def word_of(value: Any, registry: Registry[Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    """A value as ``_READERS`` read it."""
+    """Write a value as ``_READERS`` read it."""
     return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
 
 
@@ -69,7 +69,7 @@ _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: 
 
 
 def _options(make: Callable[..., Any]) -> dict[str, type]:
-    """Fields that a word can set, true or false, numbers and texts, but for those that the registry sets itself."""
+    """Return the fields that a word can set (bool, number or text), except those that the registry sets itself."""
     fixed = make.keywords if isinstance(make, partial) else {}
     config: Any = make.func if isinstance(make, partial) else make
     hints = get_type_hints(config)
@@ -77,7 +77,7 @@ def _options(make: Callable[..., Any]) -> dict[str, type]:
 
 
 def parse_seeds(texts: Sequence[str]) -> list[int]:
-    """Seeds from words such as "3", "0-7" or "1,2".
+    """Read seeds from words such as "3", "0-7" or "1,2".
 
     Raises:
         ArgumentError: A word is no seed and no rising range.
@@ -95,10 +95,10 @@ def parse_seeds(texts: Sequence[str]) -> list[int]:
 
 
 def class_number(name: str, classes: Sequence[str]) -> int:
-    """The index of a class, from its name or its number.
+    """Return the index of a class, from its name or its number.
 
     Raises:
-        ArgumentError: There is no such class.
+        ArgumentError: The class does not exist.
     """
     if name in classes:
         return list(classes).index(name)

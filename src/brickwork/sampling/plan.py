@@ -1,7 +1,7 @@
-"""How many parts of a model run at which noise level: skipping, said as a table and done by choosing a smaller model.
+"""Plans of skipping: the number of blocks (or bricks) of a model that run at each noise level.
 
-A model of K parts whose first n are a model as well (bricks, blocks) need not run all of them at every level. A plan
-decides by the level of each evaluation alone, so that it works with every solver, any number of steps and guidance.
+A model of K blocks whose first n are a model as well need not run all of them at every level. A plan
+depends on the level of each evaluation alone, so it works with every solver, any number of steps and guidance.
 
 Source: Zheng et al., 2310.06389: progressive growth stops early at low noise, progressive refinement at high noise.
 """
@@ -20,44 +20,44 @@ from brickwork.diffusion.schedule import Karras
 from brickwork.errors import ArgumentError
 
 SCALE = Karras().positive(Edm(), 256)
-"""Waist levels on which a plan's t_break is read, whatever the process: EDM's, rho 7, 80 to 0.002, 256 steps."""
+"""Noise levels on which a plan's t_break is read, whatever the process: EDM's, rho 7, 80 to 0.002, 256 steps."""
 
 FORMS = "write pg:0.3, pr:0.4 or levels as in 3@5.84,2@0.31,1"
 
 
 class PlanRule(ABC):
-    """A way to say which parts run, before it is known of how many parts the model is."""
+    """Rule for skipping blocks, independent of the model's number of blocks."""
 
     @abstractmethod
     def of_parts(self, parts: int) -> Plan:
-        """Return the plan for a model of so many parts.
+        """Return the plan for a model of so many blocks.
 
         Raises:
-            ArgumentError: The model is of one part, or of fewer than the plan runs.
+            ArgumentError: The model has one block, or fewer than the plan runs.
         """
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class Plan(PlanRule):
-    """Number of parts that run, by noise level.
+    """Number of blocks (or bricks) that run, by noise level.
 
-    ``str`` of a plan is the form that ``parse_plan`` reads. Levels are compared in float32, as denoisers get them.
+    ``str`` of a plan gives the text that ``parse_plan`` reads. Levels are compared in float32, as denoisers get them.
 
     Attributes:
-        thresholds: Falling waist levels, above 0.
-        counts: One more: counts[0] parts run where sigma >= thresholds[0], counts[i] where sigma >= thresholds[i] and
-            not before, the last one below all thresholds.
+        thresholds: Falling noise levels, above 0.
+        counts: Numbers of blocks, one more: counts[0] run where sigma >= thresholds[0], counts[i] where sigma >=
+            thresholds[i] and not before, the last one below all thresholds.
 
     Raises:
-        ArgumentError: Thresholds that do not fall, counts below 1, or not one more of them.
+        ArgumentError: Thresholds do not fall, counts are below 1, or their number is wrong.
     """
 
     thresholds: tuple[float, ...] = ()
     counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuse what is no table."""
+        """Refuse an invalid table."""
         if len(self.counts) != len(self.thresholds) + 1:
             raise ArgumentError(
                 f"{len(self.counts)} counts for {len(self.thresholds)} thresholds: give one count more than "
@@ -83,14 +83,14 @@ class Plan(PlanRule):
 
     @classmethod
     def pg(cls, t_break: float, parts: int) -> Plan:
-        """For progressive growth: the last t_break of the reverse process, the low noise, runs one part less.
+        """Return the plan of progressive growth: the last t_break of the process (low noise) runs one block less.
 
         Args:
             t_break: Share of the steps of ``SCALE``, 0 (nothing is skipped) to 1 (always). 0.3 skips for sigma < 0.31.
-            parts: Of the model.
+            parts: Number of the model's blocks.
 
         Raises:
-            ArgumentError: A share that is none, or a model of one part.
+            ArgumentError: The share is out of range, or the model has one block.
         """
         _check_break("pg", t_break, parts)
         if t_break in (0, 1):
@@ -99,32 +99,32 @@ class Plan(PlanRule):
 
     @classmethod
     def pr(cls, t_break: float, parts: int) -> Plan:
-        """For progressive refinement: the first t_break of the reverse process, the high noise, runs one part less.
+        """Return the plan of progressive refinement: the first t_break of the process (high noise) runs one block less.
 
         Args:
             t_break: Share of the steps of ``SCALE``, 0 (nothing is skipped) to 1 (always). 0.4 skips for sigma > 5.84.
-            parts: Of the model.
+            parts: Number of the model's blocks.
 
         Raises:
-            ArgumentError: A share that is none, or a model of one part.
+            ArgumentError: The share is out of range, or the model has one block.
         """
         _check_break("pr", t_break, parts)
         if t_break in (0, 1):
             return cls(counts=(parts - int(t_break),))
-        above = np.nextafter(_level_after(t_break), np.float32(inf))  # at the level itself all parts run
+        above = np.nextafter(_level_after(t_break), np.float32(inf))  # at the level itself all blocks run
         return cls(thresholds=(_short(above),), counts=(parts - 1, parts))
 
     def parts_at(self, sigma: float) -> int:
-        """The number of parts that run at a waist level."""
+        """Return the number of blocks that run at a noise level."""
         level = _single(sigma)
         passed = sum(level < threshold for threshold in self.__dict__["_levels"])
         return self.counts[passed]
 
     def check(self, parts: int) -> None:
-        """Refuse a model that is not of so many parts as the plan runs, or is of one part.
+        """Refuse a model of one block, or of fewer blocks than the plan runs.
 
         Raises:
-            ArgumentError: With one line.
+            ArgumentError: The model does not fit the plan.
         """
         _check_parts(f"plan {self}", parts)
         if max(self.counts) > parts:
@@ -133,7 +133,7 @@ class Plan(PlanRule):
             )
 
     def __str__(self) -> str:
-        """As in "3@5.84,2@0.31,1": 3 parts for sigma >= 5.84, 2 for sigma >= 0.31, then 1."""
+        """Return the plan's text: "3@5.84,2@0.31,1" is 3 blocks for sigma >= 5.84, 2 for sigma >= 0.31, then 1."""
         words = [f"{n}@{repr(float(t)).removesuffix('.0')}" for t, n in zip(self.thresholds, self.counts, strict=False)]
         return ",".join([*words, str(self.counts[-1])])
 
@@ -141,20 +141,20 @@ class Plan(PlanRule):
 @final
 @dataclass(frozen=True)
 class Growth(PlanRule):
-    """Progressive growth: at low noise one part less runs ("pg:0.3").
+    """Progressive growth: at low noise one block less runs ("pg:0.3").
 
     Attributes:
-        t_break: Share of the steps of ``SCALE`` that run one part less, the last ones; 0 to 1.
+        t_break: Share of the steps of ``SCALE`` that run one block less, the last ones; 0 to 1.
     """
 
     t_break: float
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none."""
+        """Refuse a share that is out of range."""
         _check_share("pg", self.t_break)
 
     def of_parts(self, parts: int) -> Plan:
-        """Return the plan for a model of so many parts; see ``Plan.pg``."""
+        """Return the plan for a model of so many blocks; see ``Plan.pg``."""
         return Plan.pg(self.t_break, parts)
 
     def __str__(self) -> str:
@@ -165,20 +165,20 @@ class Growth(PlanRule):
 @final
 @dataclass(frozen=True)
 class Refinement(PlanRule):
-    """Progressive refinement: at high noise one part less runs ("pr:0.4").
+    """Progressive refinement: at high noise one block less runs ("pr:0.4").
 
     Attributes:
-        t_break: Share of the steps of ``SCALE`` that run one part less, the first ones; 0 to 1.
+        t_break: Share of the steps of ``SCALE`` that run one block less, the first ones; 0 to 1.
     """
 
     t_break: float
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none."""
+        """Refuse a share that is out of range."""
         _check_share("pr", self.t_break)
 
     def of_parts(self, parts: int) -> Plan:
-        """Return the plan for a model of so many parts; see ``Plan.pr``."""
+        """Return the plan for a model of so many blocks; see ``Plan.pr``."""
         return Plan.pr(self.t_break, parts)
 
     def __str__(self) -> str:
@@ -214,10 +214,10 @@ def read_plan(text: str) -> PlanRule:
 
 
 def parse_plan(text: str, parts: int) -> Plan:
-    """Read a plan for a model of so many parts.
+    """Read a plan for a model of so many blocks.
 
     Raises:
-        ArgumentError: The text is no plan, or one of more parts than the model's, or the model is of one part.
+        ArgumentError: The text is no plan, or needs more blocks than the model has, or the model has one block.
     """
     return read_plan(text).of_parts(parts)
 
@@ -230,7 +230,7 @@ def _number(text: str, word: str, kind: str) -> float:
 
 
 def _check_share(name: str, t_break: float) -> None:
-    if not 0 <= t_break <= 1:  # nan is not
+    if not 0 <= t_break <= 1:  # nan fails this
         raise ArgumentError(f"plan {name}:{t_break}: t_break is a share of the steps, 0 (skip nothing) to 1 (always)")
 
 
@@ -245,16 +245,16 @@ def _check_parts(plan: str, parts: int) -> None:
 
 
 def _level_after(share: float) -> np.float32:
-    """The level of ``SCALE`` that is reached after a share of its steps."""
+    """Return the level of ``SCALE`` that is reached after a share of its steps."""
     return np.float32(SCALE[min(floor(len(SCALE) * share), len(SCALE) - 1)])
 
 
 def _single(level: float) -> float:
-    """Rounded to float32."""
+    """Round a level to float32."""
     with np.errstate(all="ignore"):
         return float(np.float32(level))
 
 
 def _short(level: np.float32) -> float:
-    """The shortest number that rounds to it, for people."""
+    """Return the shortest number that rounds to the level, for people."""
     return float(str(level))

@@ -1,4 +1,4 @@
-"""A model under a plan: as many of its parts run as the plan says, at each evaluation by its own level."""
+"""Denoisers under a plan: at each evaluation, the level decides how many blocks of the model run."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from brickwork.sampling.wrapper import Wrapper
 
 @runtime_checkable
 class Divisible(Denoiser, Protocol):
-    """A denoiser of parts, the first n of which are a denoiser as well."""
+    """Denoiser of blocks, the first n of which are a denoiser as well."""
 
     @property
     def num_parts(self) -> int:
-        """How many."""
+        """Number of blocks (or bricks)."""
         ...
 
     def first(self, n: int) -> Denoiser:
-        """The denoiser of the first n parts."""
+        """Return the denoiser of the first n blocks."""
         ...
 
 
 @final
 @dataclass(frozen=True)
 class Planned(Wrapper):
-    """A model that runs as many of its parts as a plan says, at each evaluation by its own level.
+    """Model that runs as many of its blocks as a plan says, at each evaluation by its own level.
 
-    Where one number of parts will do for a batch it is one call of that denoiser, bit for bit; where rows differ, each
+    If one number of blocks serves a batch, it is one call of that denoiser, bit for bit; if rows differ, each
     number's rows are one call.
 
     Attributes:
-        denoisers: By number of parts, at least those of the plan; all of one kind, as ``first`` makes them.
-        plan: Which one at which level.
-        inner: The denoiser of the most parts.
+        denoisers: Denoisers by number of blocks, at least those of the plan; all of one kind, as ``first`` makes them.
+        plan: Numbers of blocks by level.
+        inner: Denoiser of the most blocks.
 
     Raises:
-        ArgumentError: The plan runs a number of parts that is not among the denoisers.
+        ArgumentError: The plan runs a number of blocks that is not among the denoisers.
     """
 
     denoisers: Mapping[int, Denoiser] = field(repr=False)
@@ -51,7 +51,7 @@ class Planned(Wrapper):
     inner: Denoiser = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse a plan that asks for what is not there."""
+        """Refuse a plan that needs a denoiser that is missing."""
         for count in self.plan.counts:
             if count not in self.denoisers:
                 raise ArgumentError(
@@ -62,14 +62,14 @@ class Planned(Wrapper):
 
     @classmethod
     def of(cls, model: Divisible, plan: PlanRule | str) -> Planned:
-        """A model under a plan, with no more smaller models than the plan has.
+        """Put a model under a plan, with no more smaller models than the plan has.
 
         Args:
-            model: All of it, which is also what ``full`` is.
-            plan: Or a text for ``read_plan``.
+            model: The whole model, which is also ``full``.
+            plan: A plan, or a text for ``read_plan``.
 
         Raises:
-            ArgumentError: The text is no plan, or the model is of fewer parts than the plan's, or of one.
+            ArgumentError: The text is no plan, or the model has one block or fewer blocks than the plan's.
         """
         plan = (read_plan(plan) if isinstance(plan, str) else plan).of_parts(model.num_parts)
         smaller = {n: model.first(n) for n in sorted({*plan.counts}) if n < model.num_parts}
@@ -77,11 +77,11 @@ class Planned(Wrapper):
 
     @property
     def full(self) -> Denoiser:
-        """Denoiser of the most parts."""
+        """Denoiser of the most blocks."""
         return self.inner
 
     def estimate(self, x: Array, sigma: Array, condition: Condition) -> Array:
-        """Return the estimate of x0 by as many parts as the plan says; see ``Denoiser``."""
+        """Estimate x0 with as many blocks as the plan says; see ``Denoiser``."""
         levels = sigma.tolist()
         counts, rows = {level: self.plan.parts_at(level) for level in set(levels)}, {}
         for row, level in enumerate(levels):
@@ -94,12 +94,12 @@ class Planned(Wrapper):
 
 
 def planned(denoise: Denoiser, plan: PlanRule | None) -> Denoiser:
-    """Put a denoiser under a plan, one on a canvas or guided inside of it.
+    """Put a denoiser under a plan; of one on a canvas or guided, the inner one.
 
-    A plan without levels, as in "2", is the model of so many parts itself.
+    A plan without levels, as in "2", gives the model of so many blocks itself.
 
     Raises:
-        ArgumentError: The denoiser has no parts that could be left out, is under a plan already, or is of fewer parts
+        ArgumentError: The denoiser has no blocks that could be left out, is under a plan already, or has fewer blocks
             than the plan's.
     """
     if plan is None:

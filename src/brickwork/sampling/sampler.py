@@ -1,6 +1,6 @@
-"""The sampler: everything about how pictures are drawn, but for what they show, as one frozen value.
+"""Sampler: all options of drawing pictures, except their content, as one frozen value.
 
-Words are read once, when a sampler is made; whatever draws, measures, packs or writes down uses the values.
+Words are read once, when a sampler is made; code that draws, measures, packs or writes files uses the values.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from brickwork.sampling.plan import PlanRule, read_plan
 from brickwork.sampling.solvers import SOLVERS, DpmSolverPP, Solver
 
 STEPS = 50
-"""Steps unless told otherwise."""
+"""Default number of steps."""
 
 KEYS = ("steps", "solver", "grid", "guidance", "guidance_interval", "plan")
-"""Keys of a sampler in JSON, as manifests and pictures have held them since version 0.1; grid is the schedule."""
+"""Keys of a sampler in JSON, as manifests and pictures hold them since version 0.1; grid is the schedule."""
 
 OWN = "levels:"
-"""Beginning of the word for a schedule of one's own levels, as in "levels:80,10,1,0"."""
+"""Prefix of the word for a schedule of custom levels, as in "levels:80,10,1,0"."""
 
 
 class Changes(TypedDict, total=False):
@@ -44,24 +44,24 @@ class Changes(TypedDict, total=False):
 @final
 @dataclass(frozen=True, kw_only=True, init=False)
 class Sampler:
-    """How pictures are drawn.
+    """Options of drawing pictures: solver, steps, schedule, guidance, plan, batch size.
 
     Solver, schedule and plan are values, or words that are read when the sampler is made: "heun", "heun:churn=10",
-    "karras:rho=5", "pg:0.3". None, or leaving one out, takes the usual one.
+    "karras:rho=5", "pg:0.3". None, or leaving one out, takes the default.
 
     Attributes:
-        steps: Steps of the solver, at least 1; 50 unless told otherwise. Levels of one's own fix their number.
-        solver: Takes one step; ``DpmSolverPP()`` unless told otherwise.
-        schedule: Noise levels that are visited; ``Karras()`` unless told otherwise. Numbers that fall to 0 are levels
-            of one's own (``Levels``).
+        steps: Steps of the solver, at least 1; by default 50. Custom levels fix their number.
+        solver: Method of one step; by default ``DpmSolverPP()``.
+        schedule: Noise levels that are visited; by default ``Karras()``. A list of numbers that fall to 0 gives custom
+            levels (``Levels``).
         guidance: Scale of classifier-free guidance; 1.0 is off, larger follows the condition more.
-        guidance_interval: Waist levels (low, high] that are guided.
-        plan: Parts of the model that run, by noise level; None for all of them.
+        guidance_interval: Noise levels (low, high] that are guided.
+        plan: Blocks of the model that run, by noise level; None for all of them.
         batch_size: Pictures at a time; changes speed and memory, not pictures.
 
     Raises:
-        ArgumentError: A number out of its range, or a word that says nothing of its kind.
-        UnknownNameError: No solver or schedule of this name.
+        ArgumentError: A number is out of its range, or a word cannot be read.
+        UnknownNameError: No solver or schedule has this name.
     """
 
     steps: int
@@ -100,10 +100,10 @@ class Sampler:
     def but(self, **changes: Unpack[Changes]) -> Sampler:
         """Return this sampler with some fields replaced.
 
-        A schedule that fixes the number of steps, or replaces one that did, sets it, unless the steps are given too.
+        A new schedule that fixes the number of steps, or replaces one that did, sets it, unless steps are passed too.
 
         Raises:
-            ArgumentError: As the sampler itself.
+            ArgumentError: A field is refused, as by the sampler itself.
         """
         if "schedule" in changes and "steps" not in changes:
             spaced = _as_schedule(changes["schedule"])
@@ -113,10 +113,10 @@ class Sampler:
         return replace(self, **changes) if changes else self
 
     def for_parts(self, parts: int) -> Sampler:
-        """Return this sampler with its plan made for a model of so many parts.
+        """Return this sampler with its plan made for a model of so many blocks.
 
         Raises:
-            ArgumentError: The plan is none for such a model.
+            ArgumentError: The plan does not fit such a model.
         """
         return self if self.plan is None else replace(self, plan=self.plan.of_parts(parts))
 
@@ -125,7 +125,7 @@ class Sampler:
         return self.schedule.sigmas(process, self.steps)
 
     def bound(self, process: NoiseProcess) -> Solver:
-        """Return the solver, which knows the run that it is for."""
+        """Return the solver, bound to the run of this sampler."""
         return self.solver.bind(process, self.steps)
 
     def evaluations(self) -> int:
@@ -133,7 +133,7 @@ class Sampler:
         return self.solver.evaluations(self.steps)
 
     def to_entry(self) -> dict[str, Any]:
-        """Return the sampler in words, ready for JSON; all but the batch size, which changes no picture.
+        """Return the sampler in words, ready for JSON, without the batch size, which changes no picture.
 
         Raises:
             ExtensionError: The class of the solver or of the schedule is registered under no name.
@@ -150,14 +150,14 @@ class Sampler:
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, object]) -> Sampler:
-        """Read what ``to_entry`` or ``to_facts`` returned, or what a package or picture of 0.1 holds.
+        """Read an entry of ``to_entry`` or ``to_facts``, or one in a package or picture of 0.1.
 
         Args:
-            entry: Words and numbers by ``KEYS``; "schedule" will do for "grid". A missing key is as a new sampler has
-                it, and all other keys are left alone, as a picture has many.
+            entry: Words and numbers by ``KEYS``; "schedule" may stand for "grid". A missing key takes the default of a
+                new sampler, and all other keys are ignored, as a picture has many.
 
         Raises:
-            ArgumentError: A value that the sampler refuses.
+            ArgumentError: The sampler refuses a value.
         """
         found: dict[str, Any] = {key: entry[key] for key in KEYS if entry.get(key) is not None}
         if "grid" in found or "schedule" in entry:
@@ -173,11 +173,11 @@ class Sampler:
         return cls(**found)
 
     def to_facts(self) -> dict[str, Any]:
-        """Return what a picture's file says of how it was drawn: ``to_entry``, its levels as text."""
+        """Return ``to_entry`` with its levels as text, for a picture's file."""
         return self.to_entry() | {"guidance_interval": [str(level) for level in self.guidance_interval]}
 
     def __str__(self) -> str:
-        """Return a line for people."""
+        """Return one line for people."""
         guidance = "no guidance" if self.guidance == 1 else f"guidance {self.guidance:g}"
         plan = "" if self.plan is None else f", plan {self.plan}"
         solver, schedule = word_of(self.solver, SOLVERS), schedule_word(self.schedule)
@@ -185,11 +185,11 @@ class Sampler:
 
 
 def read_schedule(text: str) -> Schedule:
-    """Read a schedule: "karras", "karras:rho=5", or levels of one's own as in "levels:80,10,1,0".
+    """Read a schedule: "karras", "karras:rho=5", or custom levels as in "levels:80,10,1,0".
 
     Raises:
-        UnknownNameError: No schedule of this name.
-        ArgumentError: An option that it does not have, or levels that it cannot be.
+        UnknownNameError: No schedule has this name.
+        ArgumentError: An option does not exist, or the levels are invalid.
     """
     if text.startswith(OWN):
         return Levels(text.removeprefix(OWN).split(","))  # pyright: ignore[reportArgumentType]  (read there)
@@ -200,7 +200,7 @@ def schedule_word(schedule: Schedule) -> str:
     """Return the word that ``read_schedule`` reads.
 
     Raises:
-        ExtensionError: Its class is registered under no name.
+        ExtensionError: The schedule's class is registered under no name.
     """
     if isinstance(schedule, Levels):
         return OWN + ",".join(repr(level).removesuffix(".0") for level in schedule.values)
@@ -240,7 +240,7 @@ def _as_guidance(guidance: float) -> float:
 
 def _as_interval(interval: tuple[float, float]) -> tuple[float, float]:
     low, high = interval
-    if not low < high:  # nan is not below anything
+    if not low < high:  # nan fails this
         raise ArgumentError(
             f"guidance interval {low} to {high}: its first level must be below its second; 0 inf is all"
         )

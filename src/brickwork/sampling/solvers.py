@@ -1,7 +1,7 @@
-"""One step from a noise level to a lower one. Ten lines a method; the loop is in loop.py.
+"""Solvers: one step from a noise level to a lower one. The loop over levels is in loop.py.
 
-All work at the waist, x = x0 + s * noise, where the probability-flow ODE is dx/ds = (x - D(x, s)) / s for every process
-(EDM, 2206.00364, Eqs. 1 and 3 with sigma(t) = t). Levels are python floats: a step's scalars are float64 whatever x is.
+All work in sigma space, x = x0 + s * noise, where the probability-flow ODE is dx/ds = (x - D(x, s)) / s for every
+process (EDM, 2206.00364, Eqs. 1 and 3 with sigma(t) = t). Levels are python floats, so a step's scalars are float64.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from brickwork.registry import Registry
 Denoise: TypeAlias = Callable[[Array, float], Array]
 """D(x, s) with the condition bound; s is one level for the whole batch."""
 Noise: TypeAlias = Callable[[], Array]
-"""Fresh standard normal numbers like x, others at each call."""
+"""Source of fresh standard normal numbers like x, others at each call."""
 Memory: TypeAlias = tuple[tuple[float, Array], ...]
-"""What a multistep method keeps: earlier (-ln s, D), the latest first. Empty at the start."""
+"""Memory of a multistep method: earlier (-ln s, D), the latest first. Empty at the start."""
 
 
 class Solver(ABC):
-    """A way to take one step.
+    """Method of one step.
 
     Attributes:
-        order: The error at the end falls as step size to this power; a stochastic method's, of mean and variance.
+        order: Power of the step size with which the error at the end falls; stochastic: of mean and variance.
         calls: Evaluations of the denoiser in one step.
     """
 
@@ -38,26 +38,26 @@ class Solver(ABC):
     calls: int
 
     def evaluations(self, steps: int) -> int:
-        """Evaluations of the denoiser in a whole run down to level 0."""
+        """Return the evaluations of the denoiser in a whole run down to level 0."""
         return self.calls * steps
 
     def bind(self, process: NoiseProcess, steps: int) -> Solver:
-        """This solver, told which run it is for; most need not know."""
+        """Return this solver for a run of this process and number of steps; most ignore both."""
         return self
 
     @abstractmethod
     def step(
         self, denoise: Denoise, x: Array, s: float, s_next: float, noise: Noise, memory: Memory
     ) -> tuple[Array, Memory]:
-        """x at level s → x at level s_next.
+        """Take one step, from x at level s to x at level s_next.
 
         Args:
             denoise: Estimates x0 at a level above 0.
-            x: (B, C, H, W), or any shape whose rows are independent.
+            x: Noisy images, (B, C, H, W), or any shape whose rows are independent.
             s: Level of x.
-            s_next: Below s; may be 0, and then the result is an estimate of x0.
+            s_next: Next level, below s; at 0 the result is an estimate of x0.
             noise: Called only by stochastic methods, a fixed number of times at given levels.
-            memory: What the last step returned.
+            memory: Memory that the last step returned.
         """
 
 
@@ -71,21 +71,21 @@ class Ddim(Solver):
     Source: Song et al., 2010.02502, Eqs. 12 and 16.
 
     Attributes:
-        eta: Fresh noise, from 0 (none: the ODE) to 1 (as much as DDPM's ancestral sampling).
+        eta: Amount of fresh noise, from 0 (none: the ODE) to 1 (as much as DDPM's ancestral sampling).
     """
 
     order, calls = 1, 1
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what the method cannot do."""
+        """Refuse values that the method cannot use."""
         if not 0 <= self.eta <= 1:
             raise ArgumentError(f"eta {self.eta}: DDIM's share of fresh noise lies between 0 and 1")
 
     def step(
         self, denoise: Denoise, x: Array, s: float, s_next: float, noise: Noise, memory: Memory
     ) -> tuple[Array, Memory]:
-        """Eqs. 12 and 16 at the waist."""
+        """Take the step of Eqs. 12 and 16 in sigma space."""
         d = denoise(x, s)
         tau = self.eta * s_next * sqrt(1 - (s_next / s) ** 2)
         x = d + sqrt(s_next**2 - tau**2) / s * (x - d)
@@ -101,10 +101,10 @@ class Heun(Solver):
 
     Attributes:
         churn: Noise put back over the whole run, shared out over the steps; 0 for the ODE. One step at most doubles s².
-        churn_min: Least level that is churned.
+        churn_min: Lowest level that is churned.
         churn_max: Highest level that is churned.
         churn_noise: Size of the noise put back; a little above 1 makes up for a denoiser that removes too much.
-        steps: Of the run; set by ``bind``.
+        steps: Number of steps of the run; set by ``bind``.
     """
 
     order, calls = 2, 2
@@ -115,17 +115,17 @@ class Heun(Solver):
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the method cannot do."""
+        """Refuse values that the method cannot use."""
         for name in ("churn", "churn_min", "churn_max", "churn_noise"):
             if not getattr(self, name) >= 0:
                 raise ArgumentError(f"{name} {getattr(self, name)}: it must be a number, 0 or more")
 
     def evaluations(self, steps: int) -> int:
-        """The last step, Euler's, takes one."""
+        """Return two evaluations per step, but one for the last, which is Euler's."""
         return 2 * steps - 1
 
     def bind(self, process: NoiseProcess, steps: int) -> Heun:
-        """Over how many steps to share the churn out."""
+        """Set the number of steps that share the churn."""
         return replace(self, steps=steps)
 
     def _gamma(self, s: float) -> float:
@@ -137,7 +137,7 @@ class Heun(Solver):
     def step(
         self, denoise: Denoise, x: Array, s: float, s_next: float, noise: Noise, memory: Memory
     ) -> tuple[Array, Memory]:
-        """One turn of the loop of Algorithm 2."""
+        """Take one turn of the loop of Algorithm 2."""
         if (gamma := self._gamma(s)) > 0:
             x = x + s * sqrt(gamma * (2 + gamma)) * self.churn_noise * noise()
             s = s * (1 + gamma)
@@ -157,14 +157,14 @@ class DpmSolverPP(Solver):
 
     With h = lambda' - lambda, x' = e^-h x + (1 - e^-h) D + (h - 1 + e^-h) D' + (h²/2 - h + 1 - e^-h) D'', the slopes
     from divided differences; 2M as published takes (1 - e^-h) h / 2 in place of the factor of D'. The first steps have
-    fewer values to look back on, and the step to 0 (h infinite) is D itself.
+    fewer earlier values to use, and the step to 0 (h infinite) is D itself.
 
     Source: Lu et al., 2211.01095, Algorithm 2; the third order in docs/derivations/waist.md.
 
     Attributes:
-        order: 2 or 3.
+        order: Order of the method, 2 or 3.
         half_curvature: Third order only. The authors' program, and those that follow it, take the second divided
-            difference for D'', which is half of it, and so lose the third order. True does as they do.
+            difference for D'', which is half of it, and so lose the third order. True does the same.
     """
 
     calls = 1
@@ -172,14 +172,14 @@ class DpmSolverPP(Solver):
     half_curvature: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what the method cannot do."""
+        """Refuse values that the method cannot use."""
         if self.order not in (2, 3):
             raise ArgumentError(f"order {self.order}: DPM-Solver++ multistep has order 2 or 3; for order 1 take Ddim()")
 
     def step(
         self, denoise: Denoise, x: Array, s: float, s_next: float, noise: Noise, memory: Memory
     ) -> tuple[Array, Memory]:
-        """The update above; keeps order - 1 earlier estimates."""
+        """Take the update above; keeps order - 1 earlier estimates."""
         d, now = denoise(x, s), -log(s)
         past = ((now, d), *memory)[: self.order]
         if s_next == 0:
@@ -209,25 +209,25 @@ class EulerMaruyama(Solver):
 
     dx = (f x - g² score) dt + g dw, with f = d_alpha / alpha, g² = 2 sigma (d_sigma - f sigma) and
     score = (alpha D - x) / sigma².
-    The published use is Vp with the grid LinearTime and 1,000 steps.
+    The published use is Vp with the schedule LinearTime and 1,000 steps.
 
     Source: Song et al., 2011.13456, Eq. 6; f and g for any alpha and sigma: Kingma et al., 2107.00630, Appendix.
 
     Attributes:
-        process: Whose time; set by ``bind``.
+        process: Process whose time is used; set by ``bind``.
     """
 
     order, calls = 1, 1
     process: NoiseProcess | None = None
 
     def bind(self, process: NoiseProcess, steps: int) -> EulerMaruyama:
-        """In whose time to step; a process given before stays."""
+        """Set the process in whose time to step, unless one is set."""
         return replace(self, process=process) if self.process is None else self
 
     def step(
         self, denoise: Denoise, x: Array, s: float, s_next: float, noise: Noise, memory: Memory
     ) -> tuple[Array, Memory]:
-        """To own space, one step there, and back."""
+        """Convert x to the process's own space, take one step there, and convert back."""
         assert self.process is not None, "EulerMaruyama must be bound to a process"
         t, t_next = float(self.process.t_of(s)), float(self.process.t_of(s_next)) if s_next > 0 else 0.0
         c, dt = self.process.at(t), t_next - t

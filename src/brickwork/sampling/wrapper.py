@@ -1,4 +1,4 @@
-"""Denoisers around denoisers: one base that passes on what the inner one declares, and finds what it can do."""
+"""Wrappers: denoisers around denoisers, on one base that passes on the inner one's declaration and abilities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Ability = TypeVar("Ability")
 
 
 class Wrapper(ABC):
-    """A denoiser made of another one; a subclass is a frozen dataclass whose field ``inner`` is that one.
+    """Denoiser made of another one; a subclass is a frozen dataclass whose field ``inner`` is that one.
 
     Attributes:
         inner: Denoiser that is wrapped.
@@ -26,7 +26,7 @@ class Wrapper(ABC):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Declaration of the inner denoiser; a wrapper that changes it says so here."""
+        """Declaration of the inner denoiser; a wrapper that changes it overrides this."""
         return capabilities_of(self.inner)
 
     @property
@@ -36,7 +36,7 @@ class Wrapper(ABC):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one x."""
+        """Shape (C, H, W) of one x."""
         return self.capabilities.shape
 
     @property
@@ -46,7 +46,7 @@ class Wrapper(ABC):
 
     @property
     def text_shape(self) -> tuple[int, int] | None:
-        """(M, E) of one text, or None."""
+        """Shape (M, E) of one text, or None."""
         return self.capabilities.text_shape
 
     def around(self, inner: Denoiser) -> Self:
@@ -55,7 +55,7 @@ class Wrapper(ABC):
         return replace(self, **changed)  # pyright: ignore[reportArgumentType]  (subclasses are dataclasses)
 
     def __call__(self, x: Array, sigma: Array, condition: Condition | None = None) -> Array:
-        """Estimate x0; see ``Denoiser``. The level may be one number; no condition asks for nothing."""
+        """Estimate x0; see ``Denoiser``. The level may be one number; the condition may be left out."""
         condition = self.capabilities.nothing(x) if condition is None else condition
         return self.estimate(x, levels_like(sigma, x), condition)
 
@@ -64,29 +64,29 @@ class Wrapper(ABC):
         """Estimate x0 of a batch, (B, C, H, W) like x.
 
         Args:
-            x: (B, C, H, W).
-            sigma: Waist levels, (B,) like x; above 0.
-            condition: Of the same batch.
+            x: Noisy images, (B, C, H, W).
+            sigma: Noise levels, (B,) like x; above 0.
+            condition: Conditions of the same batch.
         """
 
     def asarray(self, values: np.ndarray) -> Array:
-        """Return numbers as the inner denoiser's kind of array."""
+        """Convert numbers into the inner denoiser's kind of array."""
         return self.inner.asarray(values)
 
     def decode(self, x0: Array) -> np.ndarray:
-        """Return pictures, uint8 (B, H, W, C), of model space."""
+        """Decode model space into pictures, uint8 (B, H, W, C)."""
         return self.inner.decode(x0)
 
 
 def innermost(denoise: Denoiser) -> Denoiser:
-    """Return the denoiser behind all wrappers: a model, a package, or one of somebody's own."""
+    """Return the denoiser behind all wrappers: a model, a package, or another denoiser."""
     while isinstance(denoise, Wrapper):
         denoise = denoise.inner
     return denoise
 
 
 def ability(denoise: Denoiser, kind: type[Ability]) -> Ability | None:
-    """Return the denoiser, or the first behind its wrappers, that has an ability, as ``Encodes``; None without one."""
+    """Return the denoiser, or the first behind its wrappers, with an ability such as ``Encodes``; None without one."""
     while not isinstance(denoise, kind):
         if not isinstance(denoise, Wrapper):
             return None
