@@ -1,7 +1,7 @@
-"""Image-diffusion models of fixed-size, reusable, skippable blocks, from the first training step to the picture.
+"""Library and command line for image-diffusion models of fixed-size, reusable, skippable blocks.
 
-The public names stand in ``__init__.pyi`` and are looked up when they are first used, so that ``import brickwork``
-brings in no torch.
+``__init__.pyi`` states the public names, which are looked up when they are first used, so that ``import brickwork``
+does not import torch.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The public names of brickwork, for editors and type checkers; the package looks each up when it is first used."""
+"""Public names of brickwork, for editors and type checkers; the package looks each up when it is first used."""
 
 from .backbone.base import Backbone as Backbone
 from .backbone.base import BackboneConfig as BackboneConfig

@@ -1,7 +1,7 @@
-"""The command line: one verb is one file, imported when it is used; its function's docstring is its help.
+"""Command line: one verb is one file, imported when it is used; its function's docstring is its help.
 
-A verb's file imports at its top what is free of torch, and reaches the rest through the library's public names, which
-are looked up when they are used (``bw.load``): so that ``--help`` and all verbs that need no torch start at once.
+A verb's file imports at its top only modules without torch, and reaches the rest through the library's public names,
+which are looked up when they are used (``bw.load``); so ``--help`` and all verbs without torch start at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brickwork.errors import BrickworkError, UnknownNameError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code; a user's error becomes one line and exit code 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not sys.stderr.isatty():  # a log wants a line of progress now and then, not ten a second
+    if not sys.stderr.isatty():  # a log needs a line of progress now and then, not ten a second
         os.environ.setdefault("TQDM_MININTERVAL", "10")
     if not words or words[0] in ("-h", "--help"):
         print(_help())
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"brickwork {words[0]}: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output left, as in `brickwork list | head`
+    except BrokenPipeError:  # the reader of our output stopped, as in `brickwork list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
@@ -44,14 +44,14 @@ def run_verb(name: str, words: Sequence[str]) -> int:
 
     Raises:
         UnknownNameError: There is no such verb.
-        BrickworkError: With one line, from the verb.
+        BrickworkError: The verb failed; the message is one line.
     """
     if name not in VERBS:
         raise UnknownNameError("verb", name, VERBS)
     verb = VERBS[name]
     if verb.reads_words:
         return verb.load()(words) or 0
-    from brickwork.cli.words import call  # a tenth of a second, which --help need not wait for
+    from brickwork.cli.words import call  # a tenth of a second, which --help saves
 
     call(verb.load(), prog=f"brickwork {name}", words=words)
     return 0

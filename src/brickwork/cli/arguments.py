@@ -1,4 +1,4 @@
-"""What several verbs take: a model, a way of drawing, names with options, seeds."""
+"""Options that several verbs share: a model, a sampler, a canvas, names with options."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
 
 MAX_PIXELS = 1 << 26
-"""Of one picture: 8192x8192."""
+"""Largest size of one picture, in pixels: 8192x8192."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Solver, steps and guidance, in words; ``sampler`` reads them."""
+    """Solver, steps, noise levels and guidance."""
 
     steps: int = 50
-    """Steps of the solver; levels of one's own make it one less than there are of them."""
+    """Steps of the solver; with custom levels, one less than their number."""
     solver: str = "dpm2m"
     """Solver, with its options behind a colon: ddim, ddim:eta=1, heun:churn=10, dpm3m, euler-maruyama."""
     schedule: Annotated[str, arg(aliases=["--grid"])] = "karras"
-    """Noise levels: karras, karras:rho=5, log-snr, linear, or one's own as in levels:80,10,1,0."""
+    """Noise levels: karras, karras:rho=5, log-snr, linear, or custom ones as in levels:80,10,1,0."""
     guidance: float = 1.0
     """Classifier-free guidance; 1 is off."""
     guidance_interval: tuple[float, float] = (0.0, float("inf"))
-    """Guide only where the noise level lies in this interval."""
+    """Guide only at noise levels in this interval."""
     plan: str | None = None
-    """Parts of the model that run by noise level: pg:0.3, pr:0.4, or 3@5.84,2@0.31,1; all when left out."""
+    """Blocks or bricks that run by noise level: pg:0.3, pr:0.4, or 3@5.84,2@0.31,1; all when left out."""
 
     def sampler(self) -> Sampler:
-        """Read the words.
+        """Read the options into a sampler.
 
         Raises:
-            BrickworkError: A word or a number that says nothing of its kind.
+            BrickworkError: A word cannot be read, or a number is out of range.
         """
         words: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(Sampling)}
         words["steps"] = None if self.steps == Sampling.steps else self.steps
@@ -53,30 +53,30 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing(Sampling):
-    """Solver, steps, guidance and device."""
+    """Solver, steps, guidance, batch size, precision and device."""
 
     batch_size: int = 64
-    """Images drawn at once; never changes a picture."""
+    """Images drawn at once; changes no picture."""
     precision: str = "fp32"
-    """fp32 or bf16, for the network alone."""
+    """Arithmetic of the network: fp32 or bf16."""
     device: str = "auto"
-    """auto, cpu, cuda or mps."""
+    """Device: auto, cpu, cuda or mps."""
 
     def sampler_of(self, model: Model) -> Sampler:
-        """Read the words for a model.
+        """Read the options into a sampler for a model.
 
         Raises:
-            BrickworkError: As ``sampler``, or the model has no such plan.
+            BrickworkError: ``sampler`` refuses, or the model cannot follow the plan.
         """
         return self.sampler().but(batch_size=self.batch_size).for_parts(model.num_parts)
 
     def facts(self, name: str, model: Model) -> dict[str, Any]:
-        """Say for a PNG how it was drawn, so that it can be drawn again."""
+        """Return the facts for a PNG with which it can be drawn again."""
         facts = {"model": str(name), "sha256": model.digest, "version": brickwork.__version__}
         return facts | self.sampler_of(model).to_facts() | {"precision": self.precision}
 
     def open(self, name: str) -> Model:
-        """Load a model at the precision and on the device asked."""
+        """Load a model at this precision, on this device."""
         from brickwork.nn.device import choose_device
 
         if self.precision not in ("fp32", "bf16"):
@@ -88,21 +88,21 @@ class Drawing(Sampling):
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Size and canvas of the pictures, where that is not the model's own square."""
+    """Size and canvas of the pictures, if not the model's own square."""
 
     height: int | None = None
     """Height of the pictures in pixels, any from 1; the model's when left out."""
     width: int | None = None
     """Width of the pictures in pixels, any from 1; the model's when left out."""
     canvas: str | None = None
-    """How the model's squares are joined: tile, overlap, overlap:overlap=0.6, shift, overlap+shift, or whole."""
+    """Canvas mode, which joins the model's squares: tile, overlap, overlap:overlap=0.6, shift, overlap+shift, whole."""
     regions: str | None = None
-    """Classes of equal parts of the picture, by number or name: 3,7,5 from left to right, 3,7/5,1 for two rows."""
+    """Classes of equal regions of the picture, by number or name: 3,7,5 from left to right, 3,7/5,1 for two rows."""
     chunk: int = 8
-    """Squares evaluated at once: memory against speed."""
+    """Squares evaluated at once: a higher number is faster and needs more memory."""
 
     def around(self, denoise: Denoiser) -> Canvas | None:
-        """A canvas drawn by a denoiser; None where none was asked for."""
+        """Return a canvas around a denoiser; None if these options ask for none."""
         if self.height is self.width is self.canvas is self.regions is None:
             return None
         (_, high, wide), factor = denoise.shape, capabilities_of(denoise).factor
@@ -123,7 +123,7 @@ class Surface:
         return canvas
 
     def classes(self, model: Model, canvas: Canvas) -> list[list[int]]:
-        """The regions' class numbers, row by row; nothing where none were asked for."""
+        """Return the regions' class numbers, row by row; empty without regions."""
         if self.regions is None:
             return []
         found = [[model.class_index(word.strip()) for word in row.split(",")] for row in self.regions.split("/")]

@@ -1,4 +1,4 @@
-"""The verb `autoencoder`: train one, take a published one, or say what one is."""
+"""Verb `autoencoder`: train one, import a published one, or describe one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def autoencoder(words: Sequence[str]) -> int:
-    """Train an autoencoder whose latents a model learns, take a published one, or show what one is.
+    """Train, import or describe an autoencoder, whose latents a model learns.
 
     brickwork autoencoder train --data DATA --out RUN --minutes 15     or with a recipe: autoencoder train RECIPE.toml
     brickwork autoencoder import FOLDER --data DATA --out FILE      a folder or a Hub name, as diffusers writes it
@@ -49,20 +49,20 @@ def train(words: Sequence[str]) -> int:
         dry_run: bool = False,
         recipe: Annotated[AutoencoderRecipe, arg(name="")] = start,
     ) -> None:
-        """Train; a run folder that holds an unfinished run of the same recipe is taken up where it was.
+        """Train an autoencoder; an unfinished run of the same recipe in the run folder is resumed.
 
         Args:
             data: Images: folder, zip, npz, IDX, hf:owner/name or "digits".
-            out: The run folder.
+            out: Run folder to write.
             size: Side in pixels that images are resized to; short for --data.size.
-            device: auto, cpu, cuda or mps.
+            device: Device: auto, cpu, cuda or mps.
             dry_run: Print the resolved recipe, where its numbers come from, the images and the size, and stop.
-            recipe: Everything that changes the result.
+            recipe: Settings that change the result.
         """
         from brickwork.codec.file import read_codec_header
         from brickwork.training.run.trackers.table import open_trackers
 
-        open_trackers(recipe.report.trackers)  # says what is missing before images are read
+        open_trackers(recipe.report.trackers)  # reports what is missing before images are read
         recipe.require_budget()
         if size is not None:
             if recipe.data.size not in (start.data.size, size):
@@ -85,13 +85,13 @@ def train(words: Sequence[str]) -> int:
 
 
 def info(words: Sequence[str]) -> int:
-    """What an autoencoder is and what it was trained on."""
+    """Describe an autoencoder and its training."""
 
     def run(autoencoder: Positional[str], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:
-        """Show an autoencoder: run folder or file.
+        """Describe an autoencoder: design, size, quality and training.
 
         Args:
-            autoencoder: Which.
+            autoencoder: Run folder or file.
             as_json: Print the header as JSON.
         """
         from brickwork.codec.file import read_codec_header
@@ -120,7 +120,7 @@ SUB_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "info": 
 
 
 def _first_recipe(name: str | None) -> AutoencoderRecipe:
-    """The recipe in a file or a run folder, or the default one."""
+    """Return the recipe in a file or a run folder, or the default one."""
     from brickwork.training.autoencoder.recipe import load_autoencoder_recipe
 
     if name is None:
@@ -134,7 +134,7 @@ def _first_recipe(name: str | None) -> AutoencoderRecipe:
 
 
 def _foretell(recipe: AutoencoderRecipe, data: str) -> None:
-    """Print the recipe that a run would have, where its numbers come from, its images and its size."""
+    """Print the recipe that a run would use, the sources of its numbers, its images and its size."""
     from brickwork.training.autoencoder.recipe import autoencoder_toml, fit_autoencoder, idle_settings
     from brickwork.training.run.acting import refuse_idle
     from brickwork.training.run.fitting import told_images, told_origins

@@ -1,4 +1,4 @@
-"""``brickwork autoencoder import``: a published autoencoder as a file of ours, with the statistics of its latents."""
+"""Verb ``brickwork autoencoder import``: a published autoencoder as a model file, with statistics of its latents."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from brickwork.data.dataset import DataConfig, Dataset
 
 AT_ONCE = 16
-"""Pictures that are encoded together."""
+"""Number of pictures that are encoded together."""
 
 
 def import_autoencoder(words: Sequence[str]) -> int:
-    """Take an autoencoder of diffusers, and measure its latents on images."""
+    """Import an autoencoder of diffusers, and measure its latents on images."""
     call(_run, prog="brickwork autoencoder import", words=words)
     return 0
 
@@ -43,18 +43,18 @@ def _run(
     posterior: str = "mode",
     device: str = "auto",
 ) -> None:
-    """A published autoencoder, from a folder that diffusers wrote or from the Hub, as one file for ``train --codec``.
+    """Import a published autoencoder, from a folder of diffusers or from the Hub, as one file for ``train --codec``.
 
     Args:
         source: Folder with config.json and safetensors, or owner/name on the Hub; nothing in it is executed.
-        out: The file to write, .safetensors, or a folder for it.
-        data: Images whose latents are measured: those that a model will be trained on.
-        scale: Of the latents: measured on the images, or published, as the authors' own denoisers want it.
-        subfolder: Where the autoencoder lies in SOURCE, as vae in a pipeline.
+        out: File to write, .safetensors, or a folder for it.
+        data: Images on which the latents are measured: those that a model will be trained on.
+        scale: Scale of the latents: measured on the images, or published, as the authors' own denoisers need it.
+        subfolder: Folder of the autoencoder in SOURCE, such as vae in a pipeline.
         size: Side in pixels that images are resized to.
-        images: How many of them are measured, at most.
-        posterior: What encoding gives: mode, or sample of an AutoencoderKL.
-        device: auto, cpu, cuda or mps.
+        images: Largest number of images that are measured.
+        posterior: Latents of an image: mode, or sample of an AutoencoderKL.
+        device: Device: auto, cpu, cuda or mps.
     """
     from brickwork.codec.file import AUTOENCODER_FILE
     from brickwork.codec.latents import Latents
@@ -97,7 +97,7 @@ def _run(
 
 
 def _check_sides(pictures: Dataset, factor: int) -> None:
-    """Refuse pictures that the network cannot take, before anything is computed."""
+    """Refuse pictures whose size the network cannot take, before anything is computed."""
     height, width, _ = pictures.shape
     if height % factor or width % factor:
         raise ArgumentError(
@@ -106,7 +106,7 @@ def _check_sides(pictures: Dataset, factor: int) -> None:
 
 
 def _batches(pictures: Dataset, count: int) -> Iterator[np.ndarray]:
-    """A fixed choice of so many pictures, some at a time."""
+    """Yield a fixed choice of so many pictures, in batches."""
     from brickwork.quality.heldout import chosen
 
     rows = chosen(len(pictures), count)
@@ -115,7 +115,7 @@ def _batches(pictures: Dataset, count: int) -> Iterator[np.ndarray]:
 
 
 def _psnr(codec: Latents, data: str, config: DataConfig, pictures: Dataset) -> float | None:
-    """Mean PSNR of up to 256 held-out pictures, in dB; None where there are none."""
+    """Return the mean PSNR of up to 256 held-out pictures, in dB; None without any."""
     import torch
 
     from brickwork.training.autoencoder.observers import image_psnr

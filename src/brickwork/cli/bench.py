@@ -1,4 +1,4 @@
-"""``brickwork bench``: latency, memory and energy of packages, side by side."""
+"""Verb ``brickwork bench``: latency, memory and energy of packages, side by side."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def bench(
         packages: Folders of packages; run folders, model files or shipped models run in eager PyTorch.
         repeats: Pictures drawn by each.
         warmup: Pictures drawn by each before that, which do not count.
-        steps: Steps of the solver; as the package says when left out, and of a model as the first package says.
-        guidance: Classifier-free guidance, 1 is off; as the package says when left out.
-        plan: Parts that run by noise level; as the package says when left out.
+        steps: Steps of the solver; by default the package's, and for a model those of the first package.
+        guidance: Classifier-free guidance, 1 is off; by default the package's.
+        plan: Blocks or bricks that run by noise level; by default the package's.
         batch: Pictures drawn at once.
-        threads: Processor threads; each runtime's own choice when left out.
-        python: Interpreter for a target, as in openvino=.venvs/openvino/bin/python, which is also found by itself.
-        out: Also write everything as JSON here.
+        threads: Processor threads; by default each runtime's own choice.
+        python: Interpreter of a target, as in openvino=.venvs/openvino/bin/python; that one is also found without it.
+        out: JSON file to write with all results.
     """
     found = subjects(packages, python=interpreters(python), steps=steps, guidance=guidance, plan=plan)
     if out is not None and (out.is_dir() or out.suffix.lower() != ".json"):
@@ -60,10 +60,10 @@ def bench(
 
 
 def interpreters(texts: tuple[str, ...]) -> dict[str, str]:
-    """Words TARGET=PATH as a table.
+    """Read words TARGET=PATH into a table.
 
     Raises:
-        ArgumentError: A word of another form.
+        ArgumentError: A word has another form.
     """
     for text in texts:
         if not all(text.partition("=")):

@@ -1,4 +1,4 @@
-"""``brickwork edit``: pictures drawn from a picture."""
+"""Verb ``brickwork edit``: pictures drawn from a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from brickwork.model.model import Model
 
 STRENGTH = 0.4
-"""Of image to image, unless told otherwise; with a mask all is drawn anew."""
+"""Default strength of image to image; with a mask it is 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,13 @@ class Wish:
     strength: float | None = None
     """Share of the steps that are taken, 0 (the picture stays) to 1 (nothing of it stays); 0.4, or 1 with a mask."""
     mask: Path | None = None
-    """Picture whose white part is drawn anew, of the shape of PICTURE; all else stays exactly."""
+    """Picture whose white region is drawn anew, of the shape of PICTURE; the rest stays exactly."""
     resample: int | None = None
-    """How often each step is taken: more fits the new part better to the old; 10 with a mask, else 1."""
+    """Number of times that each step is taken: more fit the new region better to the old; 10 with a mask, else 1."""
     prompt: str | None = None
-    """Text, for a model that takes some."""
+    """Text, for a model that reads captions."""
     negative: str | None = None
-    """Text that guidance leads away from."""
+    """Text that guidance steers away from."""
 
 
 def edit(
@@ -53,10 +53,10 @@ def edit(
     out: Path = Path("edited.png"),
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
 ) -> None:
-    """Draw from a picture: change it, draw a part anew, or make a coarse or grey one whole.
+    """Edit a picture: change it, draw a region anew, enlarge a coarse one or colour a grey one.
 
-    A model that was trained to be given a picture beside x (super-resolution, colourisation) draws after PICTURE; any
-    other changes it by --strength, and with --mask only where that is white.
+    A model with an image condition (super-resolution, colourisation) completes PICTURE; any other changes it by
+    --strength, and with --mask only in the white region.
 
     Args:
         model: Model that draws.
@@ -65,7 +65,7 @@ def edit(
         labels: Classes by number or name, one row each; no class when left out.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
         out: PNG file or folder to write. Each PNG carries seed, model hash and settings.
-        drawing: Solver, steps, guidance, plan, precision and device.
+        drawing: Solver, steps, guidance, plan, batch size, precision and device.
     """
     check_png(out)
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
@@ -91,7 +91,7 @@ def edit(
 def _after_picture(
     model: Model, path: Path, wish: Wish, drawing: Drawing, asked: dict[str, Any]
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
-    """Pictures by name for the sheet, uint8 (H, W, C); what is drawn, (N, H, W, C); facts."""
+    """Edit a picture: return pictures for the sheet by name, uint8 (H, W, C), results (N, H, W, C), and facts."""
     side = model.shape[1] * model.codec.factor
     picture, size = _read(path, (side,), model.codec.picture_channels)
     shown, mask = {"picture": picture}, None
@@ -120,7 +120,7 @@ def _after_picture(
 def _after_given(
     model: Model, path: Path, wish: Wish, drawing: Drawing, asked: dict[str, Any]
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
-    """As ``_after_picture``, for a model that draws after what it is given."""
+    """Draw with the picture as image condition; returns the same as ``_after_picture``."""
     import torch
 
     from brickwork.codec.given import GIVEN
@@ -139,10 +139,10 @@ def _after_given(
 
 
 def _read(path: Path, sides: tuple[int, ...], channels: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """An image file as a square picture of one of these sides: the largest that it fills; and its size before.
+    """Read an image as a square of the largest of these sides that it fills; also return its (height, width) before.
 
     Raises:
-        DataError: It is missing or no image.
+        DataError: The file is missing or no image.
     """
     image = with_channels(_decoded(path), channels)
     height, width = image.shape[:2]
@@ -151,14 +151,14 @@ def _read(path: Path, sides: tuple[int, ...], channels: int) -> tuple[np.ndarray
         cropped = "" if height == width else "its centre "
         print(f"{path}: {width}x{height} pixels; {cropped}resized to {side}x{side}")
     fitted = fit(image, size=side, crop="centre", box=None, filter="lanczos", name=str(path))
-    return fitted.copy(), (height, width)  # Pillow's own pixels cannot be written to, and torch wants to
+    return fitted.copy(), (height, width)  # Pillow's own pixels are not writable, as torch needs
 
 
 def _read_mask(path: Path, size: tuple[int, int], side: int) -> np.ndarray:
-    """What is drawn anew, bool (side, side): where any part of a pixel is white, that is at least half bright.
+    """Read a mask, bool (side, side): true where any part of a pixel is white, that is at least half bright.
 
     Raises:
-        DataError: It is missing, no image, not of the picture's shape, or has no white.
+        DataError: The file is missing, no image, not of the picture's shape, or has no white.
     """
     from PIL import Image
 
@@ -193,7 +193,7 @@ def _save_sheet(
     seeds: list[int],
     facts: dict[str, Any],
 ) -> None:
-    """A row per label: what there was, then a column per seed."""
+    """Write the sheet: a row per label, with the source pictures, then a column per seed."""
     first, rows = list(shown.values()), drawn.reshape(-1, len(seeds), *drawn.shape[1:])
     images = np.stack([image for row in rows for image in (*first, *row)])
     captions = [*shown, *map(str, seeds)]
@@ -209,7 +209,7 @@ def _save_each(
     seeds: list[int],
     facts: dict[str, Any],
 ) -> None:
-    """Every picture by itself, and what there was."""
+    """Write every result and the source pictures as separate files."""
     for name, image in shown.items():
         save_png(image, folder / f"{name}.png", facts)
     for index, image in enumerate(drawn):

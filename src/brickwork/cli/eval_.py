@@ -1,4 +1,4 @@
-"""``brickwork eval``: the quality of a model."""
+"""Verb ``brickwork eval``: the quality of a model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def evaluate(
 
     Args:
         model: Run folder, model file, or a shipped model by name.
-        reference: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
+        reference: Images with a held-out split: folder, zip, npz, IDX, hub set or "digits".
         num_images: Pictures drawn for distance and agreement.
-        first_seed: Of the first picture; the others follow. Another one gives a repetition with other pictures.
-        out: Also write the report as JSON here.
-        drawing: Solver, steps, guidance, plan, precision and device.
+        first_seed: Seed of the first picture; the others follow. Another one repeats with other pictures.
+        out: JSON file to write with the report.
+        drawing: Solver, steps, guidance, plan, batch size, precision and device.
     """
     drawn_by = drawing.open(model)
     how = drawing.sampler_of(drawn_by)

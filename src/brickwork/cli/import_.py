@@ -1,4 +1,4 @@
-"""``brickwork import``: published weights as a model."""
+"""Verb ``brickwork import``: published weights as a model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def import_weights(file: Positional[Path], *, out: Path, codec: str | None = Non
 
     Args:
         file: Weights as their authors published them: .pkl, .pth or .pt.
-        out: The model file to write, .safetensors.
-        codec: The autoencoder of a network of latents, as `brickwork autoencoder import` writes it.
+        out: Model file to write, .safetensors.
+        codec: Autoencoder of a network of latents, from `brickwork autoencoder import`.
     """
     if out.exists() and file.exists() and out.samefile(file):
         raise ArgumentError(f"out {out}: it is the file to import; name another one")

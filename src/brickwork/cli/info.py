@@ -1,4 +1,4 @@
-"""``brickwork info``: what a model or a package is."""
+"""Verb ``brickwork info``: description of a model or a package."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def print_info(
 
 
 def _print_package(folder: Path, as_json: bool) -> None:
-    """Describe a package by its manifest; its files' bytes are not read."""
+    """Describe a package by its manifest, without reading its files."""
     manifest = read_manifest(folder)
     if as_json:
         print(to_json(manifest), end="")
@@ -45,7 +45,7 @@ def _print_package(folder: Path, as_json: bool) -> None:
 
 
 def _print_model(name: str, as_json: bool) -> None:
-    """Describe a model by its file's header; its weights are not read."""
+    """Describe a model by its file's header, without reading its weights."""
     path = existing_model(name)
     header, _ = stored_header(path)
     if as_json:
@@ -63,6 +63,6 @@ def _print_model(name: str, as_json: bool) -> None:
 
 
 def _entry(entry: Sequence[Any]) -> str:
-    """Return a config of a header as a person reads it."""
+    """Format a config of a header for people."""
     name, values, *package = entry
     return f"{name}{f' (of {package[0]})' if package else ''}: " + ", ".join(f"{k}={v}" for k, v in values.items())

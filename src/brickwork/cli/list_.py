@@ -1,4 +1,4 @@
-"""``brickwork list``: every name that there is."""
+"""Verb ``brickwork list``: every name that options accept."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EXTRAS = {
     "coreml": "coremltools",
     "web": "playwright",
 }
-"""Package that tells whether an extra is installed, by the extra's name."""
+"""Package whose presence shows that an extra is installed, by the extra's name."""
 
 
 def print_list() -> None:

@@ -1,4 +1,4 @@
-"""``brickwork macs``: what a model and an image of it cost."""
+"""Verb ``brickwork macs``: the cost of a model and of one image."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def print_macs(
 
     Args:
         model: Preset, run folder or model file.
-        size: Pixels on a side; that of the preset or model when left out.
-        sampling: For the cost of a whole image; guidance doubles the evaluations, a plan makes them cheaper.
+        size: Side of the image, in pixels; by default that of the preset or model.
+        sampling: Solver, steps, noise levels and guidance, for the cost of a whole image.
         as_json: Print JSON.
     """
     from brickwork.model.checkpoint import backbone_config, read_header

@@ -1,4 +1,4 @@
-"""Names of what only PyTorch can build, listed without it; a test compares them with the tables they stand for."""
+"""Names of classes that need PyTorch, listed without it; a test compares them with the tables they stand for."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ TEXTS = (
 GIVEN = (
     "nothing", "coarse", "grey",
 )
-"""Pictures beside x, as in ``brickwork.codec.given.GIVEN``."""
+"""Image conditions, as in ``brickwork.codec.given.GIVEN``."""
 # fmt: on

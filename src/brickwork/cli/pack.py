@@ -1,4 +1,4 @@
-"""``brickwork pack``: a package for a device."""
+"""Verb ``brickwork pack``: a package for a device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pack(
 
     Args:
         model: Run folder, model file, or a shipped model by name.
-        out: The folder; by default MODEL.TARGET here. Its suffix chooses the target where none is named: .onnx,
+        out: Folder to write; by default MODEL.TARGET here. Its suffix sets the target unless --target does: .onnx,
             .openvino and so on. An earlier package there is replaced.
         data: Images to calibrate with and to measure quality on; needed for int8 and int4.
         packing: Target, precision, sizes and sampling of the package.

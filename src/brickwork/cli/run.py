@@ -1,4 +1,4 @@
-"""``brickwork run``: pictures from a package."""
+"""Verb ``brickwork run``: pictures from a package."""
 
 from __future__ import annotations
 

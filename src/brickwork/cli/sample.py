@@ -1,4 +1,4 @@
-"""``brickwork sample``: pictures drawn from seeds."""
+"""Verb ``brickwork sample``: pictures drawn from seeds."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def draw(
         model: Model that draws.
         labels: Classes by number or name, one row each; the first ten when left out.
         prompt: Texts, one row each, for a model that reads captions; quote each one.
-        negative: A text that guidance leads away from.
+        negative: Text that guidance steers away from.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
         out: PNG file or folder to write. Each PNG carries seed, model hash and settings.
-        surface: Size and canvas of the pictures, where that is not the model's own square.
-        drawing: Solver, steps, guidance, plan, precision and device.
+        surface: Size and canvas of the pictures, if not the model's own square.
+        drawing: Solver, steps, guidance, plan, batch size, precision and device.
     """
     check_png(out)
     denoiser, columns = drawing.open(model), parse_seeds(seeds)
@@ -72,7 +72,7 @@ def draw(
 def _rows(
     denoiser: Model, labels: tuple[str, ...], prompt: tuple[str, ...], regions: list[list[int]], surface: Surface
 ) -> list[int]:
-    """The class of each row; none where rows are texts, or the one row is of regions."""
+    """Return the class of each row; empty if rows are texts, or the one row is of regions."""
     if regions and labels:
         raise ArgumentError(f"labels {' '.join(labels)} with regions {surface.regions}: give one or the other")
     if labels and len(prompt) > 1:

@@ -1,4 +1,4 @@
-"""``brickwork sensitivity``: which layers fewer bits hurt most."""
+"""Verb ``brickwork sensitivity``: the layers that fewer bits hurt most."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def sensitivity(
 
     Args:
         model: Run folder, model file, or a shipped model by name.
-        data: Images with held-out part: folder, zip, npz, IDX, hub set or "digits".
+        data: Images with a held-out split: folder, zip, npz, IDX, hub set or "digits".
         precision: int8, int8-static or int4.
-        num_images: Held-out images for the loss, at most.
+        num_images: Largest number of held-out images for the loss.
         as_json: Print JSON.
     """
     from brickwork.package.targets.onnx.sensitivity import sensitivity as measure

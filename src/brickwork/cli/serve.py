@@ -1,4 +1,4 @@
-"""``brickwork serve``: browser packages on this machine."""
+"""Verb ``brickwork serve``: browser packages on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def serve(packages: Positional[tuple[Path, ...]], *, port: int = 8000, host: str
 
     Args:
         packages: Folders that `brickwork pack --target browser` wrote; several are each served under their name.
-        port: 0 takes a free one.
+        port: Port to listen on; 0 takes a free one.
         host: Interface to listen on; browsers open the page at localhost or behind https only.
     """
     if not packages:

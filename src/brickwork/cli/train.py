@@ -1,4 +1,4 @@
-"""The verb `train`, whose flags are the fields of the recipe that its first word names."""
+"""Verb `train`, whose flags are the fields of the recipe that its first word names."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ def train(words: Sequence[str]) -> int:
         dry_run: bool = False,
         recipe: Annotated[Recipe, arg(name="")] = start,
     ) -> None:
-        """Train; a run folder that holds an unfinished run of the same recipe is taken up where it was.
+        """Train a model; an unfinished run of the same recipe in the run folder is resumed.
 
         Args:
             data: Images: folder, zip, npz, IDX, hf:owner/name or "digits".
-            out: The run folder.
-            init: A model to start from; what does not fit is resized or left fresh, and listed.
-            guest: A trained model as the brick before the first of LEGO bricks; it stays as it is, in the new model.
-            codec: An autoencoder whose latents are learned: a file or run folder of `brickwork autoencoder`.
-            latents: The folder where latents of the data are kept; the user's cache when left out.
-            device: auto, cpu, cuda or mps.
+            out: Run folder to write.
+            init: Model to start from; weights that do not fit are resized or left fresh, and listed.
+            guest: Trained model as the brick before the first of LEGO bricks; it stays frozen, in the new model.
+            codec: Autoencoder whose latents are learned: a file or run folder of `brickwork autoencoder`.
+            latents: Folder where latents of the data are kept; by default the user's cache.
+            device: Device: auto, cpu, cuda or mps.
             dry_run: Print the resolved recipe, where its numbers come from, the images and the cost, and stop.
-            recipe: Everything that changes the result.
+            recipe: Settings that change the result.
         """
         from brickwork.training.run.trackers.table import open_trackers
 
-        open_trackers(recipe.report.trackers)  # says what is missing before images are read
+        open_trackers(recipe.report.trackers)  # reports what is missing before images are read
         recipe.require_budget()
         old, before = (bw.load(name) if name else None for name in (init, guest))
         autoencoder = bw.load_codec(codec) if codec else None
@@ -87,7 +87,7 @@ def train(words: Sequence[str]) -> int:
         state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
         print(f"{state}: model, recipe, log, curve and samples are in {out}")
         nonlocal code
-        code = 0 if model.facts["finished"] else 130  # so that `train && sample` does not go on with half a model
+        code = 0 if model.facts["finished"] else 130  # so that `train && sample` does not continue with half a model
 
     run.__annotations__["recipe"] = Annotated[bw.Recipe, arg(name="")]
     call(run, prog=f"brickwork train {name}", words=rest)
@@ -103,7 +103,7 @@ def _foretell(
     codec: Latents | None,
     latents: Path | None,
 ) -> None:
-    """Print the recipe that a run would have, where its numbers come from, its images and its cost."""
+    """Print the recipe that a run would use, the sources of its numbers, its images and its cost."""
     from brickwork.backbone.base import FROM_DATA
     from brickwork.model.hosted import HostedConfig
     from brickwork.training.denoiser.acting import check_acting
@@ -112,7 +112,7 @@ def _foretell(
     from brickwork.training.denoiser.run import known_codec, known_guest
     from brickwork.training.run.fitting import told_images, told_origins
 
-    images, heldout, missing = images_of_run(data, recipe.data, progress=True)  # logs what it skips
+    images, heldout, missing = images_of_run(data, recipe.data, progress=True)  # logs skipped images
     guest = guest or known_guest(recipe, out, init)
     codec = codec or known_codec(out, init)
     fitted = fit_to_data(recipe, images, guest=guest is not None, codec=codec)
@@ -125,7 +125,7 @@ def _foretell(
 
 
 def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
-    """Exchange the parts that the words name, and take these words away."""
+    """Replace the recipe's components that the words name, and remove these words."""
     from brickwork.training.denoiser.recipe_file import NAMED
 
     for kind, registry in NAMED.items():

@@ -1,4 +1,4 @@
-"""Every verb of the command line: its name, the line that help prints for it, and where its function is."""
+"""Verbs of the command line: each with its name, its line of help, and the place of its function."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, final
 @final
 @dataclass(frozen=True)
 class Verb:
-    """One verb, whose module is imported when the verb is used."""
+    """One verb; its module is imported when it is used."""
 
     line: str
     """First line of the function's docstring, so that ``brickwork --help`` imports no verb."""
     function: str
     """Function in the module of this package, as ``module:name``."""
     reads_words: bool = False
-    """True where the function takes the words that follow the verb, in place of parsed options."""
+    """True if the function takes the words that follow the verb, instead of parsed options."""
 
     def load(self) -> Callable[..., Any]:
         """Import the verb's module and return its function."""
@@ -38,7 +38,7 @@ VERBS: dict[str, Verb] = {
         "Train a preset or a recipe on images; any field of the recipe can be set.", "train:train", reads_words=True
     ),
     "autoencoder": Verb(
-        "Train an autoencoder whose latents a model learns, take a published one, or show what one is.",
+        "Train, import or describe an autoencoder, whose latents a model learns.",
         "autoencoder:autoencoder",
         reads_words=True,
     ),
@@ -46,7 +46,9 @@ VERBS: dict[str, Verb] = {
         "Draw pictures: a sheet when --out ends in .png, else a folder with the sheet and every picture.",
         "sample:draw",
     ),
-    "edit": Verb("Draw from a picture: change it, draw a part anew, or make a coarse or grey one whole.", "edit:edit"),
+    "edit": Verb(
+        "Edit a picture: change it, draw a region anew, enlarge a coarse one or colour a grey one.", "edit:edit"
+    ),
     "info": Verb("Describe a model or a package: what it is, its training, and what it needs.", "info:print_info"),
     "eval": Verb(
         "Measure quality against a reference: held-out loss by noise level, Fréchet distance, class agreement.",
@@ -61,7 +63,7 @@ VERBS: dict[str, Verb] = {
         "pack:pack",
     ),
     "run": Verb("Draw pictures from a package, on this device, without PyTorch.", "run:run", reads_words=True),
-    "verify": Verb("Check every byte of a package, and say what it is.", "verify:verify"),
+    "verify": Verb("Check every byte of a package, and describe it.", "verify:verify"),
     "sensitivity": Verb(
         "Measure the cost of fewer bits in each part of a network, for `brickwork pack --fp32-layers`.",
         "sensitivity:sensitivity",

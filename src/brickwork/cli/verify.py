@@ -1,4 +1,4 @@
-"""``brickwork verify``: whether a package is whole, and what it is."""
+"""Verb ``brickwork verify``: check and description of a package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from brickwork.files.manifest import verify as check
 
 
 def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bool, arg(name="json")] = False) -> None:
-    """Check every byte of a package, and say what it is.
+    """Check every byte of a package, and describe it.
 
     Args:
         package: Folder that `brickwork pack` wrote.
@@ -30,7 +30,7 @@ def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bo
 
 
 def describe(folder: Path, manifest: Manifest) -> list[str]:
-    """Return what a package is and how it draws, one line for each fact."""
+    """Return the facts of a package and of its drawing, one line each."""
     said, parity = manifest.sampling, manifest.parity
     model = json.dumps(manifest.model.get("backbone", "unknown"))
     checked = f"{parity.get('db', 0):.1f} dB at least, {parity.get('how', '')}"
@@ -48,7 +48,7 @@ def describe(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def _quality(found: dict[str, Any]) -> str:
-    """Return the two figures that quality is bounded by, as a person reads them."""
+    """Format the two figures that bound quality, for people."""
     words = []
     for name, title in (("loss", "held-out loss"), ("distance", "Fréchet distance")):
         rise, most = found.get(f"{name}_increase"), found.get(f"max_{name}_increase")

@@ -1,4 +1,4 @@
-"""The words of a command line as the call of a function; a mistake in them as one line."""
+"""Parser of the command line: calls a function with its words; a mistake in them becomes one line."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ADVICE = (*NEAR, "For full helptext", "Argument helptext")
 
 
 def call(act: Callable[..., Any], *, prog: str, words: Sequence[str]) -> Any:
-    """Call a function with what the words say of its parameters, and return its result; ``--help`` prints and leaves.
+    """Call a function with arguments from the words, and return its result; ``--help`` prints and exits.
 
     Args:
-        act: Its annotations and docstring make the options.
-        prog: What the user typed before the words.
-        words: The rest.
+        act: Function whose annotations and docstring make the options.
+        prog: Words that the user typed before these.
+        words: Remaining words.
 
     Raises:
-        ArgumentError: An unknown or missing option, or a value of another type.
+        ArgumentError: An option is unknown or missing, or a value has another type.
     """
     told, stderr, begun = io.StringIO(), sys.stderr, False
 
@@ -38,7 +38,7 @@ def call(act: Callable[..., Any], *, prog: str, words: Sequence[str]) -> Any:
         nonlocal begun
         begun = True
         stderr.write(told.getvalue())
-        with redirect_stderr(stderr):  # the words were right: what is written from now on is the function's
+        with redirect_stderr(stderr):  # the words were right: from now on the function writes here
             return act(*values, **options)
 
     try:
@@ -51,10 +51,10 @@ def call(act: Callable[..., Any], *, prog: str, words: Sequence[str]) -> Any:
 
 
 def one_line(box: str, prog: str) -> str:
-    """tyro's box of several lines as one: what is wrong, the options it may have meant, where all are listed."""
+    """Shorten tyro's box of several lines to one: the mistake, similar options, and the place of the full list."""
     lines = [COLOUR.sub("", line).strip().strip("│╰╯").strip() for line in box.splitlines()]
     parts: list[list[str]] = [[]]
-    for line in lines[1:]:  # the first is a title
+    for line in lines[1:]:  # the first line is a title
         if RULE.fullmatch(line):
             parts.append([])
         elif line:

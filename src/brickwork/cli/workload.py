@@ -1,4 +1,4 @@
-"""``brickwork workload``: what the block that a model repeats asks of hardware."""
+"""Verb ``brickwork workload``: the demands on hardware of the block that a model repeats."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def print_workload(
 
     Args:
         model: Preset, run folder or model file.
-        size: Height and width of x, in places of model space; the model's own when left out.
+        size: Height and width of x, in pixels of model space; by default the model's own.
         batch: Rows of x at once.
-        number_bytes: Of every number: 4 for fp32, 2 for fp16, 1 for int8.
+        number_bytes: Bytes of every number: 4 for fp32, 2 for fp16, 1 for int8.
         as_json: Print JSON.
     """
     from brickwork.model.checkpoint import backbone_config, read_header
