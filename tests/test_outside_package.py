@@ -94,7 +94,7 @@ def test_its_model_is_known_drawn_and_packed(
 
 @pytest.mark.usefixtures("installed")
 def test_its_network_keeps_the_contract_of_backbones() -> None:
-    config = bw.load_recipe(EXAMPLE / "recipe.toml").backbone
+    config: Any = bw.load_recipe(EXAMPLE / "recipe.toml").backbone
     assert type(config).__module__ == "brickwork_conv"
     told: dict[str, Any] = {"size": 8, "channels": 3, "num_classes": 4, "given_channels": 3}
     check_backbone(type(config)(width=16, depth=2, **told))

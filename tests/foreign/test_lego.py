@@ -126,6 +126,7 @@ def test_every_output_of_the_stack_is_the_same(tmp_path: Path) -> None:
     published = wrapping()
     model = import_weights(snapshot(tmp_path / "a.pkl", published))
     x, number, labels = inputs()
+    assert isinstance(model.backbone, Lego)
     ours = model.backbone.outputs(x, number, Condition(labels=labels))
     for mine, theirs in zip(ours, published.model(x, number, one_hot(labels)), strict=True):
         assert (mine - theirs).abs().max() < 1e-5 * theirs.abs().max()

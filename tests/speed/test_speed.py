@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from brickwork.files.manifest import Sampling
 from brickwork.model.checkpoint import load
 from brickwork.package.pack import pack
 from brickwork.package.packing import Packing
+from brickwork.sampling.sampler import Sampler
 from brickwork.speed import measure as speed
 from brickwork.speed.energy import Energy, Zone
 from brickwork.speed.measure import Speed, measure, order, spread
@@ -262,7 +264,7 @@ def test_a_damaged_package_is_refused_by_its_process(package: Path, tmp_path: Pa
 def test_loading_opens_the_graphs_of_a_run_and_no_others(package: Path, plan: str | None, parts: set[int]) -> None:
     opening, ready, _ = timing.of_package(package)
     denoise = opening(1)
-    run = Run(denoise, Sampling(steps=4, guidance=2.0, guidance_interval=(0.5, None), plan=plan), 2)
+    run = Run(denoise, Sampler(steps=4, guidance=2.0, guidance_interval=(0.5, inf), plan=plan), 2)
     calls = run.evaluations()
     assert [call.rows for call in calls] == [2 if call.sigma > 0.5 else 1 for call in calls]
     assert {call.rows for call in calls} == {1, 2}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, final
 
@@ -49,10 +50,13 @@ def options(precision: str, threads: int | None) -> dict[str, Any]:
 @cache
 def core() -> Any:
     """Return the openvino.Core of this process."""
-    private()
-    import openvino
+    return toolkit().Core()
 
-    return openvino.Core()
+
+def toolkit() -> Any:
+    """Import the openvino package, which reports nothing to its makers."""
+    private()
+    return import_module("openvino")
 
 
 def private() -> None:

@@ -28,8 +28,16 @@ class Guest(Protocol):
     backbone: Backbone
     codec: Codec
     classes: tuple[str, ...]
-    num_classes: int
-    text_shape: tuple[int, int] | None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 for a guest that takes no label."""
+        ...
+
+    @property
+    def text_shape(self) -> tuple[int, int] | None:
+        """Tokens of a caption and their width; None for a guest that takes no text."""
+        ...
 
     def __call__(self, x: Image, sigma: Sigma, condition: Condition) -> Image:
         """Return the estimate of x0; see ``Model.forward``."""

@@ -27,7 +27,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from brickwork.device.openvino import private
+from brickwork.device.openvino import toolkit
 from brickwork.errors import ConfigError
 from brickwork.files.manifest import Graph
 from brickwork.files.suppressed import suppressed
@@ -68,8 +68,7 @@ def write(specs: Sequence[GraphSpec], folder: Path, precision: Precision) -> lis
 
 def write_graph(spec: GraphSpec, folder: Path, shared: Weights, precision: Precision) -> Graph:
     """Convert one graph and write it, its weights into the shared file."""
-    private()
-    import openvino
+    openvino = toolkit()
 
     model, names = to_openvino(spec), names_of(spec)
     if precision.name not in DYNAMIC:
@@ -90,8 +89,7 @@ def write_graph(spec: GraphSpec, folder: Path, shared: Weights, precision: Preci
 
 def to_openvino(spec: GraphSpec) -> Any:
     """Convert a graph to an openvino.Model of fixed shapes with the names of its ports."""
-    private()
-    import openvino
+    openvino = toolkit()
 
     with suppressed():
         model = openvino.convert_model(spec.export())
@@ -110,7 +108,7 @@ def apart(model: Any, names: Names) -> None:
         model: Changed in place.
         names: The names of the split weights are added.
     """
-    import openvino
+    openvino = toolkit()
 
     ops = openvino.opset13
     for split in [op for op in model.get_ops() if op.get_type_name() == "VariadicSplit"]:
@@ -189,7 +187,7 @@ def levels_of(model: Any) -> Iterator[str]:
     999 t has no digits to spare, but by itself OpenVINO computes it in bf16 as well. An operator can be marked against
     that; compiling loses the mark of operators that it replaces, so these are replaced here first.
     """
-    import openvino
+    openvino = toolkit()
 
     after = set()
     for op in model.get_ordered_ops():
@@ -209,7 +207,7 @@ def levels_of(model: Any) -> Iterator[str]:
 
 def halve(model: Any, names: Names, fp32_layers: Sequence[str]) -> None:
     """Store the network's weights as fp16; other constants, such as frequencies, have no digits to spare."""
-    import openvino
+    openvino = toolkit()
 
     for op in model.get_ops():
         found = names.get(_digest(op.data), []) if op.get_type_name() == "Constant" else []
