@@ -27,7 +27,8 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.nn.attention import kernel_choices
 from brickwork.nn.layers import Block
 from brickwork.training.denoiser.batches import draw_batch
-from brickwork.training.denoiser.loop import accumulate_gradient, build_model
+from brickwork.training.denoiser.begin import build_model
+from brickwork.training.denoiser.gradient import accumulate_gradient
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.state import TrainState
 

@@ -27,7 +27,7 @@ from brickwork.backbone.presets import preset
 from brickwork.codec.base import Pixels
 from brickwork.nn.attention import wait
 from brickwork.training.denoiser.batches import draw_batch
-from brickwork.training.denoiser.loop import build_model
+from brickwork.training.denoiser.begin import build_model
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data, published_parts
 from brickwork.training.denoiser.state import TrainState
 from brickwork.training.denoiser.warmup import trial

@@ -13,8 +13,8 @@ from brickwork.backbone.lego import Lego
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.training.denoiser.batches import Batch, draw_batch
+from brickwork.training.denoiser.begin import build_model
 from brickwork.training.denoiser.gradient import accumulate_gradient
-from brickwork.training.denoiser.loop import build_model
 from brickwork.training.denoiser.parts import PartsConfig
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data
 from brickwork.training.denoiser.state import TrainState

@@ -22,7 +22,9 @@ from brickwork.model.checkpoint import load
 from brickwork.model.model import Model
 from brickwork.nn.attention import use_kernel
 from brickwork.training.denoiser.batches import draw_batch
-from brickwork.training.denoiser.loop import accumulate_gradient, build_model, train
+from brickwork.training.denoiser.begin import build_model
+from brickwork.training.denoiser.gradient import accumulate_gradient
+from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.parts import PartsConfig
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data, published_parts
 from brickwork.training.denoiser.recipe_file import load_recipe

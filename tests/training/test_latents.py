@@ -24,7 +24,8 @@ from brickwork.model.model import Model
 from brickwork.quality.evaluate import picture_shape
 from brickwork.sampling.loop import sample
 from brickwork.training.denoiser.batches import draw_batch, prepare_data
-from brickwork.training.denoiser.loop import build_model, train
+from brickwork.training.denoiser.begin import build_model
+from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data
 from brickwork.training.run.statefile import Counters
 

@@ -19,7 +19,9 @@ from brickwork.errors import ConfigError
 from brickwork.model.checkpoint import load
 from brickwork.model.model import Model
 from brickwork.training.denoiser.batches import draw_batch
-from brickwork.training.denoiser.loop import accumulate_gradient, build_model, train
+from brickwork.training.denoiser.begin import build_model
+from brickwork.training.denoiser.gradient import accumulate_gradient
+from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.loss import EdmWeight, denoising_loss, seen
 from brickwork.training.denoiser.parts import PartsConfig, chosen_windows, kept_parts, output_shares, stage_of
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data, published_parts

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import brickwork.training.autoencoder.loop as autoencoder_loop
-import brickwork.training.denoiser.loop as loop
+import brickwork.training.denoiser.begin as begin
 import brickwork.training.denoiser.warmup as warmup
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.data.dataset import Dataset
@@ -125,7 +125,7 @@ def test_a_trial_changes_no_bit_and_a_resumed_run_keeps_its_precision(
 def test_a_trial_that_fails_half_way_back_leaves_no_gradient(
     make_recipe: MakeRecipe, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build, failures = loop.build_model, []
+    build, failures = begin.build_model, []
 
     def fragile(*arguments: Any) -> Any:
         model = build(*arguments)
@@ -140,7 +140,7 @@ def test_a_trial_that_fails_half_way_back_leaves_no_gradient(
 
     with use_kernel("matmul"):
         train(make_recipe(precision="fp32"), data, tmp_path / "told", device="cpu", progress=False)
-        monkeypatch.setattr(loop, "build_model", fragile)
+        monkeypatch.setattr(begin, "build_model", fragile)
         train(make_recipe(precision="auto"), data, tmp_path / "auto", device="cpu", progress=False)
     assert failures[0] > 0, "gradients of some weights were there"
     assert same_bits(tmp_path / "told" / "state.safetensors", tmp_path / "auto" / "state.safetensors")

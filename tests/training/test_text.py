@@ -21,7 +21,9 @@ from brickwork.sampling.loop import sample
 from brickwork.text.base import NoText
 from brickwork.text.small import Words
 from brickwork.training.denoiser.batches import draw_batch, prepare_data
-from brickwork.training.denoiser.loop import accumulate_gradient, build_model, train
+from brickwork.training.denoiser.begin import build_model
+from brickwork.training.denoiser.gradient import accumulate_gradient
+from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data
 from brickwork.training.denoiser.recipe_file import parse_recipe, to_toml
 from brickwork.training.denoiser.state import TrainState

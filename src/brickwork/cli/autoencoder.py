@@ -12,9 +12,11 @@ from tyro.conf import Positional, arg
 
 import brickwork as bw
 from brickwork.cli.autoencoder_import import import_autoencoder
+from brickwork.cli.proposals import proposed_again
 from brickwork.cli.words import call
 from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.files.proposed import settled
 
 if TYPE_CHECKING:
     from brickwork.training.autoencoder.recipe import AutoencoderRecipe
@@ -39,6 +41,7 @@ def train(words: Sequence[str]) -> int:
     """Train on images; any field of the recipe can be set."""
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     start, code = _first_recipe(name), 0
+    plain = replace(start, autoencoder=settled(start.autoencoder))
 
     def run(
         *,
@@ -47,7 +50,7 @@ def train(words: Sequence[str]) -> int:
         size: int | None = None,
         device: str = "auto",
         dry_run: bool = False,
-        recipe: Annotated[AutoencoderRecipe, arg(name="")] = start,
+        recipe: Annotated[AutoencoderRecipe, arg(name="")] = plain,
     ) -> None:
         """Train an autoencoder; an unfinished run of the same recipe in the run folder is resumed.
 
@@ -62,6 +65,7 @@ def train(words: Sequence[str]) -> int:
         from brickwork.codec.file import read_codec_header
         from brickwork.training.run.trackers.table import open_trackers
 
+        recipe = replace(recipe, autoencoder=proposed_again(recipe.autoencoder, start.autoencoder, words))
         open_trackers(recipe.report.trackers)  # reports what is missing before images are read
         recipe.require_budget()
         if size is not None:

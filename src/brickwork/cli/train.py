@@ -11,9 +11,11 @@ from tyro.conf import arg
 
 import brickwork as bw
 from brickwork.cli.names import PRESETS
+from brickwork.cli.proposals import proposed_again
 from brickwork.cli.words import call
 from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError
+from brickwork.files.proposed import settled
 from brickwork.sampling.options import choose
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def train(words: Sequence[str]) -> int:
         )
 
     start, code = _take_parts(bw.load_recipe(name), rest := words[1:]), 0
+    plain = replace(start, backbone=settled(start.backbone))
 
     def run(
         *,
@@ -50,7 +53,7 @@ def train(words: Sequence[str]) -> int:
         latents: Path | None = None,
         device: str = "auto",
         dry_run: bool = False,
-        recipe: Annotated[Recipe, arg(name="")] = start,
+        recipe: Annotated[Recipe, arg(name="")] = plain,
     ) -> None:
         """Train a model; an unfinished run of the same recipe in the run folder is resumed.
 
@@ -67,6 +70,7 @@ def train(words: Sequence[str]) -> int:
         """
         from brickwork.training.run.trackers.table import open_trackers
 
+        recipe = replace(recipe, backbone=proposed_again(recipe.backbone, start.backbone, rest, "backbone."))
         open_trackers(recipe.report.trackers)  # reports what is missing before images are read
         recipe.require_budget()
         old, before = (bw.load(name) if name else None for name in (init, guest))

@@ -28,6 +28,11 @@ def proposing(config: C, names: Collection[str]) -> C:
     return _changed(config, {name: Proposed(getattr(config, name)) for name in names})
 
 
+def settled(config: C) -> C:
+    """Return the config with its proposals as plain numbers."""
+    return _changed(config, {name: int(getattr(config, name)) for name in proposals(config)})
+
+
 def proposals(config: Any) -> list[str]:
     """List the fields of a config that are proposals."""
     return [item.name for item in fields(config) if isinstance(getattr(config, item.name), Proposed)]

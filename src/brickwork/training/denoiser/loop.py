@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
-from brickwork.codec.base import Pixels
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
-from brickwork.data.heldout import images_of_run
-from brickwork.diffusion.process import NoiseProcess
-from brickwork.errors import ConfigError
 from brickwork.model.model import Model
-from brickwork.nn.device import choose_device
-from brickwork.training.denoiser.acting import check_acting
 from brickwork.training.denoiser.batches import draw_batch, prepare_data
+from brickwork.training.denoiser.begin import Beginning, begin
 from brickwork.training.denoiser.gradient import accumulate_gradient
 from brickwork.training.denoiser.observers import own_observers
-from brickwork.training.denoiser.recipe import Recipe, fit_to_data
+from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import load_recipe
-from brickwork.training.denoiser.run import DENOISER, ingredients, known_codec, known_guest
+from brickwork.training.denoiser.run import DENOISER
 from brickwork.training.denoiser.state import TrainState
-from brickwork.training.denoiser.transfer import transfer
 from brickwork.training.denoiser.warmup import warm_up
 from brickwork.training.run.folder import RunFolder
 from brickwork.training.run.lock import only_writer
@@ -80,84 +71,43 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe.require_budget()
-    folder, trackers = RunFolder(Path(out), DENOISER), open_trackers(recipe.report.trackers)
-    data, heldout, missing = images_of_run(data, recipe.data, heldout, progress=progress)
-    if guest is None:
-        guest = known_guest(recipe, folder.path, init)
-    if codec is None:
-        codec = known_codec(folder.path, init)
-    recipe = fit_to_data(recipe, data, guest=guest is not None, codec=codec)
-    check_acting(recipe, folder.path, codec, latents)
-    if heldout is not None and (heldout.shape != data.shape or heldout.classes != data.classes):
-        raise ConfigError(
-            f"held-out images of {heldout.shape} and {len(heldout.classes)} classes beside training images of "
-            f"{data.shape} and {len(data.classes)}: prepare both alike (data.size, data.channels)"
-        )
-    model = build_model(recipe, data, guest, codec).to(choose_device(device))
-    notes = beginning_notes(model, init) + ([f"no held-out loss: {missing}"] if missing else [])
-    state = TrainState(model, recipe)
-    with only_writer(folder.path):
+    trackers = open_trackers(recipe.report.trackers)
+    start = begin(
+        recipe,
+        data,
+        Path(out),
+        heldout,
+        device=device,
+        init=init,
+        guest=guest,
+        codec=codec,
+        latents=latents,
+        progress=progress,
+    )
+    return train_model(start, Path(out), [*observers, *trackers], resume=resume, progress=progress)
+
+
+def train_model(
+    start: Beginning, out: Path, observers: Sequence[Observer[Model]], *, resume: bool, progress: bool
+) -> Model:
+    """Train the model that a run begins with, step by step; return its average."""
+    state, folder = TrainState(start.model, start.recipe), RunFolder(out, DENOISER)
+    with only_writer(out):
         folder.check(resume=resume)
-        prepared = prepare_data(data, model, None if latents is None else Path(latents), progress=progress)
+        prepared = prepare_data(start.data, start.model, start.latents, progress=progress)
         trainer = Trainer(
             state,
             folder,
-            lambda: draw_batch(state.recipe, data, model, state.counters, prepared),
-            data,
-            [*own_observers(recipe.report, heldout), *observers, *trackers],
-            ingredients=ingredients(model, init),
+            lambda: draw_batch(state.recipe, start.data, start.model, state.counters, prepared),
+            start.data,
+            [*own_observers(start.recipe.report, start.heldout), *observers],
+            ingredients=start.ingredients,
             progress=progress,
         )
         with trainer:
-            notes += warm_up(state, trainer.first_batch(), progress=progress)
-            for note in notes:
+            for note in (*start.notes, *warm_up(state, trainer.first_batch(), progress=progress)):
                 trainer.say(note)
             for batch in trainer:
                 state.update(accumulate_gradient(state, batch))
     state.average.precision = "fp32"
     return state.average
-
-
-def beginning_notes(model: Model, init: Model | None) -> list[str]:
-    """Copy the weights of init that fit into a fresh model, and return messages about its beginning."""
-    notes, guest = [], model.guest
-    if init is not None:
-        notes.append(f"init: {transfer(init, model)}")
-        if (init.process, init.prediction) != (model.process, model.prediction):
-            notes.append(
-                f"init learned {init.prediction} of {init.process}: its weights must learn the recipe's own anew"
-            )
-    if guest is not None and not _within(model.process, guest.process):
-        notes.append(
-            f"the guest learned noise levels {_levels(guest.process)} and is asked at {_levels(model.process)}: "
-            "beyond its own it guesses"
-        )
-    return notes
-
-
-def _within(process: NoiseProcess, other: NoiseProcess) -> bool:
-    return other.sigma_min <= process.sigma_min and process.sigma_max <= other.sigma_max
-
-
-def _levels(process: NoiseProcess) -> str:
-    return f"{process.sigma_min:.3g} to {process.sigma_max:.3g}"
-
-
-def build_model(recipe: Recipe, data: Dataset, guest: Model | None = None, codec: Latents | None = None) -> Model:
-    """Build a fresh model on the CPU, with copies of guest and codec; its own weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        backbone = recipe.backbone.build()
-        text = recipe.text.build() if recipe.text.trained else recipe.text
-    model = Model(
-        backbone,
-        recipe.process,
-        recipe.prediction,
-        Pixels(num_channels=recipe.backbone.channels) if codec is None else copy.deepcopy(codec),
-        tuple(data.classes) if recipe.backbone.num_classes else (),
-        guest=copy.deepcopy(guest),
-        text=text,
-        given=recipe.given,
-    )
-    model.precision = "fp32" if recipe.precision == "auto" else recipe.precision
-    return model
