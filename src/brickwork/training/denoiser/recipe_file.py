@@ -38,7 +38,7 @@ NAMED: dict[str, Registry[Any]] = {
 }
 
 
-def load_recipe(name: str | Path, **settings: Any) -> Recipe:
+def load_recipe(name: str | Path, **settings: object) -> Recipe:
     """Read a recipe from a TOML file or a run folder, or build the default one around a preset.
 
     Args:
