@@ -132,7 +132,7 @@ def test_a_file_too_many_is_seen(digits_package: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda v: v.pop("process"), "lacks process"),
+        (lambda v: v.pop("process"), "process is missing; copy or pack it again"),
         (lambda v: v.update(format=2), "format 2"),
         (lambda v: v.update(shape=[1, 8]), "shape"),
         (lambda v: v.update(shape=[1, 8, True]), "shape"),
@@ -146,7 +146,7 @@ def test_a_file_too_many_is_seen(digits_package: Path) -> None:
         (lambda v: v.update(layout="pile"), "layout"),
         (lambda v: v.update(process=["flow", {"t_max": 7}]), "t_max"),
         (lambda v: v.update(process=["warp", {}]), "warp"),
-        (lambda v: v.update(news=1), "unknown news"),
+        (lambda v: v.update(news=1), "no field named 'news'; upgrade brickwork, or pack it again"),
         (lambda v: v["sampling"].update(steps="many"), "sampling.steps"),
         (lambda v: v["graphs"][0].update(file="nothing.onnx"), "nothing.onnx"),
         (lambda v: v["graphs"][0]["inputs"][0].update(shape=[1, -1, 8, 8]), "shape"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from brickwork.bounds import at_least, check_fields, up_to
 from brickwork.data.fit import CROPS, FILTERS
 from brickwork.data.split import CHOICES
 from brickwork.errors import ConfigError, UnknownNameError
@@ -13,7 +15,7 @@ from brickwork.errors import ConfigError, UnknownNameError
 class DataConfig:
     """Images to use, and how they are cropped and resized."""
 
-    size: int | None = None
+    size: Annotated[int, at_least(1)] | None = None
     """Side in pixels that every image is resized to; none: unchanged, if all have one size."""
     channels: int | None = None
     """Channels, 1 for grey or 3 for colour; none: grey if all images are grey."""
@@ -27,7 +29,7 @@ class DataConfig:
     """Mirror half of the training images; none: only photographs without captions, not digits or text."""
     split: str = "train"
     """Images to use: train, validation, test, heldout or all."""
-    holdout: float = 0.05
+    holdout: Annotated[float, up_to(0, 1)] = 0.05
     """Share held out by hash, 0 to 1, where the set has no split of its own."""
     captions: bool = True
     """Read captions, where there are any."""
@@ -46,11 +48,8 @@ class DataConfig:
                 raise UnknownNameError(kind, name, known)
         if self.split not in CHOICES:
             raise UnknownNameError("split", self.split, CHOICES)
-        if self.size is not None and self.size < 1:
-            raise ConfigError(f"size {self.size}: images are at least 1 pixel wide; choose a larger one")
+        check_fields(self)
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"channels {self.channels}: images are grey (1) or colour (3); choose one of these")
-        if not 0 <= self.holdout < 1:
-            raise ConfigError(f"holdout {self.holdout}: a share is at least 0 and below 1; 0.05 is usual")
         if self.box is not None and not (0 <= self.box[0] < self.box[2] and 0 <= self.box[1] < self.box[3]):
             raise ConfigError(f"box {self.box}: it is left, top, right, bottom, with left < right and top < bottom")

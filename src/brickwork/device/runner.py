@@ -18,7 +18,7 @@ from brickwork.device.stack import Blocks, CheckedOnce, Stack, open_stack
 from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
-from brickwork.files.manifest import Graph, Manifest, checked, located, manifest_digest, read_manifest
+from brickwork.files.manifest import READER, Graph, Manifest, checked, located, manifest_digest, read_manifest
 from brickwork.files.schema import from_entry
 from brickwork.files.tokenizers import TOKENIZERS, Tokenizer
 from brickwork.sampling.options import class_number
@@ -85,7 +85,7 @@ class Runner:
     @property
     def process(self) -> NoiseProcess:
         """Noise process of the model."""
-        return from_entry(PROCESSES, self.manifest.process, "process")
+        return from_entry(PROCESSES, self.manifest.process, "process", READER)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -255,7 +255,11 @@ class Runner:
     def tokenizer(self) -> Tokenizer | None:
         """Tokenizer of the text encoder in the package, or None."""
         text = self.manifest.text
-        return None if text is None or text.tokenizer is None else from_entry(TOKENIZERS, text.tokenizer, "tokenizer")
+        return (
+            None
+            if text is None or text.tokenizer is None
+            else from_entry(TOKENIZERS, text.tokenizer, "text.tokenizer", READER)
+        )
 
     def embed_text(self, captions: Sequence[str]) -> np.ndarray:
         """Return captions as embedded tokens, float32 (N, M, E).

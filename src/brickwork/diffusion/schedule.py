@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
-from typing import final
+from typing import Annotated, final
 
 import numpy as np
 
+from brickwork.bounds import above, check_fields
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.errors import ArgumentError
 from brickwork.registry import Registry
@@ -49,12 +50,11 @@ class Karras(Schedule):
     Source: Karras et al., 2206.00364, Eq. 5.
     """
 
-    rho: float = 7.0
+    rho: Annotated[float, above(0)] = 7.0
 
     def __post_init__(self) -> None:
         """Refuse a rho that is not a number above 0."""
-        if not 0 < self.rho < inf:
-            raise ArgumentError(f"rho {self.rho}: it must be a number above 0; 7 is usual")
+        check_fields(self, error=ArgumentError)
 
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
         """Return (sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho."""

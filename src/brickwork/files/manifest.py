@@ -9,22 +9,35 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
+from brickwork.bounds import at_least, between, check_fields
 from brickwork.errors import PackageError
 from brickwork.files.digest import file_digest
+from brickwork.files.schema import Reader
 from brickwork.files.whole import write_whole
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 MAX_MANIFEST_BYTES = 64 << 20
+READER = Reader(
+    error=PackageError,
+    form="json",
+    subject="its manifest",
+    mend="copy or pack it again",
+    newer="upgrade brickwork, or pack it again",
+)
+"""Reader of manifests, and of the entries in them."""
 
 Role = Literal["denoiser", "decoder", "text", "stem", "block", "head"]
+Side = Annotated[int, between(1, (1 << 20) - 1)]
+"""A side or the channels of x."""
+Length = Annotated[int, between(1, (1 << 31) - 1)]
+"""A side of an input or output of a graph."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -34,7 +47,15 @@ class Port:
 
     name: str
     dtype: Literal["float32", "int64"]
-    shape: tuple[int, ...]
+    shape: tuple[Length, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a shape with a side that no graph has.
+
+        Raises:
+            PackageError: With one line.
+        """
+        check_fields(self, f"its port {self.name} has ", PackageError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +172,9 @@ class Manifest:
     layout: Literal["whole", "stack", "scan"] = "whole"
     precision: str = "fp32"
     runtime: dict[str, str] = field(default_factory=dict)
-    shape: tuple[int, int, int]
-    picture_channels: int
-    factor: int = 1
+    shape: tuple[Side, Side, Side]
+    picture_channels: Annotated[int, at_least(1)]
+    factor: Annotated[int, at_least(1)] = 1
     num_parts: int = 1
     process: list[Any]
     classes: tuple[str, ...] = ()
@@ -174,20 +195,13 @@ class Manifest:
         Raises:
             PackageError: A value is impossible; the message says which.
         """
+        check_fields(self, "its ", PackageError)
         for name in self.files:
             check_name(name)
         for graph in self.graphs:
             for name in (graph.file, *graph.weights):
                 if name not in self.files:
                     raise PackageError(f"its graph {graph.role} reads {name!r}, which is no file of it; pack it again")
-            for port in (*graph.inputs, *graph.outputs):
-                if not all(0 < n < 1 << 31 for n in port.shape):
-                    raise PackageError(f"its {graph.role} has {port.name} of shape {port.shape}; pack it again")
-        for name, value in (("picture_channels", self.picture_channels), ("factor", self.factor)):
-            if value < 1:
-                raise PackageError(f"its {name} is {value}: it must be at least 1; pack it again")
-        if not all(0 < n < 1 << 20 for n in self.shape):
-            raise PackageError(f"its shape is {self.shape}: three positive numbers; pack it again")
         for name, file in self.files.items():
             for piece in file.pieces:
                 if not 0 <= piece.start <= piece.start + piece.length <= file.length:
@@ -245,48 +259,7 @@ def from_json(text: str) -> Manifest:
         raise PackageError(f"its {MANIFEST} has no format: it is no package of brickwork")
     if values["format"] != FORMAT:
         raise PackageError(f"it is of format {values['format']}, this brickwork reads {FORMAT}: upgrade or pack again")
-    return _read(Manifest, values, "")
-
-
-Record = TypeVar("Record")
-
-
-def _read(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
-    """Read a dataclass from JSON, every value checked against its field's type."""
-    hints, known = get_type_hints(kind), {item.name: item for item in fields(cast(Any, kind))}
-    if extra := sorted(values.keys() - known.keys()):
-        raise PackageError(f"its manifest has unknown {where}{extra[0]}: upgrade brickwork, or pack it again")
-    for name, item in known.items():
-        if name not in values and item.default is MISSING and item.default_factory is MISSING:
-            raise PackageError(f"its manifest lacks {where}{name}; copy or pack it again")
-    return kind(**{name: _value(hints[name], value, f"{where}{name}") for name, value in values.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        if value is None and NoneType in inner:
-            return None
-        (hint,) = (kind for kind in inner if kind is not NoneType)
-        return _value(hint, value, where)
-    if origin is Literal and any(type(value) is type(choice) and value == choice for choice in inner):
-        return value
-    if origin is tuple and isinstance(value, list):
-        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        if len(kinds) == len(value):
-            return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if origin is dict and isinstance(value, dict):
-        return {key: _value(inner[1], part, f"{where}.{key}") for key, part in value.items()}
-    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict):
-        return _read(hint, value, f"{where}.")
-    if hint is Any or (origin is list and isinstance(value, list)):
-        return value
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str) and type(value) is hint:
-        return value
-    short = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-    raise PackageError(f"its manifest has {where} {short}, which is of a wrong type; copy or pack it again")
+    return READER.config(Manifest, values)
 
 
 def _refuse_constant(word: str) -> Any:

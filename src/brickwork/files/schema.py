@@ -1,15 +1,226 @@
-"""Frozen configs as entries of a file's header, and back: every value is checked against its field's type."""
+"""The one reader of frozen configs: plain values of JSON, TOML or the command line, checked against type hints.
+
+Every door has a :class:`Reader` that says how its values look and how its mistakes are reported; the rules are the same
+for all. A whole number will do for a float, a bool for neither; texts, choices and bounds must be kept to the letter;
+unknown and missing keys are named.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache, partial
+from math import inf, isnan
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Union, final, get_args, get_origin, get_type_hints
 
-from brickwork.errors import CheckpointError, ConfigError
+from brickwork.bounds import Bound, broken_rule
+from brickwork.errors import BrickworkError, CheckpointError, ConfigError
 from brickwork.registry import Registry, registry_with
+
+MAX_DEPTH = 64
+"""Most lists and tables in each other."""
+MAX_SHOWN = 80
+"""Most characters of a value that a message shows."""
+MAX_NAME = 200
+"""Most characters of a registered name in a file."""
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "none"}
+_WORDS: dict[type, Callable[[str], Any]] = {
+    bool: lambda word: {"1": True, "true": True, "0": False, "false": False}[word.lower()],
+    int: int,
+    float: float,
+    str: str,
+    NoneType: lambda word: {"none": None}[word.lower()],
+}
+"""The values that words of a command line stand for. A KeyError or ValueError means none."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """A reader of plain values for one kind of place.
+
+    Attributes:
+        error: Class of its errors.
+        form: Notation of the values. JSON has null, TOML has none, and words are texts that stand for values.
+        subject: Start of its messages, as "its manifest"; "" where the caller says the place.
+        noun: Name of a key, as "setting".
+        mend: Advice that closes a message, as "copy or pack it again".
+        newer: Advice for an unknown key, which a later version may have written.
+    """
+
+    error: type[BrickworkError]
+    form: Literal["json", "toml", "word"]
+    subject: str = ""
+    noun: str = "field"
+    mend: str = ""
+    newer: str = ""
+
+    def fields(self, config: Callable[..., Any], table: Any, path: str = "") -> dict[str, Any]:
+        """Read the values of a table that are fields of a config; fields may be missing.
+
+        Args:
+            config: A dataclass, or a partial of one, whose set arguments are no fields.
+            table: A table as JSON or TOML has it, or words by key.
+            path: Place of the table, for messages.
+
+        Raises:
+            BrickworkError: Of the reader's class: an unknown key, or a value of a wrong type or out of its bounds.
+        """
+        self._check_plain(table, path)
+        return self._fields(config, table, path)
+
+    def config(self, config: Callable[..., Any], table: Any, path: str = "") -> Any:
+        """Make a config of a table, as :meth:`fields` reads it; fields without a default must be there.
+
+        Raises:
+            BrickworkError: As of :meth:`fields`, or a missing key, or values that the config refuses.
+        """
+        self._check_plain(table, path)
+        return self._config(config, table, path)
+
+    def entry(self, registry: Registry[Any], entry: Any, path: str) -> Any:
+        """Make the config that ``[name, fields]`` or ``[name, fields, package]`` says.
+
+        Raises:
+            BrickworkError: As of :meth:`config`.
+            UnknownNameError: A name that a registry does not have.
+            ExtensionError: The package that the config's class comes from is missing here.
+        """
+        self._check_plain(entry, path)
+        return self._entry(registry, entry, path)
+
+    def check_entry(self, entry: Any, path: str) -> None:
+        """Refuse what is neither ``[name, fields]`` nor that with a package behind it, its fields unread."""
+        whole = isinstance(entry, list) and len(entry) in (2, 3) and isinstance(entry[1], dict)
+        if not (whole and all(isinstance(name, str) and len(name) <= MAX_NAME for name in entry[::2])):
+            self._refuse(path, entry, "[name, fields]")
+
+    # ---- each kind of value -------------------------------------------------------------------------------------
+
+    def _entry(self, registry: Registry[Any], entry: Any, path: str) -> Any:
+        self.check_entry(entry, path)
+        name, values, *package = entry
+        return self._config(registry.find(name, *package), values, path)
+
+    def _config(self, config: Callable[..., Any], table: Any, path: str) -> Any:
+        values = self._fields(config, table, path)
+        if missing := sorted(_fields_of(config)[1] - values.keys()):
+            self._fail("; ".join(filter(None, [f"{_joined(path, missing[0])} is missing", self.mend])))
+        try:
+            return config(**values)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            self._refuse(path, table, f"what {_class_of(config).__name__} can be made of ({error})")
+
+    def _fields(self, config: Callable[..., Any], table: Any, path: str) -> dict[str, Any]:
+        hints = word_fields(config) if self.form == "word" else _fields_of(config)[0]
+        if not isinstance(table, Mapping):
+            self._refuse(path, table, _rule(_class_of(config)))
+        for key in table:
+            if key not in hints:
+                near = get_close_matches(str(key)[:MAX_SHOWN], hints, n=3, cutoff=0.5)
+                there = "" if self.newer else f"there are {', '.join(sorted(hints)) or 'none'}"
+                hint = f"did you mean {', '.join(near)}?" if near else there
+                said = f"no {self.noun} named {short(_joined(path, str(key)))}"
+                self._fail("; ".join(filter(None, [said, self.newer, hint])))
+        return {key: self._value(value, hints[key], _joined(path, key)) for key, value in table.items()}
+
+    def _value(self, value: Any, hint: Any, path: str, rule: str = "") -> Any:
+        """Read a value of a type hint; ``rule`` is that of the choice or bound around it."""
+        origin, inner = get_origin(hint) or hint, get_args(hint)
+        rule = rule or _rule(hint, null=self.form != "toml")
+        if origin is Annotated:
+            read = self._value(value, inner[0], path, rule)
+            return self._refuse(path, value, rule) if broken_rule(read, hint) else read
+        if origin in (Union, UnionType):
+            return self._one_of(value, inner, path, rule)
+        if origin is Literal:
+            for choice in inner:
+                if str(choice) == value if self.form == "word" else type(value) is type(choice) and value == choice:
+                    return choice
+            self._refuse(path, value, rule)
+        if registry := registry_with(hint):
+            return self._entry(registry, value, path)
+        if isinstance(hint, type) and is_dataclass(hint):
+            return self._config(hint, value, path)
+        if origin in (tuple, list):
+            return self._several(value, origin, inner, path, rule)
+        if origin is dict and isinstance(value, dict):
+            kind = inner[1] if inner else Any
+            return {key: self._value(part, kind, _joined(path, key)) for key, part in value.items()}
+        return value if hint is Any else self._scalar(value, hint, path, rule)
+
+    def _one_of(self, value: Any, kinds: tuple[Any, ...], path: str, rule: str) -> Any:
+        """Read a value of the first kind that takes it; the last one reports the mistake."""
+        ordered = sorted(kinds, key=lambda kind: kind is not NoneType)
+        for kind in ordered[:-1]:
+            try:
+                return self._value(value, kind, path, rule)
+            except BrickworkError:
+                continue
+        return self._value(value, ordered[-1], path, rule)
+
+    def _several(self, value: Any, kind: type, inner: tuple[Any, ...], path: str, rule: str) -> Any:
+        """Read a list into a tuple or list."""
+        if not isinstance(value, list | tuple):
+            self._refuse(path, value, rule)
+        fixed = kind is tuple and inner and inner[1:] != (...,)
+        kinds = inner if fixed else (inner or (Any,))[:1] * len(value)
+        if len(kinds) != len(value):
+            self._refuse(path, value, rule)
+        pairs = enumerate(zip(value, kinds, strict=True))
+        return kind(self._value(part, each, f"{path}[{i}]") for i, (part, each) in pairs)
+
+    def _scalar(self, value: Any, hint: Any, path: str, rule: str) -> Any:
+        """Read a number, a text, true, false or none."""
+        try:
+            read = _WORDS[hint](value) if self.form == "word" else value
+            read = float(read) if hint is float and type(read) is int else read
+        except (KeyError, ValueError, OverflowError):
+            self._refuse(path, value, rule)
+        if type(read) is not hint or (hint is float and isnan(read)):
+            self._refuse(path, value, rule)
+        return read
+
+    # ---- refusals -----------------------------------------------------------------------------------------------
+
+    def _check_plain(self, value: Any, path: str, depth: int = 0) -> None:
+        """Refuse values nested too deep, and numbers that JSON does not have."""
+        if depth > MAX_DEPTH:
+            self._refuse(path[:MAX_SHOWN], "[...]", f"at most {MAX_DEPTH} lists and tables in each other")
+        if self.form == "json" and isinstance(value, float) and not -inf < value < inf:
+            self._refuse(path, value, "a finite number")
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                self._check_plain(part, _joined(path, str(key)), depth + 1)
+        elif isinstance(value, list | tuple):
+            for part in value:
+                self._check_plain(part, path, depth + 1)
+
+    def _refuse(self, path: str, value: Any, rule: str) -> NoReturn:
+        place = f"{path} is {short(value)}" if path else short(value)
+        self._fail("; ".join(filter(None, [f"{place}: it must be {rule}", self.mend])))
+
+    def _fail(self, message: str) -> NoReturn:
+        raise self.error(f"{self.subject}: {message}" if self.subject else message) from None
+
+
+HEADER = Reader(
+    error=CheckpointError, form="json", subject="the header", mend="copy or train it again", newer="upgrade brickwork"
+)
+"""Reader of the headers of model files."""
+TOML = Reader(error=ConfigError, form="toml", noun="setting")
+"""Reader of recipes."""
+
+
+def from_entry(registry: Registry[Any], entry: Any, kind: str, reader: Reader = HEADER) -> Any:
+    """Return the config that :func:`to_entry` wrote.
+
+    Raises:
+        BrickworkError: As of :meth:`Reader.entry`.
+    """
+    return reader.entry(registry, entry, kind)
 
 
 def to_entry(registry: Registry[Any], config: Any) -> list[Any]:
@@ -30,162 +241,59 @@ def to_entry(registry: Registry[Any], config: Any) -> list[Any]:
     return [name, values, package] if package else [name, values]
 
 
-def from_entry(registry: Registry[Any], entry: Any, kind: str) -> Any:
-    """Return the config that :func:`to_entry` wrote.
-
-    Raises:
-        UnknownNameError: No such name.
-        ExtensionError: The package that the config's class comes from is missing here.
-        CheckpointError: Fields that the config does not have, or values of a wrong type.
-        BrickworkError: Values that the config refuses.
-    """
-    check_entry(entry, kind)
-    name, values, *package = entry
-    config = registry.find(name, *package)
-    known = get_type_hints(config)
-    if extra := sorted(set(values) - {f.name for f in fields(config)}):
-        raise CheckpointError(f"the header's {kind} {name!r} has unknown fields {', '.join(extra)}: upgrade brickwork")
-    for key in values.keys() & known.keys():
-        if nested := registry_with(known[key]):
-            values = values | {key: from_entry(nested, values[key], key)}
-    try:
-        values = {key: _configs(_tuples(value), known[key]) for key, value in values.items()}
-    except TypeError as error:
-        raise CheckpointError(
-            f"the header's {kind} {name!r} holds a part of another make ({error}): upgrade brickwork"
-        ) from error
-    for key, value in values.items():
-        if not _fits(value, known[key]):
-            raise CheckpointError(
-                f"the header's {kind} {name!r} has {key} {short(value)}: it must be {_name_of(known[key])}; copy or "
-                "train it again"
-            )
-    try:
-        return config(**values)
-    except (TypeError, ValueError, ArithmeticError) as error:
-        raise CheckpointError(
-            f"the header's {kind} {name!r} cannot be made of {short(values)} ({error}): copy or train it again"
-        ) from error
-
-
-def check_entry(entry: Any, kind: str) -> None:
-    """Refuse a value that is neither ``[name, {field: value}]`` nor that with a package behind it.
-
-    Raises:
-        CheckpointError: The value is neither.
-    """
-    if not (
-        isinstance(entry, list)
-        and len(entry) in (2, 3)
-        and isinstance(entry[0], str)
-        and isinstance(entry[1], dict)
-        and all(isinstance(package, str) for package in entry[2:])
-    ):
-        raise CheckpointError(
-            f"the header's {kind} is {short(entry)}: it must be [name, fields]; copy or train it again"
-        )
-
-
-def _tuples(value: Any) -> Any:
-    """Turn JSON's lists into tuples, as configs have them."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _configs(value: Any, hint: Any) -> Any:
-    """Turn JSON's objects into configs where the field's type is a config, or a tuple of them."""
-    if get_origin(hint) is tuple and isinstance(value, tuple) and get_args(hint)[1:] == (...,):
-        return tuple(_configs(part, get_args(hint)[0]) for part in value)
-    if not (isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict)):
-        return value
-    known = get_type_hints(hint)
-    if not all(key in known and _fits(part, known[key]) for key, part in value.items()):
-        raise TypeError(short(value))
-    return hint(**value)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return True if a value from JSON is of a field's type; an int passes for a float, a bool for neither."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return any(type(value) is type(choice) and value == choice for choice in inner)
-    if origin in (Union, UnionType):
-        return any(_fits(value, kind) for kind in inner)
-    if origin is tuple:
-        kinds = inner[:1] * len(value) if isinstance(value, tuple) and inner[1:] == (...,) else inner
-        return isinstance(value, tuple) and len(value) == len(kinds) and all(map(_fits, value, kinds))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if is_dataclass(hint) and isinstance(hint, type):
-        return isinstance(value, hint)
-    return type(value) is hint if hint in (int, bool, str, NoneType) else True
-
-
-def _name_of(hint: Any) -> str:
-    """Return a field's type as text for people."""
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(map(str, get_args(hint)))}"
-    if get_origin(hint) in (Union, UnionType):
-        return " | ".join(map(_name_of, get_args(hint)))
-    if hint is NoneType:
-        return "None"
-    return hint.__name__ if isinstance(hint, type) else str(hint)
+def word_fields(config: Callable[..., Any]) -> dict[str, Any]:
+    """Return the fields of a config that one word can set, with their type hints."""
+    return {name: hint for name, hint in _fields_of(config)[0].items() if _is_word(hint)}
 
 
 def short(value: Any) -> str:
-    """Return a value as text for a message of one line."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    """Return a value for a message of one line."""
+    try:
+        text = repr(value[: MAX_SHOWN + 1] if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # thousands of digits or levels
+        text = f"a {type(value).__name__} too large to show"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
-def checked_fields(config: type, table: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """Return the values in the types that the config's fields state; refuse unknown keys and name similar ones."""
-    hints = get_type_hints(config)
-    known = {item.name for item in fields(config)}
-    values = {}
-    for key, value in table.items():
-        where = f"{section}.{key}" if section else key
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(sorted(known))}"
-            raise ConfigError(f"no setting named {where!r}; {hint}")
-        try:
-            values[key] = _coerced(value, hints[key])
-        except TypeError as error:
-            raise ConfigError(f"{where} is {value!r}: {error}") from None
-    return values
-
-
-def _coerced(value: Any, hint: Any) -> Any:
-    """Return a TOML value as the type that a field states. Raises TypeError with the rule."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        reasons = []
-        for option in arguments:
-            if option is type(None):
-                continue
-            try:
-                return _coerced(value, option)
-            except TypeError as error:
-                reasons.append(str(error))
-        raise TypeError(" or ".join(reasons))
+def _rule(hint: Any, null: bool = True) -> str:
+    """Return what a value of a type hint must be, for a person."""
+    origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is Annotated:
+        return ", ".join([_rule(inner[0], null), *(bound.rule for bound in inner[1:] if isinstance(bound, Bound))])
     if origin is Literal:
-        if value not in arguments:
-            raise TypeError(f"it must be {' or '.join(map(repr, arguments))}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list) or (Ellipsis not in arguments and len(value) != len(arguments)):
-            raise TypeError(f"it must be a list of {len(arguments)}")
-        kinds = [arguments[0]] * len(value) if Ellipsis in arguments else arguments
-        return tuple(_coerced(v, kind) for v, kind in zip(value, kinds, strict=True))
-    if is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, dict):
-            raise TypeError(f"it must be a table of {', '.join(item.name for item in fields(hint))}")
-        return hint(**checked_fields(hint, value, hint.__name__.removesuffix("Config").lower()))
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise TypeError(f"it must be {_KINDS.get(hint, str(hint))}")
-    return value
+        return " or ".join(map(repr, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(_rule(kind, null) for kind in inner if null or kind is not NoneType)
+    if origin in (tuple, list):
+        return f"a list of {len(inner)}" if origin is tuple and inner and inner[1:] != (...,) else "a list"
+    if registry_with(hint):
+        return "[name, fields]"
+    if isinstance(hint, type) and is_dataclass(hint):
+        return f"a table of {', '.join(item.name for item in fields(hint))}"
+    return _KINDS.get(hint, "a table" if origin is dict else str(hint))
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+def _is_word(hint: Any) -> bool:
+    """Tell whether one word can say every value of a type hint."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return all(map(_is_word, inner))
+    return origin is Literal or (_is_word(inner[0]) if origin is Annotated else hint in _WORDS)
+
+
+def _class_of(config: Callable[..., Any]) -> Any:
+    return config.func if isinstance(config, partial) else config
+
+
+@cache
+def _fields_of(config: Callable[..., Any]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the type hints of a config's open fields, and the names of those without a default."""
+    kind = _class_of(config)
+    fixed = config.keywords if isinstance(config, partial) else {}
+    hints, known = get_type_hints(kind, include_extras=True), [item for item in fields(kind) if item.name not in fixed]
+    needed = (item.name for item in known if item.default is MISSING and item.default_factory is MISSING)
+    return {item.name: hints[item.name] for item in known}, frozenset(needed)
+
+
+def _joined(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

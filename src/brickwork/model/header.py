@@ -14,7 +14,8 @@ from typing import Any
 
 from brickwork.errors import CheckpointError
 from brickwork.files.header import read_metadata
-from brickwork.files.schema import check_entry, short
+from brickwork.files.schema import HEADER as READER
+from brickwork.files.schema import short
 
 FORMAT = 2
 HEADER = "brickwork"
@@ -130,7 +131,7 @@ def _check_keys(header: Mapping[str, Any]) -> None:
     if missing := [name for name in (*ENTRIES, "classes", "training") if name not in header]:
         raise CheckpointError(f"its header lacks {', '.join(missing)}: copy or train it again")
     for kind in ENTRIES:
-        check_entry(header[kind], kind)
+        READER.check_entry(header[kind], kind)
     classes, training = header["classes"], header["training"]
     if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise CheckpointError(

@@ -21,7 +21,7 @@ import numpy as np
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.diffusion.denoiser import Denoiser, Described, capabilities_of
 from brickwork.errors import ArgumentError, BrickworkError
-from brickwork.files.schema import checked_fields
+from brickwork.files.schema import TOML
 from brickwork.files.whole import write_whole
 from brickwork.quality.classifier import Agreement, agreement
 from brickwork.quality.distance import Frechet, frechet
@@ -227,7 +227,7 @@ def training_data(recipe: str) -> DataConfig:
     Raises:
         ConfigError: A setting does not exist, or a value has another type.
     """
-    return DataConfig(**checked_fields(DataConfig, tomllib.loads(recipe).get("data", {}), "data"))
+    return TOML.config(DataConfig, tomllib.loads(recipe).get("data", {}), "data")
 
 
 def settings_of(model: Measurable, seeds: range, how: Sampler, drawn_by: Denoiser) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from difflib import get_close_matches
-from functools import partial
-from typing import Any, get_type_hints
+from typing import Any
 
 from brickwork.errors import ArgumentError
+from brickwork.files.schema import Reader, word_fields
 from brickwork.registry import Registry
 
 MAX_SEEDS = 100_000
@@ -20,20 +19,13 @@ def choose(kind: str, text: str, registry: Registry[Any]) -> Any:
     Raises:
         UnknownNameError: The registry lacks the name.
         ExtensionError: A package states the name and cannot be imported.
-        ArgumentError: An option does not exist, or its value has another type.
+        ArgumentError: An option does not exist, or its value has another type or is out of its bounds.
     """
     name, _, words = text.partition(":")
-    make = registry.find(name)
-    known, values = _options(make), {}
-    for key, _, value in (word.partition("=") for word in words.split(",") if word):
-        if key not in known:
-            there = f"its options are {', '.join(known)}" if known else "it has no options"
-            raise ArgumentError(f"{kind} {text!r}: no option {key!r}; {there}")
-        try:
-            values[key] = _READERS[known[key]](value)
-        except (KeyError, ValueError):
-            raise ArgumentError(f"{kind} {text!r}: {key!r} is {value!r}; it must be {_KINDS[known[key]]}") from None
-    return make(**values)
+    pairs = (word.partition("=") for word in words.split(",") if word)
+    given = {key: value for key, _, value in pairs}
+    reader = Reader(error=ArgumentError, form="word", subject=f"{kind} {text!r}", noun="option")
+    return reader.config(registry.find(name), given)
 
 
 def word_of(value: Any, registry: Registry[Any]) -> str:
@@ -46,7 +38,7 @@ def word_of(value: Any, registry: Registry[Any]) -> str:
     name = registry.name_of(value)
     make = registry[name]
     plain = make()
-    changed = {key: getattr(value, key) for key in _options(make) if getattr(value, key) != getattr(plain, key)}
+    changed = {key: getattr(value, key) for key in word_fields(make) if getattr(value, key) != getattr(plain, key)}
     options = ",".join(f"{key}={_written(part)}" for key, part in changed.items())
     word = f"{name}:{options}" if options else name
     if choose(registry.kind, word, registry) != value:
@@ -55,25 +47,8 @@ def word_of(value: Any, registry: Registry[Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    """Write a value as ``_READERS`` read it."""
+    """Write a value as ``choose`` reads it."""
     return str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0")
-
-
-_READERS: dict[type, Callable[[str], Any]] = {
-    bool: lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
-    int: int,
-    float: float,
-    str: str,
-}
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-
-
-def _options(make: Callable[..., Any]) -> dict[str, type]:
-    """Return the fields that a word can set (bool, number or text), except those that the registry sets itself."""
-    fixed = make.keywords if isinstance(make, partial) else {}
-    config: Any = make.func if isinstance(make, partial) else make
-    hints = get_type_hints(config)
-    return {f.name: hints[f.name] for f in fields(config) if hints[f.name] in _READERS and f.name not in fixed}
 
 
 def parse_seeds(texts: Sequence[str]) -> list[int]:

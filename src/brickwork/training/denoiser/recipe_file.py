@@ -12,7 +12,7 @@ from brickwork.codec.given import GIVEN
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.errors import ConfigError
-from brickwork.files.schema import checked_fields
+from brickwork.files.schema import TOML
 from brickwork.registry import Registry
 from brickwork.text.table import TEXTS
 from brickwork.training.denoiser.loss import WEIGHTINGS
@@ -87,7 +87,7 @@ def to_toml(recipe: Recipe) -> str:
 def _backbone(table: dict[str, Any]) -> Any:
     if "preset" in table:
         base = preset(str(table.pop("preset")))
-        return replace(base, **checked_fields(type(base), table, "backbone"))
+        return replace(base, **TOML.fields(type(base), table, "backbone"))
     if "kind" not in table:
         raise ConfigError('[backbone] needs preset = "..." or kind = "..."')
     return named("backbone", BACKBONES, {"name": table.pop("kind"), **table})

@@ -12,7 +12,7 @@ import tomli_w
 
 from brickwork.errors import ConfigError
 from brickwork.files.proposed import proposals, proposing
-from brickwork.files.schema import checked_fields
+from brickwork.files.schema import TOML
 from brickwork.registry import Registry
 from brickwork.training.run.recipe import RunRecipe
 
@@ -54,7 +54,7 @@ def with_settings(recipe: R, settings: Mapping[str, Any]) -> R:
         ConfigError: A recipe has no such field, or refuses the value.
     """
     if unknown := sorted(set(settings) - {item.name for item in fields(recipe)}):
-        checked_fields(type(recipe), dict.fromkeys(unknown), "")
+        TOML.fields(type(recipe), dict.fromkeys(unknown))
     return replace(recipe, **settings)
 
 
@@ -91,7 +91,7 @@ def recipe_of(kind: type[R], table: Mapping[str, Any], registries: Registries = 
         part = _subtable(section, rest.pop(section))
         known = registries.get(section)
         values[section] = filled_in(config, part, section) if known is None else named(section, known, part)
-    return kind(**values, **checked_fields(kind, rest, ""))
+    return kind(**values, **TOML.fields(kind, rest))
 
 
 def sections_of(kind: type[RunRecipe], registries: Registries) -> dict[str, type]:
@@ -124,7 +124,7 @@ def filled_in(kind: type, table: dict[str, Any], section: str) -> Any:
     offered = table.pop(PROPOSED, [])
     if offered and not (isinstance(offered, list) and set(offered) <= table.keys()):
         raise ConfigError(f"{section}.{PROPOSED} is {offered!r}: it lists keys of this table")
-    config = kind(**checked_fields(kind, table, section))
+    config = TOML.config(kind, table, section)
     return proposing(config, offered) if offered else config
 
 
