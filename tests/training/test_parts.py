@@ -246,7 +246,7 @@ def test_round_trip_of_bricks() -> None:
     recipe = Recipe(backbone=LEGO, steps=1, parts=PartsConfig(weights=(1.0, 2.0, 3.0)), **published_parts(LEGO))
     assert parse_recipe(to_toml(recipe)) == recipe
     assert parse_recipe('[backbone]\npreset = "lego-small-pg"').process == published_parts(LEGO)["process"]
-    with pytest.raises(ConfigError, match=r"no setting named 'brick.windw'; did you mean window"):
+    with pytest.raises(ConfigError, match=r"no setting named 'backbone.bricks\[0\].windw'; did you mean window"):
         parse_recipe('[backbone]\nkind = "lego"\nbricks = [{windw = 4}]')
     with pytest.raises(ConfigError, match="it must be a table of window, patch"):
         parse_recipe('[backbone]\nkind = "lego"\nbricks = [4]')

@@ -31,7 +31,6 @@ _WORDS: dict[type, Callable[[str], Any]] = {
     int: int,
     float: float,
     str: str,
-    NoneType: lambda word: {"none": None}[word.lower()],
 }
 """The values that words of a command line stand for. A KeyError or ValueError means none."""
 
@@ -274,11 +273,9 @@ def _rule(hint: Any, null: bool = True) -> str:
 
 
 def _is_word(hint: Any) -> bool:
-    """Tell whether one word can say every value of a type hint."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return all(map(_is_word, inner))
-    return origin is Literal or (_is_word(inner[0]) if origin is Annotated else hint in _WORDS)
+    """Return True if a word can set a field of this type; one that may be None is set by what holds the config."""
+    origin = get_origin(hint)
+    return origin is Literal or (_is_word(get_args(hint)[0]) if origin is Annotated else hint in _WORDS)
 
 
 def _class_of(config: Callable[..., Any]) -> Any:
