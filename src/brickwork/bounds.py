@@ -47,7 +47,9 @@ def between(low: float, high: float) -> Bound:
 
 def up_to(low: float, below: float) -> Bound:
     """Return the bound of numbers from ``low``, included, up to ``below``, not included."""
-    return Bound(f"from {low} up to, not including, {below}", lambda value: low <= value < below)
+    power = int(below).bit_length() - 1
+    end = f"2^{power}" if power > 31 and below == 1 << power else f"{below}"
+    return Bound(f"from {low} up to, not including, {end}", lambda value: low <= value < below)
 
 
 def check_fields(config: Any, where: str = "", error: type[BrickworkError] = ConfigError) -> None:

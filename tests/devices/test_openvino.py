@@ -18,7 +18,7 @@ from package_contract import GUIDED, PackageContract, draw, packed
 from tiny_models import tiny_model
 
 from brickwork.backbone.stoic import Stoic
-from brickwork.device.openvino import private
+from brickwork.device.openvino import core, private
 from brickwork.device.runner import Files, Runner, open_package
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
@@ -161,10 +161,14 @@ def error(tmp_path: Path) -> Error:
 
 
 def test_bf16_holds_its_floor(tmp_path: Path) -> None:
-    """Packing refuses less than 30 dB; 60 or more would mean that bf16 is not in use."""
+    """Packing refuses less than 30 dB; 60 or more would mean that bf16 is not in use.
+
+    A processor without bf16 computes in fp32 with weights that are rounded to bf16: nearer, and not exact.
+    """
+    most = 60 if "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else 90
     model = tiny_model("stoic")
     package = packed(model, "openvino", tmp_path, precision="bf16", guidance=2.0)
-    assert 30 < psnr(draw(model, **GUIDED), draw(package, **GUIDED)) < 60
+    assert 30 < psnr(draw(model, **GUIDED), draw(package, **GUIDED)) < most
     assert package.manifest.parity["floor_db"] == 30
     weights = 2 * sum(weight.numel() for weight in model.parameters())
     assert weights < package.manifest.files["weights.bin"].length < 1.2 * weights
