@@ -14,7 +14,8 @@ from PIL import Image
 import brickwork as bw
 from brickwork.data.dataset import Dataset
 from brickwork.files.notebook import facts_html, table_html
-from brickwork.files.picture import MOST, Pictures, png_of
+from brickwork.files.picture import MOST, png_of
+from brickwork.files.pictures import Pictures
 
 
 def pictures(count: int = 3, channels: int = 3) -> Pictures:

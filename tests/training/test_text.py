@@ -135,7 +135,7 @@ def test_each_misuse_has_its_line(make_recipe: MakeRecipe, make_data: MakeData, 
     with pytest.raises(ConfigError, match="the text encoder has 4 tokens of 16 and the backbone takes 0 of 0"):
         Model(replace(told, text_length=0, text_width=0, channels=1).build(), *parts, codec, text=WORDS)
     bare = Model(replace(told, channels=1, size=4).build(), *parts, codec, text=NoText())
-    with pytest.raises(ConfigError, match="this model has no text encoder"):
+    with pytest.raises(ArgumentError, match="this model has no text encoder"):
         sample(bare, seeds=[0], text="flag of Japan")
     classes = build_model(fit_to_data(make_recipe(), plain), plain).eval().requires_grad_(False)
     with pytest.raises(ArgumentError, match="text 'flag of Japan': this model takes no text"):

@@ -198,7 +198,7 @@ def test_what_is_no_plan_is_refused(ask: Ask, text: str) -> None:
 
 
 def test_what_is_no_solver_is_refused(ask: Ask) -> None:
-    assert ask("badChoice", "rk4").startswith('no solver named "rk4"; there are euler')
+    assert ask("badChoice", "rk4").startswith('no solver named "rk4"; there are ddim, euler')
     assert "churn=much" in ask("badChoice", "heun:churn=much")
 
 

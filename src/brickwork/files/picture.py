@@ -7,12 +7,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
 from brickwork.errors import ArgumentError, DataError
+from brickwork.files.pictures import Pictures
 from brickwork.files.whole import write_whole
 
 KEY = "brickwork"  # name of the PNG's text chunk
@@ -22,31 +23,6 @@ MOST = 64
 """Pictures that a notebook shows at once."""
 SIDE = 64
 """Side in pixels to which small pictures are enlarged, by whole factors."""
-
-
-@final
-class Pictures(np.ndarray):
-    """Pictures as a plain uint8 array, (N, H, W, C) or (H, W, C), that a notebook shows as a picture.
-
-    A slice that holds pictures shows them; the result of a computation, and an array of any other shape or kind, is
-    shown as text like every array.
-    """
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> Self:
-        """Return a view of an array, without a copy."""
-        return array.view(cls)
-
-    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
-        """Return a computed result as a plain array, or as a number where numpy would."""
-        return array[()] if return_scalar else np.asarray(array)
-
-    def _repr_png_(self) -> bytes | None:
-        """Return the pictures on one sheet as PNG; None for an array that holds no pictures."""
-        pictures = np.asarray(self)
-        if pictures.dtype != np.uint8 or pictures.ndim not in (3, 4) or pictures.shape[-1] not in (1, 3):
-            return None
-        return png_of(pictures) if pictures.size else None
 
 
 def png_of(pictures: np.ndarray, most: int = MOST) -> bytes:

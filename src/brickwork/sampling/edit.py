@@ -12,7 +12,7 @@ from brickwork.diffusion.arrays import Array, namespace
 from brickwork.diffusion.denoiser import Denoiser, Encodes
 from brickwork.diffusion.gaussian import Seeds, as_seeds
 from brickwork.errors import ArgumentError
-from brickwork.files.picture import Pictures
+from brickwork.files.pictures import Pictures
 from brickwork.sampling.conditions import Labels, Texts, seeds_for
 from brickwork.sampling.loop import OnStep, decoded, sample_x0
 from brickwork.sampling.sampler import Changes, Sampler

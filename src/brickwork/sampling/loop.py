@@ -13,7 +13,7 @@ from brickwork.diffusion.arrays import Array, like, namespace
 from brickwork.diffusion.denoiser import Condition, Denoiser
 from brickwork.diffusion.gaussian import Seeds, as_seeds, normals
 from brickwork.errors import ArgumentError
-from brickwork.files.picture import Pictures
+from brickwork.files.pictures import Pictures
 from brickwork.sampling.conditions import Labels, Texts, as_condition, on_device, seeds_for
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.planned import planned
