@@ -13,7 +13,15 @@ from tiny_backbones import EVERY, TINY, idle_of
 from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, beside, rows_of_null
-from brickwork.backbone.contract import CHECKS, Check, check_backbone, check_gradients, inputs_of, random_network
+from brickwork.backbone.contract import (
+    CHECKS,
+    Check,
+    check_backbone,
+    check_export,
+    check_gradients,
+    inputs_of,
+    random_network,
+)
 from brickwork.backbone.table import BACKBONES
 from brickwork.codec.base import Pixels
 from brickwork.diffusion.denoiser import Condition
@@ -34,8 +42,20 @@ def test_every_registered_backbone_is_here() -> None:
         assert {type(config) for config in configs.values()} == {BACKBONES[name]}
 
 
-@ALL
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def promises() -> list[Any]:
+    """Every check of every config; an export takes seconds, so that of options beyond three of a family is slow."""
+    quick = {id(config) for configs in TINY.values() for config in list(configs.values())[:3]}
+    slow = {True: [pytest.mark.slow], False: []}
+    return [
+        pytest.param(
+            check, config, id=f"{check.__name__}-{name}", marks=slow[check is check_export and id(config) not in quick]
+        )
+        for name, config in EVERY.items()
+        for check in CHECKS
+    ]
+
+
+@pytest.mark.parametrize(("check", "config"), promises())
 def test_contract(check: Check, config: BackboneConfig) -> None:
     if check is check_gradients:
         check_gradients(config, idle_of(config))
