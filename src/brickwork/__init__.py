@@ -6,7 +6,7 @@ does not import torch.
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __getattr__, _, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted([*_names, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]  (the stub has them)
