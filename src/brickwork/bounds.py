@@ -87,7 +87,7 @@ def broken_rule(value: Any, hint: Any) -> str:
 
 
 def _holds(bound: Bound, value: Any) -> bool:
-    """Whether a bound holds; a value that cannot be compared breaks it."""
+    """Return True where a bound holds; a value that cannot be compared breaks it."""
     try:
         return bool(bound.holds(value))
     except TypeError:

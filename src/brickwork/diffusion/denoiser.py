@@ -122,7 +122,7 @@ class Denoiser(Protocol):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """What a denoiser takes, as its attribute ``capabilities`` declares it.
+    """Inputs and abilities of a denoiser, as its attribute ``capabilities`` declares them.
 
     Attributes:
         shape: (C, H, W) of one x.
@@ -222,7 +222,7 @@ class Described(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What it was trained on and how."""
+        """Data and settings that it was trained with."""
         ...
 
     @property

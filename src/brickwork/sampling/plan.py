@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import floor, inf
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -138,52 +138,48 @@ class Plan(PlanRule):
         return ",".join([*words, str(self.counts[-1])])
 
 
-@final
 @dataclass(frozen=True)
-class Growth(PlanRule):
-    """Progressive growth: at low noise one block less runs ("pg:0.3").
+class Share(PlanRule):
+    """Rule by which a share of the steps runs one block less.
 
     Attributes:
-        t_break: Share of the steps of ``SCALE`` that run one block less, the last ones; 0 to 1.
+        t_break: Share of the steps of ``SCALE``, 0 to 1.
     """
 
     t_break: float
+    NAME: ClassVar[str]
 
     def __post_init__(self) -> None:
         """Refuse a share that is out of range."""
-        _check_share("pg", self.t_break)
+        _check_share(self.NAME, self.t_break)
+
+    def __str__(self) -> str:
+        """Return the word that ``read_plan`` reads."""
+        return f"{self.NAME}:{self.t_break!r}"
+
+
+@final
+@dataclass(frozen=True)
+class Growth(Share):
+    """Progressive growth: at low noise, the last steps, one block less runs ("pg:0.3")."""
+
+    NAME = "pg"
 
     def of_parts(self, parts: int) -> Plan:
         """Return the plan for a model of so many blocks; see ``Plan.pg``."""
         return Plan.pg(self.t_break, parts)
 
-    def __str__(self) -> str:
-        """Return the word that ``read_plan`` reads."""
-        return f"pg:{self.t_break!r}"
-
 
 @final
 @dataclass(frozen=True)
-class Refinement(PlanRule):
-    """Progressive refinement: at high noise one block less runs ("pr:0.4").
+class Refinement(Share):
+    """Progressive refinement: at high noise, the first steps, one block less runs ("pr:0.4")."""
 
-    Attributes:
-        t_break: Share of the steps of ``SCALE`` that run one block less, the first ones; 0 to 1.
-    """
-
-    t_break: float
-
-    def __post_init__(self) -> None:
-        """Refuse a share that is out of range."""
-        _check_share("pr", self.t_break)
+    NAME = "pr"
 
     def of_parts(self, parts: int) -> Plan:
         """Return the plan for a model of so many blocks; see ``Plan.pr``."""
         return Plan.pr(self.t_break, parts)
-
-    def __str__(self) -> str:
-        """Return the word that ``read_plan`` reads."""
-        return f"pr:{self.t_break!r}"
 
 
 def read_plan(text: str) -> PlanRule:
