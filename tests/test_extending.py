@@ -23,6 +23,7 @@ def closed_again() -> Iterator[None]:
         known._added.clear()
 
 
+@pytest.mark.docs
 def test_the_worked_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)

@@ -19,6 +19,7 @@ def pictures_of(notebook: Any) -> list[Image.Image]:
     return [Image.open(io.BytesIO(base64.b64decode(data))) for data in found]
 
 
+@pytest.mark.docs
 def test_it_runs_and_its_output_holds_pictures(tmp_path: Path) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     notebook = nbformat.read(NOTEBOOK, as_version=4)

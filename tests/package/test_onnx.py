@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from package_contract import GUIDED, PackageContract, draw, packed
-from tiny_models import CONFIGS, IMAGE, tiny_model
+from tiny_models import IMAGE, tiny_model
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.given import Grey
@@ -44,7 +44,9 @@ class TestOnnx(PackageContract):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "uvit"])
+@pytest.mark.parametrize(
+    "name", ["stoic", "lego", "tldm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stoic adaln", "dit"))]
+)
 def test_the_first_parts_of_every_design(name: str, tmp_path: Path) -> None:
     """But U-ViT, whose long skips tie its blocks together."""
     model, plan = tiny_model(name), "3@1.5,2"

@@ -68,7 +68,10 @@ def folder(stoic: tuple[Model, Runner], tmp_path: Path) -> Path:
     return Path(shutil.copytree(stoic[1].files.folder, tmp_path / "copy"))
 
 
-@pytest.mark.parametrize("name", [name for name in STACKED if name != "stoic"])
+@pytest.mark.parametrize(
+    "name",
+    ["stoic adaln", "tldm cross", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stoic shared", "dit"))],
+)
 def test_a_stack_draws_the_same_pictures(name: str, tmp_path: Path) -> None:
     compare(tiny_model(STACKED[name]), packed(tiny_model(STACKED[name]), tmp_path / "a.onnx", "stack"))
 
@@ -99,7 +102,7 @@ def compare(model: Model, package: Runner) -> None:
     np.testing.assert_array_equal(images, sample(model, seeds=[1], steps=3, labels=2))
 
 
-@pytest.mark.parametrize("name", ["stoic adaln", "stoic shared"])
+@pytest.mark.parametrize("name", ["stoic adaln", pytest.param("stoic shared", marks=pytest.mark.slow)])
 def test_a_scan_is_one_graph_for_each_number_of_blocks(name: str, tmp_path: Path) -> None:
     model = tiny_model(STACKED[name])
     package = packed(model, tmp_path / "a.onnx", "scan", parts=(1, 3))
