@@ -96,3 +96,7 @@ class MissingExtraError(BrickworkError):
 
 class TrainingError(BrickworkError):
     """A run that cannot go on."""
+
+
+class BrickworkWarning(UserWarning):
+    """A thing that the user should know and that stops nothing; the command line prints it as one line."""

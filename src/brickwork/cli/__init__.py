@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import brickwork
 from brickwork.cli.verbs import VERBS
-from brickwork.errors import BrickworkError, UnknownNameError
+from brickwork.errors import BrickworkError, BrickworkWarning, UnknownNameError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(brickwork.__version__)
         return 0
     try:
-        return run_verb(words[0], words[1:])
+        with _warnings_of_one_line():
+            return run_verb(words[0], words[1:])
     except BrickworkError as error:
         print(f"brickwork {words[0]}: {error}", file=sys.stderr)
         return 1
@@ -37,6 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output stopped, as in `brickwork list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+@contextmanager
+def _warnings_of_one_line() -> Iterator[None]:
+    """Print the library's own warnings as one line each, without the place in the code, as often as they come."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BrickworkWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, BrickworkWarning):
+                print(f"brickwork: {message}", file=sys.stderr)
+            else:
+                shown(message, category, *where)
+
+        warnings.showwarning = show
+        yield
 
 
 def run_verb(name: str, words: Sequence[str]) -> int:
