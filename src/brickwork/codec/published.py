@@ -273,7 +273,7 @@ def _design_in(folder: Path) -> str:
         )
         raise CheckpointError(f"{folder} holds no config.json; {way_out}")
     try:
-        design = json.loads(path.read_text())["_class_name"]
+        design = json.loads(path.read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read ({_first_line(error)}): copy or fetch it again") from error
     if design not in WIDTHS:

@@ -8,14 +8,13 @@ product is timed before it: where bf16 is hopeless, even one step in it would ta
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from brickwork.files.bars import tell
 from brickwork.model.model import Precision
 from brickwork.nn.attention import kernel_choices, set_kernel_choices, wait
 
@@ -47,7 +46,7 @@ def faster_precision(step: Step, images: int, device: torch.device, *, progress:
     if slower > OBVIOUS:
         return "fp32", f"precision fp32, the faster here: a matrix product takes {slower:,.0f} times as long in bf16"
     if progress:
-        tqdm.write("timing a step in fp32 and in bf16", file=sys.stderr)
+        tell("timing a step in fp32 and in bf16")
     known = kernel_choices()
     seconds = _times(step, images, device)
     set_kernel_choices(known)
