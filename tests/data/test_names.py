@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 import sys
 import unicodedata
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -230,6 +232,19 @@ def test_other_kinds_are_counted_and_named(tmp_path: Path, folder: Write) -> Non
         )
     with pytest.raises(DataError, match=r"no image files .*: 1 in a format that is not read \(a\.jxl\)"):
         open_whole(folder({"a.jxl": b"\xff\x0a"}, name="alone"))
+
+
+def test_folders_that_cannot_be_opened_are_named(folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder(pictures("cats/a.png", "dogs/b.png"))
+    opened = os.scandir
+
+    def scan(path: str) -> Any:
+        if path.endswith("dogs"):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert open_whole(root).found == "found 1 image, no classes; passed over: 1 folder that cannot be opened (dogs)"
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------

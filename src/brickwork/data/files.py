@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -57,6 +57,7 @@ def source_of_files(
     captions: bool,
     version: Callable[[list[str]], str],
     unwrap: bool = False,
+    passed: Sequence[Passed] = (),
 ) -> Source:
     """Make a source of the image files among some files, sorted by path.
 
@@ -67,6 +68,7 @@ def source_of_files(
         captions: Look for captions, and for tables that may hold some.
         version: Function that returns the version of images by their paths there.
         unwrap: Leave the one folder that all images may share, as zip programs add it, out of their names.
+        passed: What was passed over before.
 
     Raises:
         DataError: There is no image, images lie beside class folders, some images have captions and others none, or a
@@ -75,9 +77,9 @@ def source_of_files(
     """
     files = named_files(raw_paths, read)
     images, others = files.of(Kind.PICTURE), files.of(Kind.OTHER)
-    passed = [*files.passed, *passed_over(Kind.UNREAD.value, files.of(Kind.UNREAD))]
+    over = [*passed, *files.passed, *passed_over(Kind.UNREAD.value, files.of(Kind.UNREAD))]
     if not images:
-        said = f" (passed over: {', '.join(map(str, passed))})" if passed else ""
+        said = f" (passed over: {', '.join(map(str, over))})" if over else ""
         raise DataError(f"{name}: no image files in it{said}; give a folder or .zip of images, an .npz or IDX files")
 
     def read_named(path: str, limit: int) -> bytes:
@@ -91,8 +93,8 @@ def source_of_files(
     labels, classes, why = labels_of(name, paths, tree, numbers, tables)
     shown = without_wrapper(paths) if unwrap else paths
     texts = find_captions(name, paths, files.kinds, tables, read_named) if captions else {}
-    passed += [*tree.passed, *why, *left_over(others, paths, tables, captions=captions, tool=numbers is not None)]
-    passed += passed_over(Kind.LEFT.value, files.of(Kind.LEFT), expected=True)
+    over += [*tree.passed, *why, *left_over(others, paths, tables, captions=captions, tool=numbers is not None)]
+    over += passed_over(Kind.LEFT.value, files.of(Kind.LEFT), expected=True)
     return Source(
         name=name,
         image=lambda i: decode_image(read(raws[i]), shown[i]),
@@ -103,7 +105,7 @@ def source_of_files(
         captions=[texts[path] for path in paths] if texts else None,
         splits=tree.splits,
         version=version(raws),
-        passed=tuple(passed),
+        passed=tuple(over),
     )
 
 

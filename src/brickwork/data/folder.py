@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from brickwork.data.files import source_of_files
+from brickwork.data.found import passed_over
 from brickwork.data.names import clean_name
 from brickwork.data.source import Source
 from brickwork.errors import DataError
@@ -33,22 +34,33 @@ def open_folder(path: Path, *, captions: bool = True) -> Source:
         except OSError as error:
             raise DataError(f"{clean_name(file)}: {error.strerror or error}") from None
 
+    files, closed = walk(path)
     return source_of_files(
-        str(path), walk(path), read, captions=captions, version=lambda files: version_of(path, files)
+        str(path),
+        files,
+        read,
+        captions=captions,
+        version=lambda images: version_of(path, images),
+        passed=passed_over("folder that cannot be opened", closed),
     )
 
 
-def walk(root: Path) -> list[str]:
-    """List every file below a folder, relative to it, with forward slashes; follow links, but not in circles."""
+def walk(root: Path) -> tuple[list[str], list[str]]:
+    """List every file below a folder, relative to it, with forward slashes; follow links, but not in circles.
+
+    Returns:
+        The files, and the folders that cannot be opened.
+    """
     found, seen = [], set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    closed: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=closed.append, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
             subfolders.clear()
             continue
         seen.add(real)
         prefix = Path(folder).relative_to(root)
         found += [(prefix / file).as_posix() for file in files]
-    return found
+    return found, [os.path.relpath(error.filename, root) for error in closed]
 
 
 def version_of(root: Path, paths: list[str]) -> str:
