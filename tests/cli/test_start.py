@@ -20,7 +20,10 @@ HEAVY = ("torch", "diffusers", "transformers", "onnx", "onnxruntime", "sklearn",
 PROBE = """
 import sys
 from brickwork.cli import main
-code = main(sys.argv[1:])
+try:
+    code = main(sys.argv[1:])
+except SystemExit as left:
+    code = left.code
 print("loaded", code, *(name for name in {heavy} if name in sys.modules))
 """
 

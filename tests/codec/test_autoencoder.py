@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from brickwork.codec.autoencoder import HIGHEST, LOWEST, Autoencoder
 from brickwork.errors import ConfigError
+from brickwork.files.schema import TOML
 
 
 def small(**changes: object) -> Autoencoder:
@@ -117,12 +118,12 @@ def test_many_places_choose_as_few_do() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"factor": 3}, "factor is 3"),
-        ({"channels": 0}, "channels is 0"),
+        ({"factor": 3}, "factor is 3: it must be 2 or 4 or 8 or 16"),
+        ({"channels": 0}, "channels is 0: it must be a whole number, at least 1"),
         ({"decoder_depth": 0}, "decoder_depth is 0"),
     ],
 )
 def test_what_no_network_can_be(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
-        small(**changes)
+        TOML.config(Autoencoder.Config, changes)
     assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -82,12 +83,38 @@ def test_a_header_that_lies(make_codec: MakeCodec, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"std 0\.0: latents are divided by it"):
         load_codec(written(std=[1.0, 1.0, 1.0, 0.0]))
     wider = ["conv", {**header["codec"][1]["autoencoder"][1], "width": 16}]
-    with pytest.raises(CheckpointError, match="header and weights are of different autoencoders"):
+    with pytest.raises(CheckpointError, match="header and weights are of different networks"):
         load_codec(written(autoencoder=wider))
     with pytest.raises(CheckpointError, match="no autoencoder named 'cnov'; did you mean conv"):
         load_codec(written(autoencoder=["cnov", {}]))
     with pytest.raises(CheckpointError, match="autoencoder is 3"):
         load_codec(written(autoencoder=3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": 4096}, "promises decoder.enter.bias of shape"),
+        ({"encoder_depth": 4096}, "more than 1,"),
+        ({"decoder_depth": 10_000_000}, "decoder_depth=10000000 and no weight in the file is that large"),
+        ({"kind": "vq", "codes": 4096}, "promises codebook of shape"),
+        ({"channels": 2**63 - 1}, "channels: 9223372036854775807 finite numbers"),
+    ],
+)
+def test_a_network_is_compared_before_it_takes_memory(
+    changes: dict[str, object], said: str, make_codec: MakeCodec, tmp_path: Path
+) -> None:
+    save_codec(make_codec(), tmp_path / "a.safetensors")
+    codec = read_codec_header(tmp_path / "a.safetensors")["codec"]
+    codec[1]["autoencoder"][1] |= changes
+    header = {"format": 1, "codec": codec, "training": {}}
+    save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {HEADER: json.dumps(header)})
+    start = time.perf_counter()
+    with pytest.raises(CheckpointError) as caught:
+        load_codec(tmp_path / "b.safetensors")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert time.perf_counter() - start < 5
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

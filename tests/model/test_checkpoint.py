@@ -131,8 +131,8 @@ def rewrite(file: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda h: h["backbone"][1].update(width=64), "different models"),
-        (lambda h: h["backbone"][1].update(depth=3), "different models"),
+        (lambda h: h["backbone"][1].update(width=64), "different networks"),
+        (lambda h: h["backbone"][1].update(depth=3), "different networks"),
         (lambda h: h["backbone"][1].update(width=33), "33"),
         (lambda h: h["backbone"][1].update(width=10**9), "width"),
         (lambda h: h["backbone"][1].update(depth=10**9), "depth"),

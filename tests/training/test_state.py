@@ -38,7 +38,7 @@ def test_all_of_it_comes_back(make_recipe: Callable[..., Recipe], tmp_path: Path
     set_kernel_choices({})
     tensors, header = read_state(tmp_path / "s", STATE)
     other.restore(tensors, header)
-    assert header["recipe"] == "r"
+    assert header.recipe == "r"
     assert kernel_choices() == {"cpu/float32/17x32/8/train": "matmul"}
     assert other.counters == state.counters
     assert other.counters.images_seen == 16

@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import BackboneConfig, beside
 from brickwork.backbone.bricks import Bricks, estimate_of, needed
+from brickwork.backbone.stack import check_heads
 from brickwork.backbone.stem import FinalLayer, TextVector, labels_of, on_pixels
 from brickwork.bounds import at_least, check_fields
 from brickwork.diffusion.denoiser import Condition
@@ -58,12 +59,7 @@ class BrickConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "a brick's ")
-        if self.width % 4:
-            raise ConfigError(f"a brick's width {self.width}: must be a multiple of 4 (sinusoids of rows and columns)")
-        if self.width % self.heads:
-            near = [h for h in range(1, self.width + 1) if self.width % h == 0]
-            best = min(near, key=lambda h: abs(h - self.heads))
-            raise ConfigError(f"a brick's width {self.width} is not divisible by heads {self.heads}: take heads {best}")
+        check_heads(self.width, self.heads, "a brick's ")
         if self.window % self.patch:
             raise ConfigError(f"a brick's window {self.window} is not divisible by its patch {self.patch}")
 

@@ -18,6 +18,8 @@ from brickwork.nn.shapes import Tokens
 
 LongSkip = Literal["none", "concat", "add"]
 Network = TypeVar("Network", bound=Backbone)
+MAX_HEADS = 1024
+"""Most heads that are proposed in place of those that do not divide a width."""
 
 
 def default_heads(width: int) -> int:
@@ -68,17 +70,23 @@ class PatchStackConfig(BackboneConfig):
         return self.depth
 
 
-def check_heads(width: int, heads: int) -> None:
+def check_heads(width: int, heads: int, whose: str = "") -> None:
     """Refuse widths that the heads, or the sinusoids of rows and columns, do not divide.
+
+    Args:
+        width: Channels of a row.
+        heads: Attention heads.
+        whose: Start of the message, as "a brick's ".
 
     Raises:
         ConfigError: Something is not divided; the message has the nearest number of heads.
     """
     if width % 4:
-        raise ConfigError(f"width {width}: must be a multiple of 4 (sinusoids of rows and columns)")
+        raise ConfigError(f"{whose}width {width}: must be a multiple of 4 (sinusoids of rows and columns)")
     if width % heads:
-        best = min((h for h in range(1, width + 1) if width % h == 0), key=lambda h: abs(h - heads))
-        raise ConfigError(f"width {width} is not divisible by heads {heads}: take heads {best}")
+        divisors = (h for h in range(1, min(width, MAX_HEADS) + 1) if width % h == 0)
+        best = min(divisors, key=lambda h: abs(h - heads))
+        raise ConfigError(f"{whose}width {width} is not divisible by heads {heads}: take heads {best}")
 
 
 def check_patch(size: int, patch: int) -> None:

@@ -9,7 +9,6 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork as bw
 from brickwork.cli.arguments import Drawing, ModelName
-from brickwork.files.streams import say
 
 
 def evaluate(
@@ -34,7 +33,7 @@ def evaluate(
     drawn_by = drawing.open(model)
     how = drawing.sampler_of(drawn_by)
     report = bw.evaluate(drawn_by, reference, num_images=num_images, first_seed=first_seed, how=how, progress=True)
-    say(*str(report).split("\n"))
+    print(report)
     if out is not None:
         report.save(out)
-        say(f"report in {out}")
+        print(f"report in {out}")

@@ -9,7 +9,6 @@ from brickwork.cli.names import GIVEN, PRESETS, TEXTS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
-from brickwork.files.streams import say
 from brickwork.model.header import SHIPPED
 from brickwork.package.targets.table import TARGETS
 from brickwork.registry import outside_names
@@ -53,8 +52,8 @@ EXTRAS = {
 def print_list() -> None:
     """List presets, solvers, schedules, processes, predictions, devices, shipped models and extras."""
     for title, names in ROWS.items():
-        say(f"{title:<11} {'  '.join(names)}")
+        print(f"{title:<11} {'  '.join(names)}")
     for package, names in outside_names().items():
-        say(f"{'packages':<11} {package} ({', '.join(names)})")
+        print(f"{'packages':<11} {package} ({', '.join(names)})")
     here = (f"{extra} ({'installed' if find_spec(module) else 'missing'})" for extra, module in EXTRAS.items())
-    say(f"{'extras':<11} {'  '.join(here)}")
+    print(f"{'extras':<11} {'  '.join(here)}")

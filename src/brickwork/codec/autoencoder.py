@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, final
+from typing import Annotated, Literal, final
 
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from brickwork.bounds import at_least, check_fields
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
-from brickwork.errors import ConfigError
 from brickwork.files.proposed import Proposed
 from brickwork.nn.shapes import Image
 
-FACTORS = (2, 4, 8, 16)
-KINDS = ("kl", "vq")
 PATCH = 4
 """Largest side in pixels of a square patch at the finest level; a smaller factor is the patch itself."""
 WIDEST = 4
@@ -38,31 +36,25 @@ AT_ONCE = 4096
 class AutoencoderConfig(FirstStageConfig):
     """Config of the small convolutional autoencoder, ``Autoencoder.Config``."""
 
-    picture_channels: int = Proposed(3)  # pyright: ignore[reportIncompatibleMethodOverride]
+    picture_channels: Annotated[int, at_least(1)] = Proposed(3)  # pyright: ignore[reportIncompatibleMethodOverride]
     """Channels of the pictures: 1 grey, 3 colour."""
-    channels: int = 8  # pyright: ignore[reportIncompatibleMethodOverride]
+    channels: Annotated[int, at_least(1)] = 8  # pyright: ignore[reportIncompatibleMethodOverride]
     """Channels Z of the latents."""
-    factor: int = 4  # pyright: ignore[reportIncompatibleMethodOverride]
+    factor: Literal[2, 4, 8, 16] = 4  # pyright: ignore[reportIncompatibleMethodOverride]
     """Pixels per latent place, each way: 2, 4, 8 or 16."""
     kind: Literal["kl", "vq"] = "kl"
     """kl: latents have a Gaussian posterior; vq: each place is decoded as the nearest code of a codebook."""
-    width: int = 96
+    width: Annotated[int, at_least(1)] = 96
     """Channels of the network where patches enter; twice as many at each coarser level, at most four times."""
-    encoder_depth: int = 2
+    encoder_depth: Annotated[int, at_least(1)] = 2
     """Residual blocks of the encoder at each level."""
-    decoder_depth: int = 4
+    decoder_depth: Annotated[int, at_least(1)] = 4
     """Residual blocks of the decoder at each level; each widens the halo by one place."""
-    codes: int = 1024
+    codes: Annotated[int, at_least(1)] = 1024
     """Codes in the codebook, for kind vq."""
 
     def __post_init__(self) -> None:
-        if self.factor not in FACTORS:
-            raise ConfigError(f"factor is {self.factor}: it must be one of {', '.join(map(str, FACTORS))}")
-        if self.kind not in KINDS:
-            raise ConfigError(f"kind is {self.kind!r}: it must be {' or '.join(KINDS)}")
-        for name in ("picture_channels", "channels", "width", "encoder_depth", "decoder_depth", "codes"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it must be 1 or more")
+        check_fields(self)
 
     @property
     def patch(self) -> int:

@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from brickwork.codec.latents import Latents
 from brickwork.codec.table import CODECS
 from brickwork.errors import BrickworkError, CheckpointError
-from brickwork.files.header import open_tensors
+from brickwork.files.header import open_tensors, read_kinds, read_metadata
+from brickwork.files.plain import read_json
 from brickwork.files.schema import from_entry, short, to_entry
 from brickwork.files.tensors import read_tensors, write_tensors
+from brickwork.nn.promised import building_no_more, check_sizes, compare
 
 AUTOENCODER_FILE = "autoencoder.safetensors"
 HEADER = "brickwork-autoencoder"
 MODEL_HEADER = "brickwork"
 MODEL_FILE = "model.safetensors"
+IN_MODEL = "codec.autoencoder."
+"""Start of the names of an autoencoder's tensors in a model's file."""
 FORMAT = 1
 
 
@@ -46,15 +47,19 @@ def load_codec(path: str | Path) -> Latents:
         CheckpointError: The file is missing, truncated or foreign, a model of pixels, or its header belies its weights.
     """
     path = _file(Path(path))
-    tensors, metadata = read_tensors(path)
+    metadata, shapes = read_metadata(path)
     try:
         config = from_entry(CODECS, _entry(metadata), "codec")
         if not isinstance(config, Latents.Config):
             raise CheckpointError("it is a model of pixels, which has no autoencoder: give one of latents")
-        if HEADER not in metadata:
-            tensors = {k.removeprefix("codec.autoencoder."): v for k, v in tensors.items() if k.startswith("codec.")}
+        check_sizes(config, shapes.values())
+        prefix = "" if HEADER in metadata else IN_MODEL
+        found = {k.removeprefix(prefix): kind for k, kind in read_kinds(path).items() if k.startswith(prefix)}
+        with building_no_more(len(found)):
+            dtypes = compare(config.build().autoencoder.state_dict(), found)
         codec = config.build()
-        _fill(codec, tensors)
+        tensors, _ = read_tensors(path)
+        codec.autoencoder.load_state_dict({name: tensors[prefix + name].to(dtypes[name]) for name in dtypes})
         codec.check_weights()
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -72,7 +77,10 @@ def read_codec_header(path: str | Path) -> dict[str, Any]:
         text = (file.metadata() or {}).get(HEADER)
     if text is None:
         raise CheckpointError(f"{path} is no autoencoder of brickwork: give what `brickwork autoencoder train` wrote")
-    return _parsed(text)
+    try:
+        return _parsed(text)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _file(path: Path) -> Path:
@@ -96,23 +104,9 @@ def _entry(metadata: dict[str, str]) -> Any:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        header = read_json(text)
+    except ValueError as error:
         raise CheckpointError(f"its header cannot be read ({error}): copy or train it again") from error
     if not isinstance(header, dict) or not isinstance(header.get("format"), int):
         raise CheckpointError(f"its header is {short(header)}: it must be a table; copy or train it again")
     return header
-
-
-def _fill(codec: Latents, tensors: dict[str, Tensor]) -> None:
-    own = codec.autoencoder.state_dict()
-    for name in sorted(own.keys() | tensors.keys()):
-        promised, found = (tuple(part[name].shape) if name in part else "none" for part in (own, tensors))
-        if promised != found:
-            raise CheckpointError(
-                f"its header promises {name} of shape {promised} and the file holds {found}: "
-                "header and weights are of different autoencoders"
-            )
-    codec.autoencoder.load_state_dict(
-        {k: v.to(torch.float32) if v.is_floating_point() else v for k, v in tensors.items()}
-    )

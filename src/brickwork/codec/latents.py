@@ -41,6 +41,7 @@ class LatentsConfig(CodecConfig):
     """Side in latent places of the tiles decoded at once, halos included; it bounds memory for pictures of any size."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         count = self.autoencoder.channels
         for name in ("mean", "std"):
             values = getattr(self, name)
@@ -48,7 +49,6 @@ class LatentsConfig(CodecConfig):
                 raise ConfigError(f"{name} of {len(values)} channels: {count} finite numbers, one per latent channel")
         if not all(value > 0 for value in self.std):
             raise ConfigError(f"std {min(self.std)}: latents are divided by it, so it must be above 0; measure it anew")
-        check_fields(self)
 
     def build(self) -> Latents:
         """Return the codec with fresh weights."""

@@ -21,6 +21,7 @@ from torch import nn
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.codec.latents import Latents, weights_digest
 from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError
+from brickwork.files.plain import read_json, read_small
 from brickwork.nn.shapes import Image
 
 WIDTHS = {
@@ -70,8 +71,8 @@ class PublishedConfig(FirstStageConfig):
             ConfigError: The text is no JSON object.
         """
         try:
-            settings = json.loads(self.settings)
-        except (ValueError, RecursionError) as error:
+            settings = read_json(self.settings)
+        except ValueError as error:
             raise ConfigError(f"settings that are no JSON ({error}): give the text of a config.json") from error
         if not isinstance(settings, dict):
             raise ConfigError(f"settings {self.settings[:40]!r}: give the text of a config.json, a JSON object")
@@ -105,6 +106,8 @@ class PublishedConfig(FirstStageConfig):
             known = inspect.signature(kind.__init__).parameters
             try:
                 net = kind(**{name: value for name, value in self.arguments.items() if name in known})
+            except BrickworkError:
+                raise
             except Exception as error:  # wrong settings make the library raise errors of many kinds
                 raise ConfigError(f"settings that make no {self.design} ({_first_line(error)})") from error
         return Published(self, net)
@@ -273,8 +276,8 @@ def _design_in(folder: Path) -> str:
         )
         raise CheckpointError(f"{folder} holds no config.json; {way_out}")
     try:
-        design = json.loads(path.read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        design = read_json(read_small(path))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read ({_first_line(error)}): copy or fetch it again") from error
     if design not in WIDTHS:
         raise CheckpointError(f"{path} is of {str(design)[:60]}: brickwork opens {', '.join(WIDTHS)}")

@@ -8,7 +8,6 @@ checked when it is first read, in a thread that is one block ahead. ``brickwork.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ import numpy as np
 from brickwork.device.program import Program, refused, runtime_of
 from brickwork.errors import BrickworkError, MissingExtraError, PackageError
 from brickwork.files.manifest import File, Graph, Piece, check_piece, located
+from brickwork.files.plain import read_json
 
 BLOCKS = "blocks.safetensors"
 HEADER = "header"
@@ -55,14 +55,14 @@ def read_header(path: Path) -> tuple[int, dict[str, Place]]:
             length = int.from_bytes(file.read(8), "little")
             if length > min(MAX_HEADER_BYTES, path.stat().st_size - 8):
                 raise ValueError(f"a header of {length:,} bytes")
-            values = json.loads(file.read(length))
+            values = read_json(file.read(length))
         start = 8 + length
         return start, {
             name: Place(str(entry["dtype"]), tuple(entry["shape"]), *(start + int(at) for at in entry["data_offsets"]))
             for name, entry in values.items()
             if name != "__metadata__"
         }
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise PackageError(f"{path}: it is no whole safetensors file ({error}); copy or pack it again") from None
 
 

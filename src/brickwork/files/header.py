@@ -35,6 +35,17 @@ def open_tensors(path: Path, framework: str = "pt") -> Any:
         raise CheckpointError(f"{path} is no whole safetensors file ({error}): copy or train it again") from error
 
 
+def read_kinds(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return storage dtype and shape of every tensor of a file, by name.
+
+    Raises:
+        CheckpointError: Missing, truncated, a pickle, or no safetensors file.
+    """
+    with open_tensors(path, "np") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+
+
 def read_metadata(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]]:
     """Return a file's metadata, and the shape of every tensor by name.
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from brickwork.bounds import at_least, between, check_fields
 from brickwork.errors import PackageError
 from brickwork.files.digest import file_digest
+from brickwork.files.plain import read_json
 from brickwork.files.schema import Reader
 from brickwork.files.whole import write_whole
 
@@ -252,18 +253,14 @@ def from_json(text: str) -> Manifest:
         PackageError: It is none, of a later format, or a value is of a wrong type.
     """
     try:
-        values = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        values = read_json(text)
+    except ValueError as error:
         raise PackageError(f"its {MANIFEST} cannot be read ({error}); copy or pack it again") from None
     if not isinstance(values, dict) or type(values.get("format")) is not int:
         raise PackageError(f"its {MANIFEST} has no format: it is no package of brickwork")
     if values["format"] != FORMAT:
         raise PackageError(f"it is of format {values['format']}, this brickwork reads {FORMAT}: upgrade or pack again")
     return READER.config(Manifest, values)
-
-
-def _refuse_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no number of JSON")
 
 
 # ---- files ------------------------------------------------------------------------------------------------------
@@ -317,7 +314,7 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
     """Return the path of a file of the package, after checking all of its bytes.
 
     Raises:
-        PackageError: It is missing, no regular file, of another size, or damaged.
+        PackageError: It is missing, of another size, outside the folder, or damaged.
     """
     path = located(folder, manifest, name)
     _compare(path, manifest.files[name].sha256, file_digest(path))
@@ -327,13 +324,11 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
 def located(folder: Path, manifest: Manifest, name: str) -> Path:
     """Return the path of a file of the package, after checking its size but not its bytes.
 
-    A link to a regular file will do, as in the Hub's cache: its bytes are compared with the manifest like any others.
-
     Raises:
-        PackageError: It is missing, no regular file, or of another size.
+        PackageError: It is missing, of another size, or leads outside the folder.
     """
     path = folder / name
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         raise PackageError(f"{path}: there is no such file in the package; copy or pack it again")
     found, wanted = path.stat().st_size, manifest.files[name].length
     if found != wanted:
@@ -377,7 +372,7 @@ def described(folder: Path, name: str, pieces: tuple[Piece, ...] = ()) -> File:
 
 def _small(folder: Path, name: str) -> bytes:
     path = folder / name
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         raise PackageError(f"there is no {name} in it; copy or pack it again")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise PackageError(f"its {name} has {path.stat().st_size:,} bytes: no package has so many; pack it again")

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageEr
 
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.pictures import Pictures
+from brickwork.files.plain import read_json
 from brickwork.files.whole import write_whole
 
 KEY = "brickwork"  # name of the PNG's text chunk
@@ -68,7 +69,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             chunk = image.info.get(KEY)
-        facts = None if chunk is None else json.loads(chunk)
+        facts = None if chunk is None else read_json(chunk)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; give a PNG that brickwork wrote") from None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):

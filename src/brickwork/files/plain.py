@@ -35,10 +35,12 @@ class Limits:
     Attributes:
         size: Most bytes or characters.
         values: Most commas, brackets, braces and equals signs, which together bound the number of values.
+        finite: Refuse NaN and Infinity, which Python's writer puts into JSON.
     """
 
     size: int = 64 << 20
     values: int = 4_000_000
+    finite: bool = True
 
 
 SMALL = Limits(size=1 << 20, values=100_000)
@@ -76,9 +78,8 @@ def read_json(text: str | bytes, limits: Limits = LARGE) -> Any:
     """
     text = _as_text(text, limits)
     try:
-        value = json.loads(
-            text, parse_int=_whole, parse_float=_real, parse_constant=_refuse_constant, object_pairs_hook=_table
-        )
+        constant = _refuse_constant if limits.finite else float
+        value = json.loads(text, parse_int=_whole, parse_float=_real, parse_constant=constant, object_pairs_hook=_table)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except ValueError as error:

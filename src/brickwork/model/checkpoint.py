@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -23,19 +23,15 @@ from brickwork.diffusion.prediction import PREDICTIONS, Prediction
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
 from brickwork.errors import BrickworkError, CheckpointError
 from brickwork.files.digest import file_digest
-from brickwork.files.header import open_tensors
+from brickwork.files.header import read_kinds
 from brickwork.files.schema import from_entry, to_entry
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.model.header import FORMAT, GUEST, HEADER, chain, existing_model, stored_header
 from brickwork.model.hosted import HostedConfig, check_hosting
 from brickwork.model.model import Model
+from brickwork.nn.promised import building_no_more, check_sizes, compare
 from brickwork.text.base import TextConfig
 from brickwork.text.table import TEXTS
-
-FLOATS = ("F64", "F32", "F16", "BF16")
-"""Storage dtypes of weights, by their names in safetensors; loading converts them to the model's dtype."""
-LIMITS = ("max_words",)
-"""Whole numbers in configs that may exceed the size of every weight."""
 
 
 @final
@@ -117,7 +113,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
             configs = _configs_of(one)
             check_hosting(configs.backbone, GUEST in one)
             for config in (configs.backbone, configs.codec, configs.text):
-                _check_sizes(config, shapes)
+                check_sizes(config, shapes)
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return header
@@ -141,26 +137,6 @@ def _configs_of(header: Mapping[str, Any]) -> Configs:
     )
 
 
-def _check_sizes(config: Any, shapes: Iterable[Sequence[int]]) -> None:
-    """Refuse numbers far beyond any size in the file: building such a network, even without memory, takes for ever."""
-    shapes = list(shapes)
-    largest = max(4096, len(shapes), *(n for shape in shapes for n in shape))
-    for field, value in _whole_numbers(asdict(config)):
-        if value > largest and field not in LIMITS:
-            raise CheckpointError(
-                f"its header says {field}={value} and no weight in the file is that large: copy or train it again"
-            )
-
-
-def _whole_numbers(value: Any, field: str = "") -> Iterator[tuple[str, int]]:
-    """Yield every whole number in a config's fields, nested configs included, with its field's name."""
-    if isinstance(value, int):
-        yield field, value
-    elif isinstance(value, dict | list | tuple):
-        for key, inner in value.items() if isinstance(value, dict) else ((field, inner) for inner in value):
-            yield from _whole_numbers(inner, key)
-
-
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Load a model, ready to draw, from a run folder, a file, or by the name of a shipped model.
 
@@ -173,9 +149,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     path = existing_model(path)
     header = read_header(path)
     try:
-        with open_tensors(path) as file:
-            slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118
-            dtypes = _compare(header, {k: (v.get_dtype(), tuple(v.get_shape())) for k, v in slices.items()})
+        found = read_kinds(path)
+        with building_no_more(len(found)):
+            dtypes = compare(named_weights(_build(header)), found)
         model = _build(header)
     except BrickworkError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -212,25 +188,6 @@ def _build(header: Mapping[str, Any]) -> Model:
         text=configs.text,
         given=configs.given,
     )
-
-
-def _compare(header: Mapping[str, Any], found: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, torch.dtype]:
-    """Return the dtype that each weight must have; refuse weights other than those the header promises."""
-    with torch.device("meta"):
-        wanted = named_weights(_build(header))
-    for name in sorted(wanted.keys() | found.keys()):
-        promised = tuple(wanted[name].shape) if name in wanted else "none"
-        dtype, shape = found.get(name, ("", "none"))
-        if promised != shape:
-            raise CheckpointError(
-                f"its header promises {name} of shape {promised} and the file holds {shape}: "
-                "header and weights are of different models"
-            )
-        if dtype not in FLOATS:
-            raise CheckpointError(
-                f"its {name} is stored as {dtype}: weights must be one of {', '.join(FLOATS)}; convert them to F32"
-            )
-    return {name: tensor.dtype for name, tensor in wanted.items()}
 
 
 # ---- the Hub ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ The header is JSON in the safetensors metadata under the key "brickwork": for ea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from brickwork.errors import CheckpointError
 from brickwork.files.header import read_metadata
+from brickwork.files.plain import read_json
 from brickwork.files.schema import HEADER as READER
 from brickwork.files.schema import short
 
@@ -78,8 +78,8 @@ def stored_header(path: Path) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
             f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork"
         )
     try:
-        header = json.loads(metadata[HEADER])
-    except (ValueError, RecursionError) as error:
+        header = read_json(metadata[HEADER])
+    except ValueError as error:
         raise CheckpointError(f"{path} has a header that cannot be read ({error}): copy or train it again") from error
     try:
         header = _migrated(header)

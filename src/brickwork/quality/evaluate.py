@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +19,8 @@ import numpy as np
 
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.diffusion.denoiser import Denoiser, Described, capabilities_of
-from brickwork.errors import ArgumentError, BrickworkError
+from brickwork.errors import ArgumentError, BrickworkError, ConfigError
+from brickwork.files.plain import read_toml
 from brickwork.files.schema import TOML
 from brickwork.files.whole import write_whole
 from brickwork.quality.classifier import Agreement, agreement
@@ -225,9 +225,13 @@ def training_data(recipe: str) -> DataConfig:
     """Read from a recipe's TOML how its images were prepared.
 
     Raises:
-        ConfigError: A setting does not exist, or a value has another type.
+        ConfigError: It is no TOML, a setting does not exist, or a value has another type.
     """
-    return TOML.config(DataConfig, tomllib.loads(recipe).get("data", {}), "data")
+    try:
+        table = read_toml(recipe)
+    except ValueError as error:
+        raise ConfigError(f"the model's recipe cannot be read ({error}): copy or train it again") from None
+    return TOML.config(DataConfig, table.get("data", {}), "data")
 
 
 def settings_of(model: Measurable, seeds: range, how: Sampler, drawn_by: Denoiser) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from brickwork.errors import CheckpointError, MissingExtraError
+from brickwork.files.plain import read_json, read_small
 from brickwork.files.suppressed import suppressed
 
 WEIGHTS = "model.safetensors"
@@ -99,9 +100,7 @@ def weight_files(source: str, folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     index = folder / f"{WEIGHTS}.index.json"
     try:
-        names = (
-            sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())) if index.is_file() else []
-        )
+        names = sorted(set(read_json(read_small(index))["weight_map"].values())) if index.is_file() else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{index} cannot be read ({error}): copy or fetch it again") from error
     files = [folder / Path(str(name)).name for name in names]

@@ -20,7 +20,7 @@ from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.files.picture import save_png, sheet
 from brickwork.training.autoencoder.recipe import AutoencoderReport
-from brickwork.training.run.curve import Curve
+from brickwork.training.run.curve import Curve, points_of
 from brickwork.training.run.observer import Findings, Observer, RunView
 from brickwork.training.run.panel import Line, panel
 
@@ -118,8 +118,8 @@ class LatentsFile(Observer[Autoencoder]):
         self.codec = Latents.measure(run.average, batches)
         facts = run.facts()
         if run.finished:
-            held = [line["held_out_psnr"] for line in run.lines() if "held_out_psnr" in line]
-            facts |= {"held_out_psnr": round(held[-1], 3)} if held else {}
+            held = points_of(run.lines(), "held_out_psnr")
+            facts |= {"held_out_psnr": round(held[-1][1], 3)} if held else {}
         save_codec(self.codec, run.folder / AUTOENCODER_FILE, facts | {"statistics_of_images": len(rows)})
 
 
@@ -129,8 +129,7 @@ def draw_curve(lines: Sequence[Mapping[str, Any]]) -> np.ndarray:
     Args:
         lines: The log.
     """
-    losses = [(float(line["images"]), float(line["loss"])) for line in lines if "loss" in line]
-    held = [(float(line["images"]), float(line["held_out_psnr"])) for line in lines if "held_out_psnr" in line]
+    losses, held = points_of(lines, "loss"), points_of(lines, "held_out_psnr")
     panels = [
         panel([Line(points=losses)], title="training loss", axis="images seen", log_x=False),
         panel([Line(points=held)], title="PSNR of held-out images, dB", axis="images seen", log_x=False),

@@ -19,7 +19,7 @@ from brickwork.training.autoencoder.adversary import Adversary
 from brickwork.training.autoencoder.recipe import AutoencoderRecipe, autoencoder_toml, parse_autoencoder_recipe
 from brickwork.training.run.ema import ema_rate, move_average
 from brickwork.training.run.folder import RunKind
-from brickwork.training.run.statefile import MOMENTS, Counters, StateKind, check_tensors, write_state
+from brickwork.training.run.statefile import MOMENTS, Counters, StateHeader, StateKind, check_tensors, write_state
 
 STATE: StateKind = "brickwork-autoencoder-state"
 AUTOENCODER = RunKind[AutoencoderRecipe](
@@ -138,20 +138,20 @@ class AutoencoderState:
         """
         write_state(path, STATE, self._tensors(), self.counters, record)
 
-    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], header: StateHeader) -> None:
         """Load a saved state, to resume exactly.
 
         Raises:
             CheckpointError: The tensors are not those of this recipe's autoencoder.
         """
         own = self._weights()
-        check_tensors(own, tensors)
+        check_tensors(own, self._moments(), tensors)
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
         for name, optimizer in self._optimizers().items():
             _restore_moments(optimizer, f"adamw.{name}", tensors)
-        self.counters = Counters(**header["counters"])
+        self.counters = replace(header.counters)
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"network": self.optimizer, **({"adversary": self.judging} if self.judging else {})}
@@ -173,6 +173,14 @@ class AutoencoderState:
                     tensors[f"adamw.{name}.step.{i}"] = moments["step"]
                     tensors |= {f"adamw.{name}.{m}.{i}": moments[m] for m in MOMENTS}
         return tensors
+
+    def _moments(self) -> list[dict[str, Tensor]]:
+        """Return for each parameter tensors of the shapes of its step and moments, by their names in a saved state."""
+        return [
+            {f"adamw.{name}.step.{i}": self.loss_sum, **{f"adamw.{name}.{m}.{i}": parameter for m in MOMENTS}}
+            for name, optimizer in self._optimizers().items()
+            for i, parameter in enumerate(optimizer.param_groups[0]["params"])
+        ]
 
 
 def descend(network: nn.Module, optimizer: torch.optim.Optimizer, rate: float, clip: float) -> None:

@@ -19,9 +19,19 @@ from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.run.ema import ema_rate, move_average
 from brickwork.training.run.group import Group
 from brickwork.training.run.learning_rate import learning_rate
-from brickwork.training.run.statefile import MOMENTS, STREAMS, Counters, StateKind, check_tensors, write_state
+from brickwork.training.run.statefile import (
+    MOMENTS,
+    STREAMS,
+    Counters,
+    StateHeader,
+    StateKind,
+    check_tensors,
+    write_state,
+)
 
 STATE: StateKind = "brickwork-state"
+STEPS = "adamw.step"
+"""Name of the steps that each parameter took, float32 (number of parameters,)."""
 
 
 @final
@@ -157,26 +167,26 @@ class TrainState:
         """
         write_state(path, STATE, self._tensors(), self.counters, {"kernels": kernel_choices(), **record})
 
-    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], header: StateHeader) -> None:
         """Load a saved state, to resume exactly.
 
         Raises:
             CheckpointError: The tensors are not those of this recipe's model.
         """
         own = self._weights()
-        check_tensors(own, tensors)
+        check_tensors(own | {STEPS: torch.zeros(len(self.parameters))}, self._moments(), tensors)
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(tensors[name])
-        steps = tensors["adamw.step"]
+        steps = tensors[STEPS]
         moments = {
             i: {"step": steps[i].clone(), **{m: tensors[f"adamw.{m}.{i}"] for m in MOMENTS}}
             for i in range(len(self.parameters))
             if f"adamw.exp_avg.{i}" in tensors
         }
         self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.counters = Counters(**header["counters"])
-        set_kernel_choices(header["kernels"])
+        self.counters = replace(header.counters)
+        set_kernel_choices(header.kernels)
 
     def _weights(self) -> dict[str, Tensor]:
         models = {"model": self.model, "average": self.average}
@@ -196,4 +206,8 @@ class TrainState:
             if moments:
                 steps[i] = float(moments["step"])
                 tensors |= {f"adamw.{m}.{i}": moments[m] for m in MOMENTS}
-        return tensors | {"adamw.step": steps}
+        return tensors | {STEPS: steps}
+
+    def _moments(self) -> list[dict[str, Tensor]]:
+        """Return for each parameter tensors of the shapes of its moments, by their names in a saved state."""
+        return [{f"adamw.{m}.{i}": parameter for m in MOMENTS} for i, parameter in enumerate(self.parameters)]

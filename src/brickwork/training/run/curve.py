@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, final
 
@@ -51,8 +52,8 @@ def draw_curve(records: Iterable[Mapping[str, Any]]) -> np.ndarray:
     latest strong, earlier ones faded.
     """
     records = list(records)
-    losses = [(float(r["images"]), float(r["loss"])) for r in records if "loss" in r]
-    held = [[(float(level), float(loss)) for level, loss in r["held_out"].items()] for r in records if "held_out" in r]
+    losses = points_of(records, "loss")
+    held = points_by_level(records)
     left = [Line(points=losses, colour=FADED, width=1), Line(points=_running_mean(losses))]
     right = [Line(points=points, colour=FADED, width=1) for points in held[-8:-1]] + [Line(points=p) for p in held[-1:]]
     panels = [
@@ -60,6 +61,31 @@ def draw_curve(records: Iterable[Mapping[str, Any]]) -> np.ndarray:
         panel(right, title="held-out loss by noise level (latest strong)", axis="noise level", log_x=True),
     ]
     return np.concatenate(panels, axis=1)
+
+
+def points_of(records: Iterable[Mapping[str, Any]], name: str) -> list[Point]:
+    """Return images seen and the number of a name, of all lines in which both are numbers."""
+    pairs = ((record.get("images"), record.get(name)) for record in records)
+    return [(float(x), float(y)) for x, y in pairs if isinstance(x, int | float) and isinstance(y, int | float)]
+
+
+def points_by_level(records: Iterable[Mapping[str, Any]]) -> list[list[Point]]:
+    """Return level and loss, for each line that has held-out losses."""
+    return [points for record in records if (points := _by_level(record.get("held_out")))]
+
+
+def _by_level(losses: Any) -> list[Point]:
+    """Return level and loss of a line's table; nothing where it has none."""
+    pairs = losses.items() if isinstance(losses, Mapping) else ()
+    return [(_number(level), loss) for level, loss in pairs if isinstance(loss, int | float)]
+
+
+def _number(text: str) -> float:
+    """Return the number that a text says; NaN, which is not drawn, for none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _running_mean(points: Sequence[Point]) -> list[Point]:

@@ -19,13 +19,12 @@ from typing import Any, Generic, TypeVar, final
 
 from torch import Tensor
 
-from brickwork.errors import CheckpointError, ConfigError
-from brickwork.files.owned import sweep
-from brickwork.files.whole import write_whole
+from brickwork.errors import CheckpointError, ConfigError, ExtensionError, UnknownNameError
+from brickwork.files.whole import remove_leftovers, write_whole
 from brickwork.training.run.fitting import reading_differences
 from brickwork.training.run.recipe import RunRecipe, differing_fields
 from brickwork.training.run.recipe_file import RECIPE_FILE
-from brickwork.training.run.statefile import StateKind, read_state
+from brickwork.training.run.statefile import StateHeader, StateKind, read_state
 
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.jsonl"
@@ -97,7 +96,7 @@ class RunFolder:
         elif (out / model).exists():
             raise ConfigError(f"{out} holds {model} without {STATE_FILE} to go on from: choose another out folder")
 
-    def read(self) -> tuple[dict[str, Tensor], dict[str, Any], RunRecipe]:
+    def read(self) -> tuple[dict[str, Tensor], StateHeader, RunRecipe]:
         """Return tensors, header and recipe of the saved state.
 
         Raises:
@@ -106,13 +105,13 @@ class RunFolder:
         path = self.path / STATE_FILE
         tensors, header = read_state(path, self.kind.state)
         try:
-            return tensors, header, self.kind.parse(header["recipe"])
-        except (ConfigError, KeyError) as error:
+            return tensors, header, self.kind.parse(header.recipe)
+        except (ConfigError, UnknownNameError, ExtensionError) as error:
             reason = f"a recipe that cannot be read ({error})"
             raise CheckpointError(f"{path} holds {reason}: choose another out folder") from error
 
     def check_beginning(
-        self, before: RunRecipe, recipe: RunRecipe, header: Mapping[str, Any], ingredients: Mapping[str, Ingredient]
+        self, before: RunRecipe, recipe: RunRecipe, header: StateHeader, ingredients: Mapping[str, Ingredient]
     ) -> None:
         """Refuse to resume a run that began with another recipe, other data or another model.
 
@@ -125,7 +124,7 @@ class RunFolder:
                 f"{RECIPE_FILE}, or choose another out folder{self.kind.other_way.format(folder=self.path)}"
             )
         for name, one in ingredients.items():
-            if one.refusal and header.get(name, "") != one.digest:
+            if one.refusal and getattr(header, name) != one.digest:
                 refusal = one.refusal.format(reading=reading_differences(before, recipe))
                 raise ConfigError(f"{self.path} holds a run {refusal}, or choose another out folder")
 
@@ -134,6 +133,8 @@ class RunFolder:
         write_whole(self.path / RECIPE_FILE, self.kind.to_toml(recipe).encode())
 
     def sweep(self) -> None:
-        """Remove the unfinished files of a run that was killed while writing, also one by an earlier version."""
-        for place in (self.path, self.path / "samples"):
-            sweep(place, ".*.part")
+        """Remove the unfinished files of a run that was killed while writing."""
+        for name in (STATE_FILE, self.kind.model_file):
+            remove_leftovers(self.path / name)
+        for leftover in (*self.path.glob(".*.part"), *self.path.glob("samples/.*.part")):
+            leftover.unlink(missing_ok=True)

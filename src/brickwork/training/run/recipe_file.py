@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 import tomli_w
 
 from brickwork.errors import ConfigError
+from brickwork.files.plain import read_small, read_toml
 from brickwork.files.proposed import proposals, proposing
 from brickwork.files.schema import TOML
 from brickwork.registry import Registry
@@ -40,9 +40,11 @@ def read_recipe(path: str | Path, parse: Callable[[str], R]) -> R:
         ExtensionError: A class of a package that is not installed here.
     """
     try:
-        return parse(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small(Path(path)).decode()
+    except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return parse(text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -65,8 +67,8 @@ def table_of(text: str) -> dict[str, Any]:
         ConfigError: It is no TOML.
     """
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return read_toml(text)
+    except ValueError as error:
         raise ConfigError(f"not a TOML file: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, final
 
 import numpy as np
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from brickwork.errors import OutputError, TrainingError
-from brickwork.files.bars import Bar, tell
 from brickwork.training.run.folder import LOG_FILE, STATE_FILE, Ingredient, RunFolder
 from brickwork.training.run.group import Group
 from brickwork.training.run.interrupt import Interrupt
 from brickwork.training.run.journal import Journal, read_journal
 from brickwork.training.run.observer import Findings, Observer, RunView, Watched
-from brickwork.training.run.statefile import read_state
+from brickwork.training.run.statefile import StateHeader, read_state
 
 if TYPE_CHECKING:
     from brickwork.data.dataset import Dataset
@@ -50,7 +51,7 @@ class RunState(Watched[Any], Protocol):
         """Write the whole state as one file, atomically."""
         ...
 
-    def restore(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], header: StateHeader) -> None:
         """Load a saved state, to resume exactly."""
         ...
 
@@ -123,7 +124,9 @@ class Trainer(Generic[B]):
         if group.writes:
             folder.sweep()
             self.journal = Journal(folder.path / LOG_FILE, step=state.counters.step if self.resumed else -1)
-        self.bar = Bar(
+            if self.resumed and (passed_over := self.journal.passed_over):
+                self.say(f"{LOG_FILE}: {passed_over} lines that cannot be read were left out")
+        self.bar = tqdm(
             total=1.0,
             initial=min(state.spent, 1.0),
             disable=not (progress and group.writes),
@@ -184,7 +187,7 @@ class Trainer(Generic[B]):
     def say(self, message: str) -> None:
         """Show a line to the user, beside the bar."""
         if self.progress and self.group.writes:
-            tell(message)
+            tqdm.write(message, file=sys.stderr)
 
     # ---- between two steps ------------------------------------------------------------------------------------------
 
@@ -258,12 +261,12 @@ class Trainer(Generic[B]):
             self.state.set_precision(before.precision)
         self.folder.check_beginning(before, self.state.recipe, header, self.ingredients)
         for name, one in self.ingredients.items():  # the run's view shows the models that the run began with
-            self.ingredients[name] = replace(one, digest=header.get(name, ""))
+            self.ingredients[name] = replace(one, digest=getattr(header, name))
         self.state.restore(tensors, header)
         self.say(f"resuming {self.folder.path} at step {self.state.counters.step}")
         for name, value in self.view.place().items():
-            if header[name] != value:
-                self.say(f"{name} {header[name]} before, {value} now: the result may differ by rounding")
+            if (before := getattr(header, name)) != value:
+                self.say(f"{name} {before} before, {value} now: the result may differ by rounding")
 
     def _log(self) -> None:
         state, now = self.state, self.state.counters

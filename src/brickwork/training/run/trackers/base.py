@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from brickwork.errors import MissingExtraError
+from brickwork.files.plain import read_json, read_small
 from brickwork.files.whole import write_whole
 from brickwork.training.run.observer import Observer, RunView
 
@@ -105,7 +106,7 @@ def flat(table: Mapping[str, Any], between: str = "/", prefix: str = "") -> Iter
 
 def _identities(folder: Path) -> dict[str, Any]:
     try:
-        known = json.loads((folder / TRACKERS_FILE).read_text(encoding="utf-8"))
+        known = read_json(read_small(folder / TRACKERS_FILE))
     except (OSError, ValueError):  # no file, or not one of ours: the tracker begins anew
         return {}
     return known if isinstance(known, dict) else {}
