@@ -15,17 +15,55 @@ BrickworkError
 └── TrainingError        a run that cannot go on
 
 The command line prints each as one line and exits with code 1; every message states the value, the rule it broke
-and the way out.
+and the way out. What a message echoes is shown by ``printable``: it cannot steer a terminal, and is cut.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Iterable
+
+MAX_WORD = 160
+"""Longest run of letters without a space that a message shows whole, such as a path."""
+MAX_MESSAGE = 600
+"""Longest message that is shown whole."""
+MAX_LISTED = 24
+"""Most names that a message lists."""
+
+
+def printable(text: object, most: int = MAX_WORD) -> str:
+    """Return a text as it may stand in a line on a terminal.
+
+    Control characters, marks that turn the direction of writing, line ends and lone surrogates are escaped; of a
+    longer text both ends are kept.
+
+    Args:
+        text: The text, such as a file's name or a class's.
+        most: Most letters.
+    """
+    said = str(text)
+    if not said.isprintable():
+        said = "".join(map(_escaped, said))
+    if len(said) <= most:
+        return said
+    front = most * 2 // 3
+    return f"{said[:front]}...{said[len(said) + front + 3 - most :]}"
+
+
+def _escaped(letter: str) -> str:
+    plain = letter.isprintable() or unicodedata.category(letter) == "Zs"  # Zs: spaces of other widths
+    return letter if plain else letter.encode("unicode_escape").decode()
 
 
 class BrickworkError(Exception):
     """Base of all errors that the user can fix."""
+
+    def __str__(self) -> str:
+        """Return the message as one printable line; long words and a long line are cut in their middle."""
+        words = re.sub(rf"\S{{{MAX_WORD},}}", lambda long: printable(long[0]), super().__str__())
+        return printable(words, MAX_MESSAGE)
 
 
 class UnknownNameError(BrickworkError):
@@ -41,7 +79,8 @@ class UnknownNameError(BrickworkError):
         known = list(known)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         near = near or [k for k in known if k.startswith(name[:4])][:3]
-        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}"
+        more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+        hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known[:MAX_LISTED])}{more}"
         super().__init__(f"no {kind} named {name!r}; {hint}")
 
 
@@ -96,3 +135,7 @@ class MissingExtraError(BrickworkError):
 
 class TrainingError(BrickworkError):
     """A run that cannot go on."""
+
+
+class BrickworkWarning(UserWarning):
+    """A thing that the user should know and that stops nothing; the command line prints it as one line."""

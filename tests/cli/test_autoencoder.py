@@ -100,6 +100,5 @@ def test_each_misuse_has_one_line(words: list[str], says: str, capsys: pytest.Ca
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["autoencoder"]) == 0
     assert "brickwork autoencoder train" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["autoencoder", "train", "--help"])
+    assert main(["autoencoder", "train", "--help"]) == 0
     assert "--factor" in capsys.readouterr().out

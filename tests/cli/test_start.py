@@ -20,10 +20,7 @@ HEAVY = ("torch", "diffusers", "transformers", "onnx", "onnxruntime", "sklearn",
 PROBE = """
 import sys
 from brickwork.cli import main
-try:
-    code = main(sys.argv[1:])
-except SystemExit as left:
-    code = left.code
+code = main(sys.argv[1:])
 print("loaded", code, *(name for name in {heavy} if name in sys.modules))
 """
 

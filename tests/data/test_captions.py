@@ -111,7 +111,7 @@ def test_two_captions_for_one_image(folder: Write) -> None:
 
 
 def test_a_text_without_end(folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brickwork.data.captions.MAX_BYTES", 10)
+    monkeypatch.setattr("brickwork.data.tables.MAX_BYTES", 10)
     root = folder({"a.png": 1, "a.txt": b"x" * 11})
     for spec in (root, zipped(root)):
         with pytest.raises(DataError, match=r"a\.txt: longer than 10 bytes"):

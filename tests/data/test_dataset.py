@@ -67,7 +67,7 @@ def test_broken_images_are_named_counted_and_skipped(folder: Write, caplog: pyte
     assert data.labels.tolist() == [0, 1]
     assert [report.split(":")[0] for report in data.skipped] == ["x/b.jpg", "y/d.png"]
     assert [r.getMessage() for r in caplog.records] == [
-        f"{data.name}: skipped 2 of 4 images that cannot be read; first: {data.skipped[0]}"
+        f"{data.name}: found 4 images, 2 classes; skipped 2 of 4 images that cannot be read; first: {data.skipped[0]}"
     ]
 
 

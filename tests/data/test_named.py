@@ -145,6 +145,42 @@ def test_hub_secret_labels_are_no_split(hub: dict) -> None:
     assert load_heldout("hf:o/n").images[:, 0, 0, 0].tolist() == [4, 5]
 
 
+@pytest.mark.parametrize(
+    ("name", "feature", "values", "classes"),
+    [
+        ("label", Value("int64"), [7, 9, 7], ("7", "9")),
+        ("class", Value("string"), ["dog", "cat", "dog"], ("cat", "dog")),
+        ("label", Value("large_string"), ["10", "9", "10"], ("9", "10")),
+    ],
+)
+def test_hub_labels_that_are_plain(hub: dict, name: str, feature: Value, values: list, classes: tuple) -> None:
+    cells = [{"image": Picture.new("L", (4, 4), i), name: value} for i, value in enumerate(values)]
+    hub["o/n", None] = {"train": Table(cells, {"image": Image(), name: feature}), "extra": None}
+    source = open_whole("hf:o/n")
+    assert source.classes == classes
+    assert source.labels is not None
+    assert [classes[k] for k in source.labels] == [str(value) for value in values]
+    assert "passed over: 1 in splits that are not train, validation or test (extra)" in source.found
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "says"),
+    [
+        (Value("string"), [f"a photograph of {i}" for i in range(101)], "101 different values, too many for classes"),
+        (Value("int64"), [1, None], "with empty cells"),
+        (Value("int64"), [1, -5], "neither texts nor whole numbers from 0"),
+        (Value("float32"), [0.5, 1], "neither texts nor whole numbers"),
+    ],
+)
+def test_hub_labels_that_are_no_classes_are_named(hub: dict, feature: Value, values: list, says: str) -> None:
+    cells = [{"image": Picture.new("L", (4, 4), i), "label": value} for i, value in enumerate(values)]
+    hub["o/n", None] = Table(cells, {"image": Image(), "label": feature})
+    source = open_whole("hf:o/n")
+    assert source.labels is None
+    assert "passed over: 1 column of labels" in source.found
+    assert says in source.found
+
+
 def test_hub_bad_cells_are_skipped(hub: dict) -> None:
     good, bad = rows(0, 3), {"id": 0, "img": {"bytes": b"junk", "path": None}, "label": 1}
     gone = {"id": 0, "img": {"bytes": None, "path": "/nowhere/x.png"}, "label": 1}

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from brickwork.data.cache import cache_folder
 from brickwork.errors import OutputError
-from brickwork.files.whole import remove_leftovers, whole_file, write_whole
+from brickwork.files import whole
+from brickwork.files.owned import SUFFIX, owned_folder, sweep
+from brickwork.files.tensors import write_tensors
+from brickwork.files.whole import restore, whole_file, whole_folder, write_whole
 
 
 def test_a_file_is_written_and_replaced_and_its_folder_made(tmp_path: Path) -> None:
@@ -21,10 +27,9 @@ def test_a_file_is_written_and_replaced_and_its_folder_made(tmp_path: Path) -> N
         write_whole(path, data)
         assert path.read_bytes() == data
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
-    assert path.stat().st_mode & 0o777 == 0o644
 
 
-@pytest.mark.parametrize("place", ["os.fsync", "os.replace", "os.chmod"])
+@pytest.mark.parametrize("place", ["os.fsync", "os.replace", "os.mkdir"])
 def test_a_full_disk_leaves_the_old_file(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -49,11 +54,78 @@ def test_a_mistake_of_the_writer_passes_through_and_leaves_nothing(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_of_a_kill_are_removed_and_other_files_kept(tmp_path: Path) -> None:
-    for name in (".a.1f2e3d4c.part", ".a.old", "a", ".b.1.part"):
-        (tmp_path / name).write_bytes(b"")
-    remove_leftovers(tmp_path / "a")
-    assert {p.name for p in tmp_path.iterdir()} == {"a", ".b.1.part"}
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_umask_decides_who_may_read(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_whole(tmp_path / "a", b"")
+        write_tensors(tmp_path / "b", {"x": torch.zeros(1)}, {})  # safetensors alone would make it private
+        with whole_folder(tmp_path / "c") as folder:
+            (folder / "d").write_bytes(b"")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"a": mode, "b": mode, "c": mode | (mode & 0o444) >> 2, "d": mode}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from brickwork.files import whole
+out, point = Path(sys.argv[1]), sys.argv[2]
+die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+if point == "filling":
+    with whole.whole_folder(out) as folder:
+        (folder / "a").write_bytes(b"half")
+        die()
+if point == "file":
+    with whole.whole_file(out / "a") as part:
+        part.write_bytes(b"half")
+        die()
+if point == "aside":  # a system that cannot swap names, killed between its two steps
+    whole._swap = lambda *_: False
+    Path.rename = lambda here, there, rename=Path.rename: (rename(here, there), die())
+if point == "swapped":
+    whole.shutil.rmtree = die
+with whole.whole_folder(out) as folder:
+    (folder / "a").write_bytes(b"new")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize(
+    ("point", "holds"), [("filling", b"old"), ("file", b"old"), ("aside", b"old"), ("swapped", b"new")]
+)
+def test_a_kill_leaves_one_of_the_two_and_the_next_writer_sweeps(point: str, holds: bytes, tmp_path: Path) -> None:
+    out = tmp_path / "package"
+    write_whole(out / "a", b"old")
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(out), point], check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    restore(out)
+    assert (out / "a").read_bytes() == holds
+    with whole_folder(out) as folder:
+        (folder / "a").write_bytes(b"third")
+    write_whole(out / "b", b"")
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {"package", "package/a", "package/b"}
+
+
+def test_what_a_living_writer_has_begun_is_nobody_elses(tmp_path: Path) -> None:
+    for name in (f".1234{SUFFIX}", ".a.1f2e3d4c.part", "b.part"):
+        (tmp_path / name).mkdir()
+    with owned_folder(tmp_path) as mine:
+        write_whole(tmp_path / "a", b"")
+        assert {path.name for path in tmp_path.iterdir()} == {mine.name, ".a.1f2e3d4c.part", "b.part", "a"}
+        sweep(tmp_path, ".*.part")
+        assert {path.name for path in tmp_path.iterdir()} == {mine.name, "b.part", "a"}
+
+
+def test_a_folder_is_replaced_where_names_cannot_be_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "_swap", lambda *_: False)
+    for content in (b"old", b"new"):
+        with whole_folder(tmp_path / "out") as folder:
+            (folder / "a").write_bytes(content)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "a").read_bytes() == b"new"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folders of other systems are platformdirs' own matter")

@@ -64,13 +64,16 @@ def test_any_byte_counts(digits_package: Path, name: str, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("name", [MANIFEST, SUMS, "weights.bin", "denoiser-p3-8x8-b1.onnx"])
-@pytest.mark.parametrize("spoil", ["cut", "empty", "gone", "longer", "link"])
+@pytest.mark.parametrize("spoil", ["cut", "empty", "gone", "longer", "link to another", "link to nothing", "pipe"])
 def test_files_that_are_not_whole(digits_package: Path, name: str, spoil: str) -> None:
     path = digits_package / name
     data = path.read_bytes()
     path.unlink()
-    if spoil == "link":
-        (digits_package.parent / "elsewhere").write_bytes(data)
+    if spoil == "pipe":
+        os.mkfifo(path)
+    elif spoil.startswith("link"):
+        if spoil == "link to another":
+            (digits_package.parent / "elsewhere").write_bytes(data[:-1] + b"?")
         path.symlink_to(digits_package.parent / "elsewhere")
     elif spoil != "gone":
         path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "longer": data + b"\0"}[spoil])
@@ -78,6 +81,16 @@ def test_files_that_are_not_whole(digits_package: Path, name: str, spoil: str) -
         with pytest.raises(PackageError) as caught:
             check(digits_package)
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_package_of_links_as_in_a_cache(digits_package: Path) -> None:
+    blobs = digits_package.parent / "blobs"
+    blobs.mkdir()
+    for number, path in enumerate(sorted(digits_package.iterdir())):
+        path.rename(blobs / f"{number:064}")
+        path.symlink_to(f"../blobs/{number:064}")
+    verify(digits_package)
+    assert len(draw(digits_package)) == 1
 
 
 @pytest.mark.parametrize(

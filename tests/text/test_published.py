@@ -106,6 +106,12 @@ def test_tokens_are_the_published_ones_plus_one(folders: dict[str, Path]) -> Non
 
 
 @pytest.mark.parametrize("kind", ["clip", "t5"])
+def test_half_a_character_is_read_as_its_sign(kind: str, folders: dict[str, Path]) -> None:
+    encoder = build(kind, folders[kind])
+    assert (encoder.tokenize(["ab\ud83d"]) == encoder.tokenize(["ab\ufffd"])).all()
+
+
+@pytest.mark.parametrize("kind", ["clip", "t5"])
 def test_frozen_and_fitted(kind: str, folders: dict[str, Path]) -> None:
     config = KINDS[kind](source=str(folders[kind]))
     assert (config.num_tokens, config.token_width, config.trained) == (0, 0, False)

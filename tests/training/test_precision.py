@@ -28,6 +28,13 @@ from brickwork.training.run.precision import faster_precision
 
 MakeRecipe = Callable[..., Recipe]
 CPU = torch.device("cpu")
+PRODUCT_RATIO = precision._product_ratio
+
+
+@pytest.fixture(autouse=True)
+def steps_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine's products take, the trial of steps is reached."""
+    monkeypatch.setattr(precision, "_product_ratio", lambda device: 1.0)
 
 
 class Machine:
@@ -56,6 +63,16 @@ def test_the_faster_one_where_the_difference_is_clear(
     assert chosen == expected
     assert line.startswith(f"precision {expected}, the faster here: 1,000 images/s in fp32, ")
     assert f"{1 / bf16 if bf16 else 0:,.0f} images/s in bf16" in line
+
+
+def test_where_a_product_is_hopeless_no_step_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = {"fp32": 1e-3, "bf16": 60e-3}
+    monkeypatch.setattr(precision, "_product_ratio", PRODUCT_RATIO)
+    monkeypatch.setattr(precision, "_seconds", lambda step, name, count, device: ticks[name])
+    machine = Machine(monkeypatch, fp32=1.0, bf16=60.0)
+    chosen, line = faster_precision(machine.step, 128, CPU)
+    assert (chosen, len(machine.asked)) == ("fp32", 1), "only the entry of the machine itself"
+    assert line == "precision fp32, the faster here: a matrix product takes 60 times as long in bf16"
 
 
 def test_a_short_step_takes_more_images_and_a_long_one_few(monkeypatch: pytest.MonkeyPatch) -> None:

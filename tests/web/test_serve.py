@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from brickwork.cli import main
+from brickwork.device import serve
 from brickwork.device.serve import server
 from brickwork.errors import ArgumentError, PackageError
 from brickwork.files.manifest import Graph, Manifest, Port, described, write_manifest
@@ -44,21 +47,25 @@ def get(tmp_path: Path) -> Iterator[Get]:
     """Ask a server of the folders in tmp_path; by default of one."""
     started = []
 
-    def ask(
-        path: str, *, folders: tuple[Path, ...] = (), method: str = "GET", **headers: str
-    ) -> http.client.HTTPResponse:
+    def port(folders: tuple[Path, ...] = (), on: str = "127.0.0.1") -> int:
         if not started:
-            opened = server(folders or (package(tmp_path / "p"),), port=0)
+            opened = server(folders or (package(tmp_path / "p"),), 0, on)
             thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
             thread.start()
             started.extend([opened, thread])
-        connection = http.client.HTTPConnection("127.0.0.1", started[0].server_port, timeout=10)
+        return started[0].server_port
+
+    def ask(
+        path: str, *, folders: tuple[Path, ...] = (), on: str = "127.0.0.1", method: str = "GET", **headers: str
+    ) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection("127.0.0.1", port(folders, on), timeout=10)
         connection.request(method, path, headers={key.replace("_", "-"): value for key, value in headers.items()})
         answer = connection.getresponse()
         answer.body = answer.read()  # pyright: ignore[reportAttributeAccessIssue]
         connection.close()
         return answer
 
+    ask.port = port  # pyright: ignore[reportFunctionMemberAccess]
     yield ask
     for opened in started[:1]:
         opened.shutdown()
@@ -106,6 +113,85 @@ def test_a_link_in_the_place_of_a_file_is_not_followed(get: Get, tmp_path: Path)
     (tmp_path / "p" / "main.js").unlink()
     (tmp_path / "p" / "main.js").symlink_to(tmp_path / "p" / "a.mjs")
     assert get("/main.js").status == 404
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_stands_there_later_is_not_sent(get: Get, tmp_path: Path, what: str) -> None:
+    assert get("/a.wasm").status == 200
+    if what == "file":
+        (tmp_path / "other").write_text("4")
+        (tmp_path / "other").replace(tmp_path / "p" / "a.wasm")
+    else:
+        (tmp_path / "p").rename(tmp_path / "q")
+        package(tmp_path / "p")
+    assert get("/a.wasm").status == 404
+
+
+def test_a_link_at_the_start_leads_to_the_bytes_that_were_packed(get: Get, tmp_path: Path) -> None:
+    folder = package(tmp_path / "p")
+    (folder / "a.wasm").rename(tmp_path / "blob")
+    (folder / "a.wasm").symlink_to("../blob")
+    assert body(get("/a.wasm", folders=(folder,))) == b"3"
+    (tmp_path / "blob").write_text("4")
+    with pytest.raises(PackageError, match="not those that were packed"):
+        server([folder], port=0)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.nip.io", 421),
+        ("192.168.0.7", 421),
+        ("[::1", 421),
+        ("", 421),
+    ],
+)
+def test_names_of_this_machine_alone(get: Get, host: str, status: int) -> None:
+    for path in ("/main.js", "/manifest.json", "/nothing"):
+        answer = get(path, Host=host)
+        assert answer.status == (404 if status == 200 and path == "/nothing" else status)
+
+
+@pytest.mark.parametrize(("host", "status"), [("192.168.0.7", 200), ("localhost", 200), ("evil.example", 421)])
+def test_a_server_on_all_addresses(get: Get, host: str, status: int) -> None:
+    assert get("/main.js", on="0.0.0.0", Host=host).status == status
+
+
+def raw(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as opened:
+        opened.sendall(request)
+        return b"".join(iter(lambda: opened.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [b"BAD\r\n\r\n", b"GET /\r\n\r\n", b"BREW / HTTP/1.1\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"A" * 70000],
+)
+def test_every_answer_has_the_policy(get: Get, asked: bytes) -> None:
+    answer = raw(get.port(), asked)  # pyright: ignore[reportFunctionMemberAccess]
+    assert b"\r\nContent-Security-Policy: default-src 'none'" in answer
+    assert b"\r\nX-Content-Type-Options: nosniff" in answer
+
+
+def test_half_open_connections_neither_pile_up_nor_block(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "SECONDS", 1.0)
+    port, before = get.port(), threading.active_count()  # pyright: ignore[reportFunctionMemberAccess]
+    opened = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3 * serve.MAX_CONNECTIONS)]
+    for connection in opened[::2]:
+        with suppress(OSError):
+            connection.sendall(b"GET / HT")
+    assert get("/main.js").status == 200
+    assert threading.active_count() - before <= serve.MAX_CONNECTIONS + 1
+    for connection in opened:  # all are ended by the server, at last those that it had room for
+        with suppress(ConnectionError):
+            assert not connection.recv(1 << 16)
+        connection.close()
 
 
 def test_what_did_not_change_is_not_sent_again(get: Get, tmp_path: Path) -> None:

@@ -9,15 +9,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import brickwork
 from brickwork.cli.verbs import VERBS
-from brickwork.errors import BrickworkError, UnknownNameError
+from brickwork.errors import UnknownNameError
+from brickwork.files.streams import run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code; a user's error becomes one line and exit code 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(partial(_obey, words), f"brickwork {words[0]}" if words else "brickwork")
+
+
+def _obey(words: Sequence[str]) -> int:
+    """Print the help or the version, or run a verb; return the exit code."""
     if not sys.stderr.isatty():  # a log needs a line of progress now and then, not ten a second
         os.environ.setdefault("TQDM_MININTERVAL", "10")
     if not words or words[0] in ("-h", "--help"):
@@ -26,17 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(brickwork.__version__)
         return 0
-    try:
-        return run_verb(words[0], words[1:])
-    except BrickworkError as error:
-        print(f"brickwork {words[0]}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"brickwork {words[0]}: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output stopped, as in `brickwork list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return run_verb(words[0], words[1:])
 
 
 def run_verb(name: str, words: Sequence[str]) -> int:

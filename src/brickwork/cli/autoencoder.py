@@ -17,6 +17,7 @@ from brickwork.cli.words import call
 from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError, UnknownNameError
 from brickwork.files.proposed import settled
+from brickwork.files.streams import say
 
 if TYPE_CHECKING:
     from brickwork.training.autoencoder.recipe import AutoencoderRecipe
@@ -79,7 +80,7 @@ def train(words: Sequence[str]) -> int:
         facts = read_codec_header(out)["training"]
         state = "finished" if facts["finished"] else "stopped; the same command goes on"
         psnr = f", {facts['held_out_psnr']:.2f} dB PSNR on held-out images" if "held_out_psnr" in facts else ""
-        print(f"{state}{psnr}: autoencoder, recipe, log, curve and samples are in {out}")
+        say(f"{state}{psnr}: autoencoder, recipe, log, curve and samples are in {out}")
         nonlocal code
         code = 0 if facts["finished"] else 130
 
@@ -107,14 +108,14 @@ def info(words: Sequence[str]) -> int:
         codec, facts = bw.load_codec(autoencoder), header["training"]
         count = sum(weight.numel() for weight in codec.autoencoder.parameters())
         kind, fields = header["codec"][1]["autoencoder"]
-        print(f"{kind}: {', '.join(f'{key} {value}' for key, value in fields.items())}")
-        print(f"{count / 1e6:.4g} M parameters, digest {codec.digest[:12]}")
-        print(f"{codec.channels} channels, {codec.factor} pixels a place; posterior {codec.config.posterior}")
-        print(f"mean {' '.join(f'{value:.3g}' for value in codec.config.mean)}")
-        print(f"std  {' '.join(f'{value:.3g}' for value in codec.config.std)}")
+        say(f"{kind}: {', '.join(f'{key} {value}' for key, value in fields.items())}")
+        say(f"{count / 1e6:.4g} M parameters, digest {codec.digest[:12]}")
+        say(f"{codec.channels} channels, {codec.factor} pixels a place; posterior {codec.config.posterior}")
+        say(f"mean {' '.join(f'{value:.3g}' for value in codec.config.mean)}")
+        say(f"std  {' '.join(f'{value:.3g}' for value in codec.config.std)}")
         for key, value in facts.items():
             if key != "recipe":
-                print(f"{key:<14} {value}")
+                say(f"{key:<14} {value}")
 
     call(run, prog="brickwork autoencoder info", words=words)
     return 0
@@ -149,6 +150,6 @@ def _foretell(recipe: AutoencoderRecipe, data: str) -> None:
     network = fitted.autoencoder.build()
     count = sum(weight.numel() for weight in network.parameters())
     print(autoencoder_toml(fitted))
-    print(told_origins("autoencoder", recipe.autoencoder, fitted.autoencoder, ("picture_channels",)))
-    print(told_images(images, heldout, missing))
-    print(f"{count / 1e6:.4g} M parameters; a pixel depends on latents up to {network.halo} places away")
+    say(told_origins("autoencoder", recipe.autoencoder, fitted.autoencoder, ("picture_channels",)))
+    say(*told_images(images, heldout, missing).split("\n"))
+    say(f"{count / 1e6:.4g} M parameters; a pixel depends on latents up to {network.halo} places away")

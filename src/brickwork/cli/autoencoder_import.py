@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import brickwork as bw
 from brickwork.cli.words import call
 from brickwork.data.dataset import DataConfig, load_dataset, load_heldout
 from brickwork.errors import ArgumentError, MissingSplitError
+from brickwork.files.streams import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,14 +88,17 @@ def _run(
     path = out if out.suffix == ".safetensors" else out / AUTOENCODER_FILE
     bw.save_codec(codec, path, facts)
     count = sum(weight.numel() for weight in network.parameters())
-    print(
+    say(
         f"{network.config.design}: {count / 1e6:.4g} M parameters, {codec.channels} channels, {codec.factor} pixels a "
         f"place{'' if psnr is None else f', {psnr:.2f} dB PSNR on held-out images'}; in {path}"
     )
     if network.halo is None:
-        print("its pixels depend on all latents: pictures larger than a tile come out a little different from whole")
-    following = f"train --codec {path} --data {data}" if scale == "measured" else f"import WEIGHTS --codec {path}"
-    print(f"next: brickwork {following}")
+        say("its pixels depend on all latents: pictures larger than a tile come out a little different from whole")
+    words = ["brickwork", "import", "WEIGHTS", "--codec", str(path), "--out", "model.safetensors"]
+    if data is not None and scale == "measured":
+        words = ["brickwork", "train", "tldm-small", "--codec", str(path), "--data", data]
+        words += ["--out", "runs/latents", "--minutes", "60"]
+    say(f"next: {shlex.join(words)}")
 
 
 def _check_sides(pictures: Dataset, factor: int) -> None:

@@ -14,6 +14,7 @@ from brickwork.data.decode import bombs_refused, decode_image, with_channels
 from brickwork.data.fit import fit
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.picture import save_png, sheet
+from brickwork.files.streams import say
 from brickwork.sampling.edit import RESAMPLE, remaining
 from brickwork.sampling.edit import edit as draw_from
 from brickwork.sampling.gallery import check_png
@@ -83,7 +84,7 @@ def edit(
     names = [denoiser.classes[k] for k in rows if k is not None] or None
     path = out if out.suffix.lower() == ".png" else out / "sheet.png"
     _save_sheet(path, shown, drawn, names, columns, facts | {"labels": rows if labels else [], "seeds": columns})
-    print(f"{len(drawn)} pictures in {path}")
+    say(f"{len(drawn)} pictures in {path}")
     if path != out:
         _save_each(out, shown, drawn, rows, columns, facts)
 
@@ -111,7 +112,7 @@ def _after_picture(
         **asked,
     )
     levels = remaining(how.sigmas(model.process), strength)
-    print(f"strength {strength}: the last {len(levels) - 1} of {how.steps} steps, from noise level {levels[0]:.4g}")
+    say(f"strength {strength}: the last {len(levels) - 1} of {how.steps} steps, from noise level {levels[0]:.4g}")
     facts = {"strength": strength, "mask": wish.mask.name if wish.mask else None}
     facts |= {"resample": wish.resample or (RESAMPLE if wish.mask else 1)}
     return shown, drawn, facts
@@ -149,7 +150,7 @@ def _read(path: Path, sides: tuple[int, ...], channels: int) -> tuple[np.ndarray
     side = next((side for side in sides if side <= min(height, width)), sides[-1])
     if (height, width) != (side, side):
         cropped = "" if height == width else "its centre "
-        print(f"{path}: {width}x{height} pixels; {cropped}resized to {side}x{side}")
+        say(f"{path}: {width}x{height} pixels; {cropped}resized to {side}x{side}")
     fitted = fit(image, size=side, crop="centre", box=None, filter="lanczos", name=str(path))
     return fitted.copy(), (height, width)  # Pillow's own pixels are not writable, as torch needs
 

@@ -9,6 +9,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork as bw
 from brickwork.cli.arguments import Drawing, ModelName
+from brickwork.files.streams import say
 
 
 def evaluate(
@@ -33,7 +34,7 @@ def evaluate(
     drawn_by = drawing.open(model)
     how = drawing.sampler_of(drawn_by)
     report = bw.evaluate(drawn_by, reference, num_images=num_images, first_seed=first_seed, how=how, progress=True)
-    print(report)
+    say(*str(report).split("\n"))
     if out is not None:
         report.save(out)
-        print(f"report in {out}")
+        say(f"report in {out}")

@@ -10,6 +10,7 @@ from tyro.conf import Positional
 import brickwork as bw
 from brickwork.diffusion.process import Edm
 from brickwork.errors import ArgumentError
+from brickwork.files.streams import say
 
 
 def import_weights(file: Positional[Path], *, out: Path, codec: str | None = None) -> None:
@@ -25,12 +26,12 @@ def import_weights(file: Positional[Path], *, out: Path, codec: str | None = Non
     model = bw.import_weights(file, bw.load_codec(codec) if codec else None)
     config, (C, H, W) = model.backbone.config, model.shape
     name = next((f" with the sizes of {name}" for name in bw.list_presets() if bw.preset(name) == config), "")
-    print(f"{model.facts['design']}{name}: {config.num_parts} parts, {H}x{W}x{C}, {config.num_classes} classes")
+    say(f"{model.facts['design']}{name}: {config.num_parts} parts, {H}x{W}x{C}, {config.num_classes} classes")
     bw.save(model, out)
     count = sum(weight.numel() for weight in model.parameters())
-    print(f"{count / 1e6:.4g} M parameters in {out} ({out.stat().st_size / 1e6:.4g} MB)")
+    say(f"{count / 1e6:.4g} M parameters in {out} ({out.stat().st_size / 1e6:.4g} MB)")
     if "assumed" in model.facts:
-        print(model.facts["assumed"])
+        say(model.facts["assumed"])
     how = " --solver heun --steps 18" if isinstance(model.process, Edm) else " --steps 50"
     guidance = " --guidance 1.5" if model.num_classes else ""
-    print(f"draw: brickwork sample {shlex.quote(str(out))}{how}{guidance}")
+    say(f"draw: brickwork sample {shlex.quote(str(out))}{how}{guidance}")

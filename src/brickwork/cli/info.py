@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
 from brickwork.cli.verify import describe
+from brickwork.errors import printable
 from brickwork.files.digest import file_digest
-from brickwork.files.manifest import MANIFEST, read_manifest, to_json
+from brickwork.files.manifest import MANIFEST, read_manifest
+from brickwork.files.streams import say
 from brickwork.model.header import ENTRIES, chain, existing_model, stored_header
 
 
@@ -38,10 +42,10 @@ def _print_package(folder: Path, as_json: bool) -> None:
     """Describe a package by its manifest, without reading its files."""
     manifest = read_manifest(folder)
     if as_json:
-        print(to_json(manifest), end="")
+        print(json.dumps(asdict(manifest), indent=1))
         return
-    print(f"package    {folder}: `brickwork verify {folder}` checks its bytes")
-    print("\n".join(describe(folder, manifest)))
+    say(f"package    {folder}: `brickwork verify {shlex.quote(str(folder))}` checks its bytes")
+    say(*describe(folder, manifest))
 
 
 def _print_model(name: str, as_json: bool) -> None:
@@ -51,15 +55,16 @@ def _print_model(name: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(header, indent=2))
         return
-    print(f"file       {path} ({path.stat().st_size / 1e6:.2f} MB)\nsha256     {file_digest(path)}")
+    say(f"file       {path} ({path.stat().st_size / 1e6:.2f} MB)", f"sha256     {file_digest(path)}")
     for part in ENTRIES:
-        print(f"{part:<10} {_entry(header[part])}")
-    print(f"classes    {', '.join(header['classes']) or 'none'}")
+        say(f"{part:<10} {_entry(header[part])}")
+    say(f"classes    {', '.join(map(printable, header['classes'])) or 'none'}")
     for guest in chain(header)[1:]:
-        print(f"guest      {_entry(guest['backbone'])}")
-        print(f"           process {_entry(guest['process'])}; target {_entry(guest['target'])}")
+        say(f"guest      {_entry(guest['backbone'])}")
+        say(f"           process {_entry(guest['process'])}; target {_entry(guest['target'])}")
     for key, value in header["training"].items():
-        print(f"{key:<10} {str(value).strip().replace(chr(10), chr(10) + ' ' * 11)}")
+        first, *rest = str(value).strip().split("\n")
+        say(f"{key:<10} {first}", *(f"{'':<10} {line}" for line in rest))
 
 
 def _entry(entry: Sequence[Any]) -> str:

@@ -9,6 +9,7 @@ from brickwork.cli.names import GIVEN, PRESETS, TEXTS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
+from brickwork.files.streams import say
 from brickwork.model.header import SHIPPED
 from brickwork.package.targets.table import TARGETS
 from brickwork.registry import outside_names
@@ -52,8 +53,8 @@ EXTRAS = {
 def print_list() -> None:
     """List presets, solvers, schedules, processes, predictions, devices, shipped models and extras."""
     for title, names in ROWS.items():
-        print(f"{title:<11} {'  '.join(names)}")
+        say(f"{title:<11} {'  '.join(names)}")
     for package, names in outside_names().items():
-        print(f"{'packages':<11} {package} ({', '.join(names)})")
+        say(f"{'packages':<11} {package} ({', '.join(names)})")
     here = (f"{extra} ({'installed' if find_spec(module) else 'missing'})" for extra, module in EXTRAS.items())
-    print(f"{'extras':<11} {'  '.join(here)}")
+    say(f"{'extras':<11} {'  '.join(here)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 import brickwork as bw
 from brickwork.cli.arguments import ModelName
 from brickwork.files.manifest import manifest_digest
+from brickwork.files.streams import say
 from brickwork.package.packing import Packing
 from brickwork.package.targets.table import choose_target
 
@@ -34,8 +36,8 @@ def pack(
     name = Path(model).resolve().name.removesuffix(".safetensors") if Path(model).exists() else model
     place = out if out is not None else Path(f"{name}{target.suffix}")
     bw.pack(bw.load(model), place, packing, data=data)
-    print(f"manifest {manifest_digest(place)}")
+    say(f"manifest {manifest_digest(place)}")
     if target.name == "browser":
-        print(f"see it: brickwork serve {place}")
+        say(f"see it: brickwork serve {shlex.quote(str(place))}")
     elif target.runs_here:
-        print(f"draw: brickwork run {place} --seed 0 --out a.png")
+        say(f"draw: brickwork run {shlex.quote(str(place))} --seed 0 --out a.png")

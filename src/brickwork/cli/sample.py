@@ -10,6 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from brickwork.cli.arguments import Drawing, ModelName, Surface
 from brickwork.errors import ArgumentError
+from brickwork.files.streams import say
 from brickwork.sampling.canvas import DEFAULT_MODE
 from brickwork.sampling.gallery import check_png, save_gallery
 from brickwork.sampling.loop import sample
@@ -66,7 +67,7 @@ def draw(
     if regions:
         names = ["\n".join(" ".join(denoiser.classes[k] for k in row) for row in regions)]
     path = save_gallery(out, images, names=names, rows=rows, seeds=columns, num_prompts=len(prompt), facts=facts)
-    print(f"{len(images)} pictures in {path}")
+    say(f"{len(images)} pictures in {path}")
 
 
 def _rows(

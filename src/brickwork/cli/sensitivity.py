@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 import brickwork as bw
 from brickwork.cli.arguments import ModelName
+from brickwork.files.streams import say
 
 
 def sensitivity(
@@ -36,11 +38,9 @@ def sensitivity(
         return
     *parts, whole = found
     width = max(len(part.name) for part in parts)
-    print(f"{'part':<{width}} {'weights':>10} {'loss':>9}  (quantised alone, against fp32)")
+    say(f"{'part':<{width}} {'weights':>10} {'loss':>9}  (quantised alone, against fp32)")
     for part in parts:
-        print(f"{part.name:<{width}} {part.weights:>10} {part.loss_increase:>+9.3%}")
-    print(f"{'all of these':<{width}} {whole.weights:>10} {whole.loss_increase:>+9.3%}")
-    print(
-        f"keep the first in fp32: brickwork pack {model} --precision {precision} --data {data}"
-        f" --fp32-layers {parts[0].name}"
-    )
+        say(f"{part.name:<{width}} {part.weights:>10} {part.loss_increase:>+9.3%}")
+    say(f"{'all of these':<{width}} {whole.weights:>10} {whole.loss_increase:>+9.3%}")
+    words = ["brickwork", "pack", model, "--precision", precision, "--data", data, "--fp32-layers", parts[0].name]
+    say(f"keep the first in fp32: {shlex.join(words)}")

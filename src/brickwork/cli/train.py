@@ -16,6 +16,7 @@ from brickwork.cli.words import call
 from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError
 from brickwork.files.proposed import settled
+from brickwork.files.streams import say
 from brickwork.sampling.options import choose
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def train(words: Sequence[str]) -> int:
             return 0
         raise ArgumentError(
             f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
-            f"stoic-small --data photos/ --out runs/a --minutes 30`; presets are {', '.join(PRESETS)}"
+            f"stoic-small --data photos/ --out runs/a --minutes 30`; `brickwork list` names the presets"
         )
 
     start, code = _take_parts(bw.load_recipe(name), rest := words[1:]), 0
@@ -89,7 +90,7 @@ def train(words: Sequence[str]) -> int:
             latents=latents,
         )
         state = "finished" if model.facts["finished"] else "stopped; the same command goes on"
-        print(f"{state}: model, recipe, log, curve and samples are in {out}")
+        say(f"{state}: model, recipe, log, curve and samples are in {out}")
         nonlocal code
         code = 0 if model.facts["finished"] else 130  # so that `train && sample` does not continue with half a model
 
@@ -122,8 +123,8 @@ def _foretell(
     fitted = fit_to_data(recipe, images, guest=guest is not None, codec=codec)
     check_acting(fitted, out, codec, latents)
     print(to_toml(fitted))
-    print(told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA))
-    print(told_images(images, heldout, missing))
+    say(told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA))
+    say(*told_images(images, heldout, missing).split("\n"))
     network = fitted.backbone
     print(bw.cost(network if guest is None else HostedConfig(bricks=network, guest=guest.backbone.config)))
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from brickwork.files.manifest import Manifest, manifest_digest, to_json
+from brickwork.files.manifest import Manifest, manifest_digest
 from brickwork.files.manifest import verify as check
+from brickwork.files.streams import say
 
 
 def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bool, arg(name="json")] = False) -> None:
@@ -22,11 +24,11 @@ def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bo
     """
     manifest = check(package, expect)
     if as_json:
-        print(to_json(manifest), end="")
+        print(json.dumps(asdict(manifest), indent=1))
         return
     size = sum(file.length for file in manifest.files.values())
-    print(f"package    {package}: whole, {len(manifest.files)} files, {size / 1e6:.4g} MB")
-    print("\n".join(describe(package, manifest)))
+    say(f"package    {package}: whole, {len(manifest.files)} files, {size / 1e6:.4g} MB")
+    say(*describe(package, manifest))
 
 
 def describe(folder: Path, manifest: Manifest) -> list[str]:

@@ -14,7 +14,6 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from brickwork.codec.latents import Latents
 from brickwork.data.cache import cache_folder
@@ -22,6 +21,7 @@ from brickwork.data.dataset import Dataset
 from brickwork.data.order import Flips
 from brickwork.data.source import Rows
 from brickwork.errors import ConfigError, OutputError
+from brickwork.files.bars import Bar
 from brickwork.files.whole import write_whole
 
 FACTS, LATENTS, DEVIATIONS = "cache.json", "latents.npy", "deviations.npy"
@@ -125,7 +125,7 @@ def _compute(
     folder: Path, facts: dict[str, Any], names: list[str], done: int, data: Dataset, codec: Latents, progress: bool
 ) -> None:
     files = [np.lib.format.open_memmap(folder / name, "r+") for name in names]
-    with tqdm(total=len(data), initial=done, unit="image", desc="latents", disable=not progress) as bar:
+    with Bar(total=len(data), initial=done, unit="image", desc="latents", disable=not progress) as bar:
         for start in range(done, len(data), AT_ONCE):
             rows = np.arange(start, min(start + AT_ONCE, len(data)))
             for view in range(facts["shape"][0]):

@@ -11,12 +11,15 @@ import numpy as np
 
 from brickwork.data.cache import Decoded, cache_folder, cache_key, part_file, recall, remember
 from brickwork.data.config import DataConfig
+from brickwork.data.found import passed_over
+from brickwork.data.names import whole_text
 from brickwork.data.opening import open_source
 from brickwork.data.order import Flips
 from brickwork.data.reading import read_all, read_one
 from brickwork.data.rows import Gathering
 from brickwork.data.source import Images, Labels, Rows, Source
 from brickwork.errors import DataError
+from brickwork.files.bars import tell
 from brickwork.files.notebook import facts_html, image_html
 
 __all__ = ["DataConfig", "Dataset", "load_dataset", "load_heldout"]
@@ -41,6 +44,7 @@ class Dataset:
         flip: True if training mirrors half of the images.
         digest: SHA-256 of images, labels and captions, in hex.
         config: Config that they were read with, flip decided; None for images that were not read from a source.
+        found: Line for the user: what the whole source holds, and what was passed over or skipped.
     """
 
     name: str
@@ -52,18 +56,22 @@ class Dataset:
     flip: bool
     digest: str
     config: DataConfig | None = None
+    found: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse labels or captions that are not as many as the images.
+        """Refuse labels or captions that are not as many as the images, and captions that cannot be encoded.
 
         Raises:
-            DataError: They are fewer or more.
+            DataError: They are fewer or more, or a caption has half a character.
         """
         for what, some in (("labels", self.labels), ("captions", self.captions)):
             if some is not None and len(some) != len(self.images):
                 raise DataError(
                     f"{self.name}: {len(some)} {what} for {len(self.images)} images; there must be one for each image"
                 )
+        for place, text in enumerate(self.captions or ()):
+            if whole_text(text) != text:
+                raise DataError(f"{self.name}: caption {place} has half a character (a lone surrogate): take it out")
 
     def __len__(self) -> int:
         """N, the number of images."""
@@ -103,7 +111,8 @@ def load_dataset(
 ) -> Dataset:
     """Read, crop and resize all images of one split.
 
-    Images that cannot be read are left out, listed in .skipped and counted in one logged warning.
+    Images that cannot be read are left out and listed in .skipped. One line says what was found, passed over and left
+    out: .found, which is shown beside the bar, or else logged as a warning if something may be missed.
 
     Args:
         spec: A path or name; ``open_source`` lists the kinds.
@@ -119,15 +128,19 @@ def load_dataset(
     """
     source = open_source(spec, config.split, holdout=config.holdout, captions=config.captions)
     decoded = decode_all(source, config, progress, max_bytes, cache or cache_folder())
-    if decoded.skipped:
-        num, first = len(decoded.skipped), decoded.skipped[0]
-        LOG.warning("%s: skipped %d of %d images that cannot be read; first: %s", source.name, num, len(source), first)
     if not len(decoded.images):
         raise DataError(f"{source.name}: none of {len(source)} images can be read; first: {decoded.skipped[0]}")
     kept = np.array(decoded.kept, np.int64)
     labels = None if source.labels is None else source.labels[kept]
     captions = None if source.captions is None else tuple(source.captions[i] for i in decoded.kept)
     flip = mirrors(source) if config.flip is None else config.flip
+    untrained = untrained_classes(source, labels, config)
+    found = found_here(source, decoded.skipped, untrained)
+    again = config.split == "heldout" and not decoded.skipped  # said when the training images were read
+    if progress and not again:
+        tell(f"{source.name}: {found}")
+    elif decoded.skipped or untrained or not (again or all(over.expected for over in source.passed)):
+        LOG.warning("%s: %s", source.name, found)
     return Dataset(
         name=source.name,
         images=decoded.images,
@@ -138,7 +151,26 @@ def load_dataset(
         flip=flip,
         digest=digest_of(decoded.images, labels, captions),
         config=replace(config, flip=flip),
+        found=found,
     )
+
+
+def found_here(source: Source, skipped: tuple[str, ...], untrained: list[str]) -> str:
+    """Return the source's line with what only reading shows: images skipped, and classes that no image trains."""
+    line = source.found
+    if untrained:
+        why = f"{'class' if len(untrained) == 1 else 'classes'} without a training image"
+        line += f"; {passed_over(why, untrained)[0]}"
+    if skipped:
+        line += f"; skipped {len(skipped)} of {len(source)} images that cannot be read; first: {skipped[0]}"
+    return line
+
+
+def untrained_classes(source: Source, labels: Labels | None, config: DataConfig) -> list[str]:
+    """Return the classes of a training split that none of its labels names."""
+    if labels is None or config.split != "train":
+        return []
+    return [source.classes[k] for k in np.setdiff1d(np.arange(len(source.classes)), labels)]
 
 
 def load_heldout(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 
-from brickwork.data.captions import find_captions
-from brickwork.data.decode import decode_image
+from brickwork.data.files import source_of_files
+from brickwork.data.found import passed_over
+from brickwork.data.names import clean_name
 from brickwork.data.source import Source
-from brickwork.data.tree import arrange, is_image_path
 from brickwork.errors import DataError
 
 
@@ -23,43 +24,43 @@ def open_folder(path: Path, *, captions: bool = True) -> Source:
     Raises:
         DataError: It holds no image, images lie beside class folders, or some images have captions and others none.
     """
-    files = set(walk(path))
-    paths = sorted(filter(is_image_path, files))
-    if not paths:
-        raise DataError(f"{path}: no image files in this folder; give a folder of images, a .zip, an .npz or IDX files")
-    labels, classes, splits = arrange(str(path), paths)
 
-    def read(file: str, limit: int = -1) -> bytes:
+    def read(file: str, limit: int | None = None) -> bytes:
         try:
+            if not stat.S_ISREG((path / file).stat().st_mode):
+                raise DataError(f"{clean_name(file)}: no regular file")
             with (path / file).open("rb") as opened:
                 return opened.read(limit)
         except OSError as error:
-            raise DataError(f"{file}: {error.strerror or error}") from None
+            raise DataError(f"{clean_name(file)}: {error.strerror or error}") from None
 
-    return Source(
-        name=str(path),
-        image=lambda i: decode_image(read(paths[i]), paths[i]),
-        identity=lambda i: paths[i].encode(errors="surrogateescape"),
-        names=paths,
-        labels=labels,
-        classes=classes,
-        captions=find_captions(str(path), paths, files, read) if captions else None,
-        splits=splits,
-        version=version_of(path, paths),
+    files, closed = walk(path)
+    return source_of_files(
+        str(path),
+        files,
+        read,
+        captions=captions,
+        version=lambda images: version_of(path, images),
+        passed=passed_over("folder that cannot be opened", closed),
     )
 
 
-def walk(root: Path) -> list[str]:
-    """List every file below a folder, relative to it, with forward slashes; follow links, but not in circles."""
+def walk(root: Path) -> tuple[list[str], list[str]]:
+    """List every file below a folder, relative to it, with forward slashes; follow links, but not in circles.
+
+    Returns:
+        The files, and the folders that cannot be opened.
+    """
     found, seen = [], set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    closed: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=closed.append, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
             subfolders.clear()
             continue
         seen.add(real)
         prefix = Path(folder).relative_to(root)
         found += [(prefix / file).as_posix() for file in files]
-    return found
+    return found, [os.path.relpath(error.filename, root) for error in closed]
 
 
 def version_of(root: Path, paths: list[str]) -> str:
@@ -67,8 +68,8 @@ def version_of(root: Path, paths: list[str]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         try:
-            stat = (root / path).stat()
+            facts = (root / path).stat()
         except OSError:  # a link that leads nowhere: reported when it is read
             continue
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()

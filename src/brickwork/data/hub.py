@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from brickwork.data.captions import KEYS
 from brickwork.data.decode import decode_image, pixels_of
-from brickwork.data.source import SPLITS, Pixels, Source, checked_labels
-from brickwork.data.tree import SPLIT_FOLDERS
+from brickwork.data.found import Passed, passed_over
+from brickwork.data.labels import labels_of_values
+from brickwork.data.source import SPLITS, Labels, Pixels, Source, checked_labels
+from brickwork.data.tables import CAPTION_KEYS
+from brickwork.data.tree import SPLIT_NAMES, split_named
 from brickwork.errors import DataError, MissingExtraError
 
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "picture")
@@ -24,8 +26,8 @@ def open_hub(name: str) -> Source:
     """Open the splits of "owner/name" or "owner/name:config" that are named train, validation or test.
 
     The image column is the first of the feature type Image, one called "image" or the like before others; labels come
-    from a ClassLabel column, captions from a text column called "caption", "text" or the like. No code that comes with
-    the data set is run.
+    from a ClassLabel column, else from texts or whole numbers in a column called "label" or the like; captions from a
+    text column called "caption", "text" or the like. No code that comes with the data set is run.
 
     Raises:
         MissingExtraError: The package datasets is not installed.
@@ -42,30 +44,37 @@ def open_hub(name: str) -> Source:
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"hf:{name}: cannot be loaded ({first}); check the name and the network") from error
-    return source_of(name, usable_splits(name, loaded), library)
+    tables, passed = usable_splits(name, loaded)
+    return source_of(name, tables, library, passed)
 
 
-def usable_splits(name: str, loaded: Any) -> dict[str, Any]:
-    """Return the tables by split: train, validation, test."""
+def usable_splits(name: str, loaded: Any) -> tuple[dict[str, Any], list[Passed]]:
+    """Return the tables by split: train, validation, test; and the splits that are none of these."""
     if not isinstance(loaded, Mapping):
-        return {"train": loaded}
-    tables = {SPLIT_FOLDERS[str(key)]: table for key, table in loaded.items() if str(key) in SPLIT_FOLDERS}
+        return {"train": loaded}, []
+    tables = {SPLIT_NAMES[str(key)]: table for key, table in loaded.items() if str(key) in SPLIT_NAMES}
+    for key, table in loaded.items():
+        if split := split_named(str(key)):
+            tables.setdefault(split, table)
     if not tables:
         raise DataError(
             f"hf:{name}: has the splits {', '.join(map(str, loaded))}; one must be train, validation or test"
         )
-    return tables
+    unused = [str(key) for key, table in loaded.items() if all(table is not used for used in tables.values())]
+    return tables, passed_over("in splits that are not train, validation or test", unused)
 
 
-def source_of(name: str, tables: Mapping[str, Any], library: Any) -> Source:
-    """Return one source over the tables of all splits."""
+def source_of(name: str, tables: Mapping[str, Any], library: Any, passed: Sequence[Passed] = ()) -> Source:
+    """Return one source over the tables of all splits. passed: what was passed over before."""
     features = next(iter(tables.values())).features
     column = column_of(features, ("Image",), IMAGE_NAMES)
     if column is None:
         raise DataError(f"hf:{name}: has the columns {', '.join(features)}, of which none is of the feature type Image")
-    label_column = column_of(features, ("ClassLabel",), LABEL_NAMES)
+    label_column = column_of(features, ("ClassLabel",), LABEL_NAMES) or plain_label_column(features)
     if label_column is not None:
-        tables = with_labels(tables, label_column)
+        secret = secret_splits(tables, label_column)
+        tables = {split: table for split, table in tables.items() if split not in secret}
+        passed = [*passed, *passed_over("split whose labels are secret", secret)]
     rows = [undecoded(table, column, library) for table in tables.values()]
     starts = np.cumsum([0, *map(len, rows)])
     places = [f"{split} {i}" for split, table in zip(tables, rows, strict=True) for i in range(len(table))]
@@ -74,10 +83,9 @@ def source_of(name: str, tables: Mapping[str, Any], library: Any) -> Source:
         part = int(np.searchsorted(starts, i, side="right")) - 1
         return rows[part][int(i - starts[part])][column]
 
-    labels, classes = None, ()
-    if label_column is not None:
-        values = np.array([v for table in tables.values() for v in table[label_column]])
-        labels, classes = checked_labels(f"hf:{name}", values, len(places), features[label_column].names)
+    labels, classes, over = labels_of(f"hf:{name}", tables, label_column)
+    unknown = [key for key in LABEL_NAMES if key in features and label_column is None]
+    over += passed_over("column of labels that are neither texts nor whole numbers", unknown)
     captions = captions_of(features, tables)
     prints = [str(getattr(table, "_fingerprint", "")) for table in tables.values()]
     return Source(
@@ -91,7 +99,29 @@ def source_of(name: str, tables: Mapping[str, Any], library: Any) -> Source:
         splits=np.repeat(np.array([SPLITS[split] for split in tables], np.int64), np.diff(starts)),
         mirrors=captions is None,
         version="/".join(prints) if all(prints) else "",
+        passed=(*passed, *over),
     )
+
+
+def plain_label_column(features: Mapping[str, Any]) -> str | None:
+    """Return the first column with a label's usual name that holds plain texts or whole numbers."""
+    kinds = {key: str(getattr(feature, "dtype", "")) for key, feature in features.items()}
+    plain = [key for key, kind in kinds.items() if kind.endswith("string") or kind.startswith(("int", "uint"))]
+    return next((key for key in LABEL_NAMES if key in plain), None)
+
+
+def labels_of(
+    name: str, tables: Mapping[str, Any], column: str | None
+) -> tuple[Labels | None, tuple[str, ...], list[Passed]]:
+    """Return labels and classes of a column, and the column itself where its values are no classes."""
+    if column is None:
+        return None, (), []
+    values = [v for table in tables.values() for v in table[column]]
+    known = getattr(next(iter(tables.values())).features[column], "names", None)
+    if known is not None:
+        return *checked_labels(name, np.array(values), len(values), known), []
+    labels, classes, why = labels_of_values(values)
+    return labels, classes, passed_over(f"column of labels {why}", [column] if why else [])
 
 
 def column_of(features: Mapping[str, Any], types: tuple[str, ...], names: tuple[str, ...]) -> str | None:
@@ -100,15 +130,15 @@ def column_of(features: Mapping[str, Any], types: tuple[str, ...], names: tuple[
     return next((key for key in names if key in found), found[0] if found else None)
 
 
-def with_labels(tables: Mapping[str, Any], column: str) -> dict[str, Any]:
-    """Return the tables without those whose labels are all -1, kept secret as in some test splits."""
-    known = {split: table for split, table in tables.items() if not all(label == -1 for label in table[column])}
-    return known or dict(tables)
+def secret_splits(tables: Mapping[str, Any], column: str) -> list[str]:
+    """Return the splits whose labels are all -1 or empty, as in some test splits; none if that would be all splits."""
+    secret = [split for split, table in tables.items() if all(label in (-1, None) for label in table[column])]
+    return secret if len(secret) < len(tables) else []
 
 
 def captions_of(features: Mapping[str, Any], tables: Mapping[str, Any]) -> list[str] | None:
     """Return the texts of a column of strings with a caption's usual name; None without one."""
-    for key in KEYS:
+    for key in CAPTION_KEYS:
         if key in features and getattr(features[key], "dtype", None) in ("string", "large_string"):
             return [str(text or "") for table in tables.values() for text in table[key]]
     return None

@@ -9,9 +9,11 @@ from brickwork.data.archive import open_archive
 from brickwork.data.arrays import open_arrays
 from brickwork.data.digits import open_digits
 from brickwork.data.folder import open_folder
+from brickwork.data.found import counted
 from brickwork.data.hub import open_hub
 from brickwork.data.idx import idx_files, open_idx
-from brickwork.data.source import Source
+from brickwork.data.names import clean_name, whole_text
+from brickwork.data.source import SPLITS, Source
 from brickwork.data.split import choose
 from brickwork.errors import DataError
 
@@ -38,7 +40,25 @@ def open_source(spec: str | Path, split: str = "train", *, holdout: float = 0.05
 def open_whole(spec: str | Path, *, captions: bool = True) -> Source:
     """Open all images of a source, of every split; the arguments are those of ``open_source``."""
     source = open_any(spec, captions)
-    return source if captions else replace(source, captions=None)
+    source = replace(
+        source,
+        name=clean_name(source.name),
+        classes=tuple(map(clean_name, source.classes)),
+        captions=[whole_text(text) for text in source.captions] if captions and source.captions is not None else None,
+    )
+    return replace(source, found=found_line(source))
+
+
+def found_line(source: Source) -> str:
+    """Return "found 12 images, 12 captions, 3 classes, splits train 10, test 2; passed over: 1 ..." of all images."""
+    parts = [counted(len(source), "image", "images")]
+    parts += [] if source.captions is None else [counted(sum(map(bool, source.captions)), "caption", "captions")]
+    parts += [counted(len(source.classes), "class", "classes") if source.classes else "no classes"]
+    if source.splits is not None:
+        counts = {name: int((source.splits == code).sum()) for name, code in SPLITS.items()}
+        parts.append("splits " + ", ".join(f"{name} {count}" for name, count in counts.items() if count))
+    over = f"; passed over: {', '.join(map(str, source.passed))}" if source.passed else ""
+    return f"found {', '.join(parts)}{over}"
 
 
 def open_any(spec: str | Path, captions: bool) -> Source:

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tqdm.auto import tqdm
-
 from brickwork.data.config import DataConfig
 from brickwork.data.decode import bombs_refused, with_channels
 from brickwork.data.fit import fit
 from brickwork.data.source import Pixels, Source
 from brickwork.errors import DataError
+from brickwork.files.bars import Bar
 
 BLOCK = 16
 """Images per task: enough for the cost of a task to be small beside decoding, 50 us for one CIFAR image."""
@@ -36,7 +35,7 @@ def read_all(source: Source, config: DataConfig, progress: bool) -> Iterator[Fit
     """
     workers = min(8, os.cpu_count() or 1)
     blocks = deque(range(0, len(source), BLOCK))
-    bar = tqdm(total=len(source), desc="reading images", unit="image", disable=not progress, leave=False)
+    bar = Bar(total=len(source), desc="reading images", unit="image", disable=not progress, leave=False)
     with bombs_refused(), ThreadPoolExecutor(workers) as pool, bar:
         waiting = deque()
         try:

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from brickwork.data.found import Passed
 from brickwork.errors import DataError
 
 Pixels = UInt8[np.ndarray, "H W C"]
@@ -40,6 +41,8 @@ class Source:
         splits: int64 (N,), a value of SPLITS per row; None if the source has no splits of its own.
         mirrors: True if a mirrored image is a valid one, which digits and text are not.
         version: Text that changes whenever the content may have changed; "" if changes cannot be detected.
+        passed: What was passed over when it was opened.
+        found: Line for the user of what the whole source holds, and of what was passed over.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Source:
     splits: Rows | None = None
     mirrors: bool = True
     version: str = ""
+    passed: tuple[Passed, ...] = ()
+    found: str = ""
 
     def __len__(self) -> int:
         """Return N, the number of images."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+from jaxtyping import Bool
 
-from brickwork.data.source import SPLITS, Source
+from brickwork.data.source import SPLITS, Labels, Source
 from brickwork.errors import DataError, MissingSplitError, UnknownNameError
+
+Held = Bool[np.ndarray, "N"]
 
 CHOICES = {
     "train": "the source's own, or all but the held-out share",
@@ -52,15 +55,16 @@ def choose(source: Source, split: str, holdout: float) -> Source:
         )
     held = held_out(source, holdout)
     if split != "train" and not held.any():
-        why = "it has one image only" if holdout else "the held-out share is 0"
+        few = "it has one image only" if len(source) == 1 else "each class keeps one image for training"
+        why = few if holdout else "the held-out share is 0"
         raise MissingSplitError(f"{source.name}: no split {split!r}, for {why}; raise --holdout or add images")
     return source.take(np.flatnonzero(~held if split == "train" else held))
 
 
-def held_out(source: Source, holdout: float) -> np.ndarray:
+def held_out(source: Source, holdout: float) -> Held:
     """Return bool (N,), true where the hash as a fraction of 1 is below the share.
 
-    The lowest hash is always held out, the highest never.
+    The lowest hash is always held out, the highest never, and of each class one image stays in training.
     """
     if holdout <= 0 or len(source) < 2:
         return np.zeros(len(source), bool)
@@ -68,7 +72,20 @@ def held_out(source: Source, holdout: float) -> np.ndarray:
     held = place < holdout
     held[place.argmin()] = True
     held[place.argmax()] = False
-    return held
+    return held if source.labels is None else held & ~last_of_class(source.labels, held, place)
+
+
+def last_of_class(labels: Labels, held: Held, place: np.ndarray) -> Held:
+    """Return bool (N,), true for the highest hash of each class of which all images are held out.
+
+    Without that image a class would never be trained, and could be asked for all the same.
+    """
+    last = np.zeros(len(labels), bool)
+    order = np.lexsort((place, labels))
+    ends = order[np.flatnonzero(np.diff(labels[order], append=-1))]
+    trained = np.unique(labels[~held])
+    last[ends[~np.isin(labels[ends], trained)]] = True
+    return last
 
 
 def fraction(identity: bytes) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
@@ -16,8 +17,9 @@ import numpy as np
 import brickwork
 from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.schedule import SCHEDULES
-from brickwork.errors import ArgumentError, BrickworkError
+from brickwork.errors import ArgumentError
 from brickwork.files.picture import save_png
+from brickwork.files.streams import run_command, say
 from brickwork.sampling.gallery import check_png, save_gallery
 from brickwork.sampling.loop import sample
 from brickwork.sampling.options import parse_seeds
@@ -103,7 +105,7 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
         told = {"names": names, "rows": rows, "seeds": seeds, "num_prompts": len(asked.prompt), "facts": facts}
         path = save_gallery(asked.out, images, **told)
     noun = "picture" if len(images) == 1 else "pictures"
-    print(f"{len(images)} {noun} in {path}, {seconds / len(images):.3g} s each")
+    say(f"{len(images)} {noun} in {path}, {seconds / len(images):.3g} s each")
 
 
 def _places(size: str, factor: int) -> tuple[int, int]:
@@ -155,12 +157,4 @@ def _facts(asked: argparse.Namespace, package: Runner, how: Sampler) -> dict[str
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; a user's error becomes one line and 1."""
-    try:
-        run(sys.argv[1:] if words is None else words)
-    except BrickworkError as error:
-        print(f"brickwork run: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("brickwork run: stopped", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(partial(run, sys.argv[1:] if words is None else words), "brickwork run")

@@ -21,6 +21,7 @@ from brickwork.errors import ArgumentError, BrickworkError, PackageError
 from brickwork.files.manifest import READER, Graph, Manifest, checked, located, manifest_digest, read_manifest
 from brickwork.files.schema import from_entry
 from brickwork.files.tokenizers import TOKENIZERS, Tokenizer
+from brickwork.files.whole import restore
 from brickwork.sampling.options import class_number
 from brickwork.sampling.sampler import Sampler
 
@@ -323,6 +324,8 @@ def read_package(path: str | Path, *, expect: str = "", threads: int | None = No
     folder = Path(path)
     if threads is not None and threads < 1:
         raise ArgumentError(f"threads {threads}: at least 1 computes")
+    if not folder.exists():
+        restore(folder)
     manifest = read_manifest(folder, expect)
     _, height, width = manifest.shape
     try:

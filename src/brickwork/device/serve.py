@@ -1,20 +1,30 @@
-"""An http server for browser packages on this machine: their own files alone, with the headers that the page needs."""
+"""An http server for browser packages on this machine: their own files alone, with the headers that the page needs.
+
+It answers to this machine's names alone, so that no other site's page can read a package by a name that it points here.
+A file is the one that stood in its place at the start: what is put there later, a link above all, is not sent.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, BinaryIO, final
 from urllib.parse import unquote, urlsplit
 
 from brickwork.errors import ArgumentError, PackageError
-from brickwork.files.manifest import MANIFEST, SUMS, Manifest, located, read_manifest
+from brickwork.files.manifest import MANIFEST, SUMS, Manifest, checked, located, read_manifest
 
 INDEX = "index.html"
 TYPES = {
@@ -43,6 +53,14 @@ HEADERS = {
     "Cache-Control": "no-cache",  # browsers keep the file, but ask each time whether it changed
 }
 LOCAL = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("", "0.0.0.0", "::")
+"""Hosts to listen on that stand for all addresses of this machine."""
+SECONDS = 10.0
+"""Time that a request may take to arrive, and that a connection may stand still."""
+MAX_CONNECTIONS = 64
+"""Most connections at once: one more ends the oldest. A browser opens six."""
+PLAIN = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+"""How files are opened: no link is followed, and a pipe is not waited for."""
 
 Packages = dict[str, tuple[Path, Manifest]]
 """Packages by their path in URLs: "" for the only one."""
@@ -68,7 +86,7 @@ def serve(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") ->
         opened.serve_forever()
 
 
-def server(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -> ThreadingHTTPServer:
+def server(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -> Server:
     """Return a server that listens and does not answer yet; see ``serve``."""
     packages: Packages = {}
     for folder in folders:
@@ -79,74 +97,201 @@ def server(folders: Sequence[Path], port: int = 8000, host: str = "127.0.0.1") -
         if name in packages:
             raise ArgumentError(f"{folder}: two folders are named {name!r}; rename one")
         packages[name] = (folder, manifest)
+    files = {url: file for name, package in packages.items() for url, file in _files(name, *package).items()}
+    page = None if "" in packages else _overview(packages).encode()
     try:
-        return ThreadingHTTPServer((host, port), partial(_Handler, packages))
+        return Server((host, port), partial(_Handler, files, page, host))
     except (OSError, OverflowError) as error:
         raise ArgumentError(f"port {port} of {host}: {error}; choose another with --port") from None
 
 
-class _Handler(SimpleHTTPRequestHandler):
-    """The standard library's file handler, limited to the files that manifests name."""
+@final
+@dataclass(frozen=True)
+class _File:
+    """A file as it stood at the start.
+
+    Attributes:
+        path: Its place, without links.
+        identity: Its device and inode.
+        length: Its bytes by the manifest; None for the manifest itself.
+    """
+
+    path: Path
+    identity: tuple[int, int]
+    length: int | None
+
+    @property
+    def type(self) -> str:
+        """MIME type by the suffix."""
+        return TYPES.get(self.path.suffix, "application/octet-stream")
+
+    def open(self) -> tuple[BinaryIO, os.stat_result]:
+        """Open the file; also return its facts.
+
+        Raises:
+            OSError: Another file stands there, a link, or one of another size.
+        """
+        opened = os.fdopen(os.open(self.path, PLAIN), "rb")
+        facts = os.fstat(opened.fileno())
+        if (facts.st_dev, facts.st_ino) != self.identity or self.length not in (None, facts.st_size):
+            opened.close()
+            raise FileNotFoundError(self.path)
+        return opened, facts
+
+
+def _files(package: str, folder: Path, manifest: Manifest) -> dict[str, _File]:
+    """Return the files of a package by their path in URLs.
+
+    Raises:
+        PackageError: A file is missing or of another size, or is a link to other bytes than the manifest's.
+    """
+    start, found = f"/{package}/" if package else "/", {}
+    for name in (MANIFEST, SUMS, *manifest.files):
+        path = folder / name
+        if name in manifest.files:
+            (checked if path.is_symlink() else located)(folder, manifest, name)
+        path = path.resolve()
+        facts = path.stat()
+        length = manifest.files[name].length if name in manifest.files else None
+        found[start + name] = _File(path, (facts.st_dev, facts.st_ino), length)
+    return {**found, start: found[start + INDEX]}
+
+
+class Server(ThreadingHTTPServer):
+    """Server that ends a request which does not arrive in time, and the oldest connection where there are too many."""
+
+    request_queue_size = MAX_CONNECTIONS
+
+    def __init__(self, *arguments: Any) -> None:
+        self.deadlines: dict[Any, float] = {}
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread."""
+        while len(self.deadlines) >= MAX_CONNECTIONS:
+            self._end(next(iter(self.deadlines)))
+        self.deadlines[request] = monotonic() + SECONDS
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """End the connections whose request is late; called about twice a second."""
+        now = monotonic()
+        for request, deadline in self.deadlines.copy().items():
+            if deadline < now:
+                self._end(request)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self.deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print a fault of ours; a connection that broke is none."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def _end(self, request: Any) -> None:
+        """Wake the thread of a connection, which closes it."""
+        self.deadlines.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(2)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers of the server: files by a table of paths.
+
+    Args:
+        files: Files by path.
+        page: The page at / where there are several packages.
+        host: The interface that the server listens on.
+    """
 
     # HTTP/1.0: each connection ends with its answer, so that no thread outlives the server.
-    server_version, sys_version, tag = "brickwork", "", ""
+    # Requests without a version are taken for 1.0 too: answers to 0.9 have no headers, and so no policy.
+    server_version, sys_version, default_request_version = "brickwork", "", "HTTP/1.0"
+    timeout = SECONDS
 
-    def __init__(self, packages: Packages, *args: Any) -> None:
-        self.packages = packages
+    def __init__(self, files: Mapping[str, _File], page: bytes | None, host: str, *args: Any) -> None:
+        self.files, self.page, self.host = files, page, host
         super().__init__(*args)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Print nothing: only the address is of interest."""
 
-    def guess_type(self, path: str | os.PathLike[str]) -> str:
-        """Return a file's type by its suffix; bytes for one that is not known here."""
-        return TYPES.get(Path(path).suffix, "application/octet-stream")
+    def do_GET(self) -> None:
+        """Send headers and a file."""
+        if body := self._begin():
+            with body:
+                shutil.copyfileobj(body, self.wfile)
 
-    def translate_path(self, path: str) -> str:
-        """Return the path of a file that a manifest names, its size checked; "" for everything else."""
-        folder, _, name = unquote(urlsplit(path).path).removeprefix("/").rpartition("/")
-        package, name = self.packages.get(folder), name or INDEX
-        if package is None or name not in (MANIFEST, SUMS, *package[1].files):
-            return ""
-        try:
-            return str(package[0] / name if name in (MANIFEST, SUMS) else located(*package, name))
-        except PackageError:
-            return ""
-
-    def send_head(self) -> Any:
-        """Send the headers; return the file to send after them, or None."""
-        name = unquote(urlsplit(self.path).path).strip("/")
-        if "" not in self.packages and self.path in ("/", ""):
-            return self._page(_overview(self.packages).encode())
-        if name and name in self.packages and not self.path.endswith("/"):
-            self._answer(HTTPStatus.PERMANENT_REDIRECT, Location=f"/{name}/", Content_Length="0")
-            return None
-        try:
-            facts = os.stat(self.translate_path(self.path))
-        except OSError:
-            self.send_error(HTTPStatus.NOT_FOUND)
-            return None
-        self.tag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
-        if self.headers.get("If-None-Match") == self.tag:
-            self._answer(HTTPStatus.NOT_MODIFIED)
-            return None
-        return super().send_head()
+    def do_HEAD(self) -> None:
+        """Send the headers that a file has."""
+        if body := self._begin():
+            body.close()
 
     def end_headers(self) -> None:
-        """Add the headers that the page needs to every answer, and a file's ETag."""
-        for name, value in (HEADERS | ({"ETag": self.tag} if self.tag else {})).items():
+        """Add the headers that the page needs to every answer, also to errors."""
+        for name, value in HEADERS.items():
             self.send_header(name, value)
         super().end_headers()
 
-    def _page(self, data: bytes) -> BytesIO:
-        self._answer(HTTPStatus.OK, Content_Type=TYPES[".html"], Content_Length=str(len(data)))
-        return BytesIO(data)
+    def _begin(self) -> BinaryIO | None:
+        """Send the headers; return what to send after them."""
+        assert isinstance(self.server, Server)
+        self.server.deadlines[self.request] = float("inf")  # the request is here
+        path = unquote(urlsplit(self.path).path)
+        if not self._is_called_by_name():
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to localhost and its own address")
+        elif path == "/" and self.page is not None:
+            self._answer(HTTPStatus.OK, Content_Type=TYPES[".html"], Content_Length=str(len(self.page)))
+            return BytesIO(self.page)
+        elif f"{path}/" in self.files:
+            self._answer(HTTPStatus.PERMANENT_REDIRECT, Location=f"{path}/", Content_Length="0")
+        elif path not in self.files:
+            self.send_error(HTTPStatus.NOT_FOUND)
+        else:
+            return self._begin_file(self.files[path])
+        return None
+
+    def _begin_file(self, file: _File) -> BinaryIO | None:
+        try:
+            opened, facts = file.open()
+        except OSError:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return None
+        tag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
+        if self.headers.get("If-None-Match") == tag:
+            opened.close()
+            self._answer(HTTPStatus.NOT_MODIFIED, ETag=tag)
+            return None
+        self._answer(HTTPStatus.OK, ETag=tag, Content_Type=file.type, Content_Length=str(facts.st_size))
+        return opened
+
+    def _is_called_by_name(self) -> bool:
+        """Return True if the request names this machine or the server's own host as its host."""
+        hosts = self.headers.get_all("Host", [])
+        try:
+            name = urlsplit(f"//{hosts[0]}").hostname if len(hosts) == 1 else None
+        except ValueError:
+            return False
+        if name is None or name in (*LOCAL, self.host.lower()):
+            return name is not None
+        # A server that listens on all addresses is called by any of them; a foreign site has a name.
+        return self.host in EVERYWHERE and _is_address(name)
 
     def _answer(self, status: HTTPStatus, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _overview(packages: Packages) -> str:

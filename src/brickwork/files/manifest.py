@@ -314,7 +314,7 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
     """Return the path of a file of the package, after checking all of its bytes.
 
     Raises:
-        PackageError: It is missing, of another size, outside the folder, or damaged.
+        PackageError: It is missing, no regular file, of another size, or damaged.
     """
     path = located(folder, manifest, name)
     _compare(path, manifest.files[name].sha256, file_digest(path))
@@ -324,11 +324,13 @@ def checked(folder: Path, manifest: Manifest, name: str) -> Path:
 def located(folder: Path, manifest: Manifest, name: str) -> Path:
     """Return the path of a file of the package, after checking its size but not its bytes.
 
+    A link to a regular file will do, as in the Hub's cache: its bytes are compared with the manifest like any others.
+
     Raises:
-        PackageError: It is missing, of another size, or leads outside the folder.
+        PackageError: It is missing, no regular file, or of another size.
     """
     path = folder / name
-    if path.is_symlink() or not path.is_file():
+    if not path.is_file():
         raise PackageError(f"{path}: there is no such file in the package; copy or pack it again")
     found, wanted = path.stat().st_size, manifest.files[name].length
     if found != wanted:
@@ -372,7 +374,7 @@ def described(folder: Path, name: str, pieces: tuple[Piece, ...] = ()) -> File:
 
 def _small(folder: Path, name: str) -> bytes:
     path = folder / name
-    if path.is_symlink() or not path.is_file():
+    if not path.is_file():
         raise PackageError(f"there is no {name} in it; copy or pack it again")
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise PackageError(f"its {name} has {path.stat().st_size:,} bytes: no package has so many; pack it again")

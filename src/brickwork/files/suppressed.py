@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
+from brickwork.files.streams import steady
+
 
 @contextmanager
 def suppressed() -> Iterator[None]:
@@ -33,16 +35,18 @@ def suppressed() -> Iterator[None]:
 @contextmanager
 def _native_stderr_suppressed() -> Iterator[None]:
     """Point file descriptor 2 at the null device; do nothing where a program has no console."""
-    if sys.stderr is None:
+    try:
+        kept = os.dup(2)
+    except OSError:
         yield
         return
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = steady(sys.stderr), os.open(os.devnull, os.O_WRONLY)
+    stderr.flush()
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        sys.stderr.flush()
+        stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)

@@ -2,42 +2,46 @@
 
 from __future__ import annotations
 
+import ctypes
+import glob
 import os
 import secrets
 import shutil
-import tempfile
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from brickwork.errors import OutputError
+from brickwork.files.owned import lock, owned_folder, release, sweep
+
+ASIDE = ".brickwork.old"
+"""End of the name of a folder that is being replaced where the system cannot swap two names."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name to write to; after the ``with`` block the file has its own name, whole.
 
-    A reader finds the old file or the new one, never a part, whatever happens meanwhile: the temporary file beside it
-    is flushed to the disk and renamed, then the folder is flushed. Other errors than those of the disk pass through.
+    A reader finds the old file or the new one, never a part, whatever happens meanwhile: the file is written in a
+    temporary folder beside it, flushed to the disk and renamed, then the folder is flushed. Temporary folders there
+    whose writer was killed are removed. Other errors than those of the disk pass through.
 
     Args:
-        path: The file; its folder is made where it is missing.
+        path: The file; its folder is made where it is missing. Its permissions are those that the umask allows.
 
     Raises:
         OutputError: The place cannot be written or the disk is full. The previous file is whole, nothing else is left.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        sweep(path.parent)
+        with owned_folder(path.parent) as folder:
+            part = folder / path.name
             yield part
-            os.chmod(part, 0o644)
+            part.chmod(folder.stat().st_mode & 0o666)  # a writer that renames a file of its own makes it private
             _flush(part)
             os.replace(part, path)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise
         if os.name == "posix":  # Windows opens no folder, and keeps renames by itself
             _flush(path.parent)
     except OSError as error:
@@ -56,12 +60,6 @@ def write_whole(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that a killed writer of ``path`` left beside it."""
-    for leftover in path.parent.glob(f".{path.name}.*"):
-        leftover.unlink(missing_ok=True)
-
-
 def _flush(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -75,40 +73,69 @@ def _flush(path: Path) -> None:
 def whole_folder(out: Path) -> Iterator[Path]:
     """Yield a new folder beside ``out`` to fill; it replaces ``out`` as a whole, or is removed after an error.
 
+    Temporary folders there whose writer was killed are removed.
+
     Args:
-        out: The final folder; an existing one is replaced.
+        out: The final folder; an existing one is replaced, and is whole until the new one is.
 
     Raises:
         OutputError: The place cannot be written; the previous folder is whole.
     """
+    place = out.resolve()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written ({error.strerror or error}); choose another place") from None
-    try:
-        part.chmod(0o755)
-        yield part
-        _put(part, out)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sweep(place.parent)
+        restore(place)
+        with owned_folder(place.parent) as part:
+            yield part
+            _put(part, place)
     except OSError as error:
         raise OutputError(
             f"{out}: cannot be written ({error.strerror or error}); free some space or choose another place"
         ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+
+def restore(out: Path) -> None:
+    """Put a folder back in its place whose writer was killed while it replaced it; do nothing where there is none.
+
+    Only systems that cannot swap two names in one step leave such folders.
+    """
+    for aside in out.parent.glob(f".{glob.escape(out.name)}.*{ASIDE}"):
+        if (handle := lock(aside)) is None:
+            continue
+        with suppress(OSError):
+            shutil.rmtree(aside) if out.exists() else aside.rename(out)
+        release(handle)
 
 
 def _put(part: Path, out: Path) -> None:
-    """Move a finished folder to its place; an earlier one is removed only after that has worked."""
+    """Move a finished folder to its place, in one step where the system can; the earlier one ends where it was."""
     if not out.exists():
         part.rename(out)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-    out.rename(aside / out.name)
+    elif not _swap(part, out):
+        _put_aside(part, out)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Swap the names of two folders in one step; return False where the system or the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def _put_aside(part: Path, out: Path) -> None:
+    """Replace a folder in two steps; whoever opens it next puts the earlier one back if we die between them."""
+    aside = out.with_name(f".{out.name}.{secrets.token_hex(4)}{ASIDE}")
+    handle = lock(out)
     try:
-        part.rename(out)
-    except OSError:
-        (aside / out.name).rename(out)
-        raise
-    finally:
+        out.rename(aside)
+        try:
+            part.rename(out)
+        except OSError:
+            aside.rename(out)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        release(handle)

@@ -20,9 +20,9 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
-from tqdm.auto import tqdm
 
 from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.files.bars import Bar
 
 NETS = {1: "grey", 3: "colour"}
 """Names of the feature networks, by channels of the image."""
@@ -198,7 +198,7 @@ def features(images: np.ndarray, progress: bool = False) -> np.ndarray:
     if min(images.shape[1:3]) < SMALLEST:
         raise ArgumentError(f"images of {images.shape[2]}x{images.shape[1]}: features need {SMALLEST} pixels a side")
     rows: list[np.ndarray] = [np.empty((0, shipped.net.num_features))]
-    with torch.inference_mode(), tqdm(total=len(images), desc="features", unit="image", disable=not progress) as bar:
+    with torch.inference_mode(), Bar(total=len(images), desc="features", unit="image", disable=not progress) as bar:
         for start in range(0, len(images), BATCH):
             batch = np.ascontiguousarray(images[start : start + BATCH])
             x = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 127.5 - 1

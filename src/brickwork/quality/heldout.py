@@ -11,13 +11,13 @@ from typing import Any, Protocol, final
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from brickwork.data.dataset import Dataset
 from brickwork.diffusion.arrays import Array, like, namespace
 from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, Encodes, Gives, capabilities_of
 from brickwork.diffusion.gaussian import MEASURE, integers, normals
 from brickwork.errors import ArgumentError
+from brickwork.files.bars import Bar
 from brickwork.sampling.wrapper import ability
 
 LEVELS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
@@ -105,7 +105,7 @@ def held_out_loss(
     sums = dict.fromkeys(LEVELS, 0.0)
     with (
         torch.no_grad(),
-        tqdm(total=len(rows) * len(levels), desc="held-out loss", unit="image", disable=not progress) as bar,
+        Bar(total=len(rows) * len(levels), desc="held-out loss", unit="image", disable=not progress) as bar,
     ):
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]

@@ -228,6 +228,7 @@ class _Silent:
 def _progress(shown: bool, total: int) -> Any:
     if not shown:
         return _Silent()
-    from tqdm.auto import tqdm  # imported here, since a device that draws from a package may lack it
 
-    return tqdm(total=total, unit="step", desc="sampling")
+    from brickwork.files.bars import Bar  # imported here, since a device that draws from a package may lack tqdm
+
+    return Bar(total=total, unit="step", desc="sampling")

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from brickwork.data.cache import cache_folder
 from brickwork.errors import ArgumentError, ConfigError, OutputError
+from brickwork.files.bars import Bar
 from brickwork.files.whole import write_whole
 from brickwork.text.base import TextEncoder
 
@@ -126,7 +126,7 @@ def _compute(
         rows.setdefault(caption, []).append(row)
     texts, file = list(rows), np.lib.format.open_memmap(folder / EMBEDDINGS, "r+")
     device = next((weight.device for weight in encoder.parameters()), torch.device("cpu"))
-    with tqdm(total=len(texts), initial=done, unit="caption", desc="captions", disable=not progress) as bar:
+    with Bar(total=len(texts), initial=done, unit="caption", desc="captions", disable=not progress) as bar:
         for start in range(done, len(texts), AT_ONCE):
             some = texts[start : start + AT_ONCE]
             with torch.no_grad():

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self, final
 import numpy as np
 import torch
 
+from brickwork.data.names import whole_text
 from brickwork.errors import CheckpointError, ConfigError
 from brickwork.nn.shapes import Text
 from brickwork.text.base import TextConfig, TextEncoder, TokenIds
@@ -146,7 +147,7 @@ class PublishedEncoder(TextEncoder):
         tokens = np.zeros((len(captions), self.config.length), np.int64)
         there = [row for row, caption in enumerate(captions) if caption.strip()]
         if there:
-            texts = [captions[row] for row in there]
+            texts = [whole_text(captions[row]) for row in there]
             found = self.tokenizer(texts, truncation=True, max_length=self.config.length)["input_ids"]
             for row, numbers in zip(there, found, strict=True):
                 tokens[row, : len(numbers)] = np.array(numbers) + 1

@@ -107,7 +107,7 @@ def _reaches(op: Any, onward: Any) -> bool:
 
 def archive(package: Path, out: Path) -> None:
     """Write a .mlpackage as an archive, the same bytes for the same model."""
-    table = _renamed((package / MEMBERS[0]).read_text()).encode()
+    table = _renamed((package / MEMBERS[0]).read_text(encoding="utf-8")).encode()
     spec = _spec((package / SPEC).read_bytes()).SerializeToString(deterministic=True)
     with ZipFile(out, "w") as file:
         for name, data in zip(MEMBERS, (table, spec, (package / WEIGHTS).read_bytes()), strict=True):

@@ -20,7 +20,8 @@ from typing import Any, Generic, TypeVar, final
 from torch import Tensor
 
 from brickwork.errors import CheckpointError, ConfigError, ExtensionError, UnknownNameError
-from brickwork.files.whole import remove_leftovers, write_whole
+from brickwork.files.owned import sweep
+from brickwork.files.whole import write_whole
 from brickwork.training.run.fitting import reading_differences
 from brickwork.training.run.recipe import RunRecipe, differing_fields
 from brickwork.training.run.recipe_file import RECIPE_FILE
@@ -133,8 +134,6 @@ class RunFolder:
         write_whole(self.path / RECIPE_FILE, self.kind.to_toml(recipe).encode())
 
     def sweep(self) -> None:
-        """Remove the unfinished files of a run that was killed while writing."""
-        for name in (STATE_FILE, self.kind.model_file):
-            remove_leftovers(self.path / name)
-        for leftover in (*self.path.glob(".*.part"), *self.path.glob("samples/.*.part")):
-            leftover.unlink(missing_ok=True)
+        """Remove the unfinished files of a run that was killed while writing, also one by an earlier version."""
+        for place in (self.path, self.path / "samples"):
+            sweep(place, ".*.part")

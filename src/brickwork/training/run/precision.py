@@ -2,25 +2,27 @@
 
 A processor with units for bf16 multiplies several times as fast in it as in fp32, one that merely knows the instruction
 may need twice the time, and one that must imitate it twelve times (docs/log.md has the figures). The timed step is the
-run's first one, uncompiled and on some of its images; where bricks are trained one by one, the first brick's.
+run's first one, uncompiled and on some of its images; where bricks are trained one by one, the first brick's. A single
+product is timed before it: where bf16 is hopeless, even one step in it would take longer than many in fp32.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 
 import torch
-from tqdm.auto import tqdm
+from torch import Tensor
 
+from brickwork.files.bars import tell
 from brickwork.model.model import Precision
 from brickwork.nn.attention import kernel_choices, set_kernel_choices, wait
 
 MARGIN = 1.1  # bf16 must be this many times as fast, so that near ties are not decided by luck
 ROUNDS = 3  # timed runs of each; the fastest counts, as noise only ever adds time
 CLEAR = 3.0  # one round is enough if one precision is this many times as fast
-OBVIOUS = 10.0  # the first round, in which bf16 also chooses its kernels, is enough if fp32 is this many times as fast
+OBVIOUS = 10.0  # no further round, nor a first one, if fp32 is this many times as fast; kernels are chosen in the first
+SIDE = 256  # of the square product that is timed before any step: 0.7 ms in fp32 and 50 ms in bf16 without AVX-512
 FEW = 8  # images of the first run, from which the number for the timed runs is computed
 SECONDS = 0.2  # a timed step lasts about this long
 
@@ -40,14 +42,33 @@ def faster_precision(step: Step, images: int, device: torch.device, *, progress:
         device: The device that trains.
         progress: Show progress on standard error.
     """
+    slower = _product_ratio(device)
+    if slower > OBVIOUS:
+        return "fp32", f"precision fp32, the faster here: a matrix product takes {slower:,.0f} times as long in bf16"
     if progress:
-        tqdm.write("timing a step in fp32 and in bf16", file=sys.stderr)
+        tell("timing a step in fp32 and in bf16")
     known = kernel_choices()
     seconds = _times(step, images, device)
     set_kernel_choices(known)
     faster: Precision = "bf16" if seconds["bf16"] * MARGIN < seconds["fp32"] else "fp32"
     rates = [f"{1 / value:,.0f} images/s in {name}" for name, value in seconds.items()]
     return faster, f"precision {faster}, the faster here: {', '.join(rates)}"
+
+
+def _product_ratio(device: torch.device) -> float:
+    """Return how many times as long as in fp32 a square product takes in bf16, best of a few rounds each."""
+    best: dict[Precision, float] = dict.fromkeys(PRECISIONS, float("inf"))
+    factors: dict[Precision, Tensor] = {
+        "fp32": torch.ones(SIDE, SIDE, device=device, dtype=torch.float32),
+        "bf16": torch.ones(SIDE, SIDE, device=device, dtype=torch.bfloat16),
+    }
+
+    def product(name: Precision, _: int) -> None:
+        factors[name] @ factors[name]
+
+    for _ in range(ROUNDS):
+        best = {name: min(value, _seconds(product, name, 1, device)) for name, value in best.items()}
+    return best["bf16"] / max(best["fp32"], 1e-9)
 
 
 def _times(step: Step, images: int, device: torch.device) -> dict[Precision, float]:

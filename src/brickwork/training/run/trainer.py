@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, final
 
 import numpy as np
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from brickwork.errors import OutputError, TrainingError
+from brickwork.files.bars import Bar, tell
 from brickwork.training.run.folder import LOG_FILE, STATE_FILE, Ingredient, RunFolder
 from brickwork.training.run.group import Group
 from brickwork.training.run.interrupt import Interrupt
@@ -126,7 +125,7 @@ class Trainer(Generic[B]):
             self.journal = Journal(folder.path / LOG_FILE, step=state.counters.step if self.resumed else -1)
             if self.resumed and (passed_over := self.journal.passed_over):
                 self.say(f"{LOG_FILE}: {passed_over} lines that cannot be read were left out")
-        self.bar = tqdm(
+        self.bar = Bar(
             total=1.0,
             initial=min(state.spent, 1.0),
             disable=not (progress and group.writes),
@@ -187,7 +186,7 @@ class Trainer(Generic[B]):
     def say(self, message: str) -> None:
         """Show a line to the user, beside the bar."""
         if self.progress and self.group.writes:
-            tqdm.write(message, file=sys.stderr)
+            tell(message)
 
     # ---- between two steps ------------------------------------------------------------------------------------------
 

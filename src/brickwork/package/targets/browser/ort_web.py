@@ -59,7 +59,7 @@ def copy_to(folder: Path, given: str = "") -> str:
     Raises:
         PackageError: The files cannot be had, or are not those that are pinned.
     """
-    (folder / LICENCE).write_text(MIT)
+    (folder / LICENCE).write_text(MIT, encoding="utf-8")
     if given:
         return _from_folder(Path(given), folder)
     with tarfile.open(tarball()) as opened:
@@ -77,7 +77,7 @@ def _from_folder(given: Path, folder: Path) -> str:
             raise PackageError(f"ort-web {given}: it holds no {name}; give the folder dist of {NAME} {VERSION}")
         shutil.copyfile(given / name, folder / name)
     try:
-        return str(json.loads((given.parent / "package.json").read_text())["version"])
+        return str(json.loads((given.parent / "package.json").read_text(encoding="utf-8"))["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return f"of {given}"
 

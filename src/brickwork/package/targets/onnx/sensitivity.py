@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from brickwork.errors import ConfigError, UnknownNameError
+from brickwork.files.bars import Bar
 from brickwork.model.model import Model
 from brickwork.package import graph as graphs
 from brickwork.package.check.calibrate import Encoding, calibration, real_images
@@ -97,7 +97,7 @@ def sensitivity(
 
     fp32, found = loss_of((), "fp32"), []
     tried = {name: tuple(other for other in sizes if other != name) for name in sizes} | {"": ()}
-    for name, rest in tqdm(tried.items(), desc="sensitivity", unit="layer", disable=not progress):
+    for name, rest in Bar(tried.items(), desc="sensitivity", unit="layer", disable=not progress):
         rise = float(np.mean(loss_rise(loss_of(rest), fp32)))
         weights = sizes[name] if name else sum(sizes.values())
         found.append(Sensitivity(name=name, weights=weights, loss_increase=rise))
