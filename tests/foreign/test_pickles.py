@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copyreg
+import io
 import os
 import pickle
+import zipfile
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from brickwork.errors import CheckpointError
 from brickwork.foreign.pickles import MAX_OPERATIONS, MAX_TEXT, Budget, Global, Machine, Record
+from brickwork.foreign.torchfile import Storage, read_tree
 
 
 def follow(data: bytes, **limits: int) -> Any:
@@ -200,3 +203,28 @@ def test_a_pickle_cut_anywhere_is_not_whole() -> None:
     for length in range(len(data)):
         with pytest.raises(CheckpointError):
             follow(data[:length])
+
+
+def test_copies_are_counted_as_opcodes(tmp_path: Path) -> None:
+    pairs = [[f"k{i}", None] for i in range(20_000)]
+    head = pickle.dumps(pairs, 4)[:-1]  # the list stays on the stack
+    again = b"q\x07" + b"ccollections\nOrderedDict\nh\x07\x85R" * 20_000 + b"."
+    (tmp_path / "a.pkl").write_bytes(head + again)
+    with pytest.raises(CheckpointError, match=f"more than {MAX_OPERATIONS:,} opcodes and copies"):
+        read_tree(tmp_path / "a.pkl")
+
+
+def test_archives_in_a_file_are_counted_too(tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        for i in range(5_000):
+            archive.writestr(f"data/{i}", b"")
+        reference = b"X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\0"
+        archive.writestr("data.pkl", b"\x80\x02(" + reference + b"tQ.")
+    data = inner.getvalue()
+    load = b"\x80\x04ctorch.storage\n_load_from_bytes\nq\x01B" + len(data).to_bytes(4, "little") + data + b"q\x02\x85R"
+    (tmp_path / "a.pkl").write_bytes(load + b".")
+    assert isinstance(read_tree(tmp_path / "a.pkl"), Storage)
+    (tmp_path / "a.pkl").write_bytes(load + b"h\x01h\x02\x85R" * 1000 + b".")
+    with pytest.raises(CheckpointError, match=f"more than {MAX_OPERATIONS:,} opcodes and copies"):
+        read_tree(tmp_path / "a.pkl")

@@ -131,6 +131,21 @@ def test_a_small_tree_of_many_leaves_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "a.pkl", pickle.dumps(tree), "parts")
 
 
+def test_a_wide_module_under_many_names_is_refused(tmp_path: Path) -> None:
+    inner = Net()
+    for i in range(3000):
+        setattr(inner, f"_private{i}", None)
+    net = Net()
+    for i in range(3000):
+        net._modules[f"m{i}"] = inner
+    refused(tmp_path / "a.pkl", pickle.dumps(net), "parts")
+
+
+def test_bytes_between_a_tensors_numbers_count(tmp_path: Path) -> None:
+    ends = torch.zeros(30_000)[::29_999]
+    refused(tmp_path / "a.pt", zipped({f"w{i}": ends.view(2) for i in range(50)}), "four times what it holds")
+
+
 def test_names_without_end_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "a.pkl", pickle.dumps({"n" * (MAX_NAME + 1): torch.ones(1)}), "letters")
     deep = {"n" * 100: {"n" * 100: {"n" * 100: {"n" * 100: {"n" * 110: torch.ones(1)}}}}}

@@ -6,9 +6,11 @@ A reader takes the place of a file and returns what it read; what it does with i
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,8 @@ from typing import Any
 
 import torch
 from mutate import Mutation, mutate_bytes, mutate_header, mutate_json
+
+from brickwork.errors import BrickworkError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0_1"
 LINE: dict[str, Any] = {"step": 4, "images": 32, "loss": 0.5, "lr": 0.001, "held_out": {"0.5": 0.1, "2.0": 0.3}}
@@ -187,6 +191,50 @@ def _stack(path: Path) -> Any:
     return read_header(path)
 
 
+# ---- published weights ------------------------------------------------------------------------------------------
+
+
+def _weights(path: Path) -> Any:
+    from brickwork.foreign.formats import read_network
+    from brickwork.foreign.weights import read_state_dict
+
+    weights = read_state_dict(path)
+    with suppress(BrickworkError):  # no width that was published, so its heads are unknown
+        read_network(path)
+    return weights
+
+
+def _torch_file(new: bool) -> Callable[[], bytes]:
+    """Return a maker of a state dict of DiT as torch.save writes it, now or before 1.6."""
+
+    @cache
+    def make() -> bytes:
+        width, patch, grid = 4, 1, 2
+        torch.manual_seed(0)
+        block = {
+            "attn.qkv": (3 * width, width),
+            "attn.proj": (width, width),
+            "mlp.fc1": (4 * width, width),
+            "mlp.fc2": (width, 4 * width),
+            "adaLN_modulation.1": (6 * width, width),
+        }
+        shapes = {f"blocks.0.{name}": shape for name, shape in block.items()} | {
+            "x_embedder.proj": (width, 3, patch, patch),
+            "t_embedder.mlp.0": (width, 256),
+            "t_embedder.mlp.2": (width, width),
+            "final_layer.adaLN_modulation.1": (2 * width, width),
+            "final_layer.linear": (3 * patch**2, width),
+        }
+        state = {f"{name}.weight": torch.randn(shape) for name, shape in shapes.items()}
+        state |= {f"{name}.bias": torch.randn(shape[0]) for name, shape in shapes.items()}
+        state["pos_embed"] = torch.randn(1, grid**2, width)
+        file = io.BytesIO()
+        torch.save({"ema": state, "step": 3}, file, _use_new_zipfile_serialization=new)
+        return file.getvalue()
+
+    return make
+
+
 # ---- pictures and settings --------------------------------------------------------------------------------------
 
 
@@ -212,6 +260,8 @@ CASES: dict[str, Case] = {
     "recipe": Case("recipe.toml", _fixture("interrupted/stoic/recipe.toml"), _recipe),
     "autoencoder-recipe": Case("recipe.toml", _fixture("interrupted/autoencoder-vq/recipe.toml"), _autoencoder_recipe),
     "manifest": Case("manifest.json", lambda: _package()["manifest.json"], _open_package, is_json=True),
+    "torch-zip": Case("a.pt", _torch_file(new=True), _weights),
+    "torch-old": Case("a.pt", _torch_file(new=False), _weights),
     "stack": Case("blocks.safetensors", lambda: _package()["blocks.safetensors"], _stack),
     "picture": Case("a.png", _fixture("pictures/label1_seed3.png"), _facts),
 }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 
 from brickwork.errors import CheckpointError
-from brickwork.foreign.pickles import MAX_TEXT, quote
+from brickwork.foreign.pickles import Budget, quote
 
 MAX_ENTRIES = 100_000
+ENTRY_STEPS = 8
+"""Steps of the budget that an entry costs; reading it takes as long."""
 
 _END = struct.Struct("<4s4H2LH")  # signature, this disk, first disk, entries here, entries, bytes, offset, comment
 _END64 = struct.Struct("<4sQ2H2L4Q")  # signature, size, versions, disks, entries here, entries, bytes, offset
@@ -16,24 +18,27 @@ _ENTRY = struct.Struct("<4s2H2H2H3L3H2HLL")
 _LOCAL = struct.Struct("<4s3H2H3L2H")
 
 
-def read_entries(view: memoryview) -> dict[str, memoryview]:
+def read_entries(view: memoryview, budget: Budget) -> dict[str, memoryview]:
     """Return every entry's bytes by name, uncopied. Source: PKWARE's APPNOTE, sections 4.3 and 4.5.3.
 
+    Args:
+        view: The file.
+        budget: An entry costs steps, and its name costs text.
+
     Raises:
-        CheckpointError: The file is truncated, compressed or encrypted, or an entry points beyond its end.
+        CheckpointError: The file is truncated, compressed or encrypted, an entry points beyond its end, or the budget
+            is spent.
     """
     count, at = _directory(view)
     if count > MAX_ENTRIES:
         raise CheckpointError(f"it has {count:,} entries, more than {MAX_ENTRIES:,}: no network needs as many")
+    budget.step(ENTRY_STEPS * count)
     entries: dict[str, memoryview] = {}
-    text = 0
     for _ in range(count):
         head = _unpack(_ENTRY, view, at, b"PK\x01\x02")
         flags, method, packed, size = head[3], head[4], head[8], head[9]
         name_length, extra_length, comment_length, offset = head[10], head[11], head[12], head[16]
-        text += name_length
-        if text > MAX_TEXT:
-            raise CheckpointError(f"its names take more than {MAX_TEXT // 2**20} MiB: no network needs as much")
+        budget.read(name_length)
         at += _ENTRY.size
         name = bytes(_slice(view, at, name_length)).decode("utf-8", "replace")
         extra = _slice(view, at + name_length, extra_length)

@@ -71,8 +71,8 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     assert prefix is not None
     source = PublishedTensors(weights, prefix, "DiT")
     config = _config(source)
-    with torch.device("meta"):
-        dit = config.build()
+    dit = source.build(config)
+    assert isinstance(dit, Dit)
     theirs = {ours: renamed(ours, _NAMES) for ours in dit.state_dict()}
     source.refuse(set(source.names) - set(theirs.values()) - {"pos_embed"})
     state = {ours: source.read(theirs[ours], tuple(meta.shape)) for ours, meta in dit.state_dict().items()}
@@ -108,8 +108,9 @@ def _config(source: PublishedTensors) -> DitConfig:
 def _place(dit: Dit, source: PublishedTensors) -> None:
     """Give the network, built on the meta device, its table of positions; refuse the file if its table differs."""
     grid, width = dit.config.grid, dit.config.width
+    published = source.read("pos_embed", (1, grid[0] * grid[1], width))[0]
     table = window_positions(grid, grid, width)
     # Angles of up to 32 tokens are exact to 1e-5 in float32; a file in half precision has them rounded.
-    if not torch.allclose(source.read("pos_embed", (1, *table.shape))[0], table, rtol=0, atol=1e-3):
+    if not torch.allclose(published, table, rtol=0, atol=1e-3):
         raise CheckpointError("its pos_embed is not the table of sines that was published: it was changed")
     dit.position.table = table

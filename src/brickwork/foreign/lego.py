@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from brickwork.backbone.base import Backbone
-from brickwork.backbone.lego import Brick, BrickConfig, LegoConfig
+from brickwork.backbone.lego import Brick, BrickConfig, Lego, LegoConfig
 from brickwork.diffusion.prediction import EdmF, Prediction
 from brickwork.diffusion.process import Edm, NoiseProcess
 from brickwork.errors import CheckpointError
@@ -66,8 +66,8 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     assert prefix is not None
     source = PublishedTensors(weights, prefix, "LEGO")
     config = _config(source)
-    with torch.device("meta"):
-        lego = config.build()
+    lego = source.build(config)
+    assert isinstance(lego, Lego)
     theirs = {ours: renamed(ours, _NAMES) for ours in lego.state_dict()}
     tables = {f"model.{k}.pos_embed" for k in range(config.num_parts)}
     left_out = {"map_augment.weight", "map_augment.bias"}
@@ -153,9 +153,11 @@ def _position(source: PublishedTensors, k: int, brick: Brick) -> Tensor:
     """Return the computed table of positions; refuse the file if its table differs."""
     width = brick.brick.width
     stored = source.stored(f"model.{k}.pos_embed", 3)
+    rows, columns = brick.trained_grid
+    shape = (1, rows * columns, width)
+    if stored.shape != shape:
+        raise CheckpointError(f"its model.{k}.pos_embed is of shape {stored.shape}: it must be {shape}")
     table = window_positions(brick.trained_grid, brick.trained_grid, width)
-    if stored.shape != (1, *table.shape):
-        raise CheckpointError(f"its model.{k}.pos_embed is of shape {stored.shape}: it must be {(1, *table.shape)}")
     # A file in float16 has the table rounded; angles of up to 32 tokens are exact to 1e-5 in float32.
     if not torch.allclose(stored.read().float()[0], table, rtol=0, atol=1e-3):
         raise CheckpointError(f"its model.{k}.pos_embed is not the table of sines that was published: it was changed")

@@ -4,8 +4,8 @@ A class or function that a pickle names becomes a :class:`Global`, two strings; 
 arguments and state. Only names in a caller's table of constructors, all of them functions of brickwork, make anything
 else. Byte strings stay slices of the file.
 
-A hostile file's cost is bounded: by a budget of opcodes and text, and because nothing here recurses, keeps a dict key
-other than text and whole numbers, or prints more than a few characters of the file.
+A hostile file's cost is bounded: by a budget of opcodes, copies and text, and because nothing here recurses, keeps a
+dict key other than text and whole numbers, or prints more than a few characters of the file.
 
 Source of the opcodes: ``pickletools`` of the standard library, whose table gives their names and arguments.
 """
@@ -21,7 +21,9 @@ from typing import Any
 from brickwork.errors import CheckpointError
 
 MAX_OPERATIONS = 1_000_000
-"""Opcodes of one file; the largest published networks have about a hundred thousand."""
+"""Opcodes, copied items and entries of one file; the largest published networks have about a hundred thousand. As each
+makes a few hundred bytes at most, they bound the memory too.
+"""
 MAX_TEXT = 16 * 2**20
 """Bytes of text and numbers of one file, all together."""
 MAX_LINE = 4096
@@ -50,16 +52,16 @@ class Record:
 
 @dataclass
 class Budget:
-    """Budget left for one file, over all pickles in it."""
+    """Budget left for one file, over all pickles and archives in it."""
 
     operations: int = MAX_OPERATIONS
     text: int = MAX_TEXT
 
-    def step(self) -> None:
-        """Spend one opcode; raises CheckpointError where none is left."""
-        self.operations -= 1
+    def step(self, count: int = 1) -> None:
+        """Spend an opcode, or so many copied items or entries; raises CheckpointError where fewer are left."""
+        self.operations -= count
         if self.operations < 0:
-            raise CheckpointError(f"it has more than {MAX_OPERATIONS:,} opcodes: no network needs as many")
+            raise CheckpointError(f"it has more than {MAX_OPERATIONS:,} opcodes and copies: no network needs as many")
 
     def read(self, text: int) -> None:
         """Spend so many bytes of text; raises CheckpointError where fewer are left."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from math import isqrt
 
 from torch import Tensor
 
+from brickwork.backbone.base import Backbone, BackboneConfig
 from brickwork.errors import CheckpointError
 from brickwork.foreign.pickles import quote
 from brickwork.foreign.torchfile import Stored
 from brickwork.foreign.weights import Weights
+from brickwork.nn.promised import building_no_more
 
 
 class PublishedTensors:
@@ -28,7 +31,7 @@ class PublishedTensors:
 
     def __init__(self, weights: Weights, prefix: str, design: str) -> None:
         self.weights, self.prefix, self.design = weights, prefix, design
-        self.names = [name.removeprefix(prefix) for name in weights.tensors if name.startswith(prefix)]
+        self.names = tuple(name.removeprefix(prefix) for name in weights.tensors if name.startswith(prefix))
         self.refuse([name for name in weights.tensors if not name.startswith(prefix)])
 
     def refuse(self, strange: Iterable[str]) -> None:
@@ -91,8 +94,26 @@ class PublishedTensors:
 
     def count(self, start: str) -> int:
         """Count the children of a list of modules, by the numbers that follow ``start`` in names."""
-        numbers = {m[1] for name in self.names if (m := re.match(rf"{re.escape(start)}(\d{{1,4}})\.", name))}
+        numbers = self._numbers.get(start, set())
         return next((n for n in range(len(numbers)) if str(n) not in numbers), len(numbers))
+
+    @cached_property
+    def _numbers(self) -> dict[str, set[str]]:
+        """The numbers of children by what stands before them in names, as {"0", "1"} by "blocks."."""
+        found: dict[str, set[str]] = {}
+        for name in self.names:
+            for match in re.finditer(r"(?<![^.])\d{1,4}(?=\.)", name):
+                found.setdefault(name[: match.start()], set()).add(match[0])
+        return found
+
+    def build(self, config: BackboneConfig) -> Backbone:
+        """Build the network of a config without memory.
+
+        Raises:
+            CheckpointError: It has more tensors than the file.
+        """
+        with building_no_more(len(self.names)):
+            return config.build()
 
     def heads(self, attribute: str, width: int, known: Mapping[int, int], of: str = "it") -> int:
         """Return an attention's heads: a pickled module's attribute, or those known for the width; no shape tells them.

@@ -88,6 +88,11 @@ class Stored:
         """Size in bytes once it is read."""
         return _product(self.shape) * self.dtype.itemsize
 
+    @property
+    def span_bytes(self) -> int:
+        """Bytes of the file from its first element to its last, which reading copies."""
+        return (1 + _reach(self.shape, self.stride)) * self.dtype.itemsize if self.num_bytes else 0
+
     def read(self) -> Tensor:
         """Return a copy of its numbers alone, contiguous."""
         if not self.num_bytes:
@@ -135,7 +140,11 @@ def read_tree(path: str | Path) -> Any:
 
 def _parse(view: memoryview, budget: Budget, nesting: int) -> Any:
     """Read a whole file of any of these formats."""
-    constructors = {**_CONSTRUCTORS, ("torch.storage", "_load_from_bytes"): _nested(budget, nesting)}
+    constructors = {
+        **_CONSTRUCTORS,
+        ("torch.storage", "_load_from_bytes"): _nested(budget, nesting),
+        ("collections", "OrderedDict"): _ordered(budget),
+    }
     if bytes(view[:4]) == b"PK\x03\x04":
         return _read_zip(view, constructors, budget)
     first, at = Machine(view, constructors, _no_reference, budget).run(0)
@@ -144,7 +153,7 @@ def _parse(view: memoryview, budget: Budget, nesting: int) -> Any:
 
 def _read_zip(view: memoryview, constructors: dict[tuple[str, str], Constructor], budget: Budget) -> Any:
     """Read the format of torch.save since 1.6."""
-    entries = read_entries(view)
+    entries = read_entries(view, budget)
     names = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(names) != 1:
         raise CheckpointError(
@@ -276,8 +285,8 @@ def _stored(
     storage: Storage, dtype: torch.dtype, offset: int, shape: tuple[Any, ...], stride: tuple[Any, ...]
 ) -> Stored:
     """Return a tensor after checking that it lies within its storage, and is no larger than it."""
-    numbers = (offset, *shape, *stride)
-    if len(shape) != len(stride) or len(shape) > MAX_AXES or not all(type(n) is int and n >= 0 for n in numbers):
+    axes = len(shape) == len(stride) <= MAX_AXES
+    if not axes or not all(type(n) is int and n >= 0 for n in (offset, *shape, *stride)):
         raise CheckpointError(
             "a tensor in it has a size, stride or offset that none can have: it is damaged; download it again"
         )
@@ -304,12 +313,17 @@ def _typed(args: tuple[Any, ...]) -> Any:
     return Record(Global("torch._tensor", "_rebuild_from_type_v2"), args)
 
 
-def _dict(args: tuple[Any, ...]) -> dict[str | int, Any]:
-    """Build a collections.OrderedDict, empty or from pairs."""
-    made: dict[str | int, Any] = {}
-    if args and isinstance(args[0], list):
-        fill(made, (tuple(pair) for pair in args[0] if isinstance(pair, list | tuple) and len(pair) == 2))
-    return made
+def _ordered(budget: Budget) -> Constructor:
+    """Return a constructor of collections.OrderedDict, empty or from pairs; each pair costs a step, as it is copied."""
+
+    def build(args: tuple[Any, ...]) -> dict[str | int, Any]:
+        made: dict[str | int, Any] = {}
+        if args and isinstance(args[0], list):
+            budget.step(len(args[0]))
+            fill(made, (tuple(pair) for pair in args[0] if isinstance(pair, list | tuple) and len(pair) == 2))
+        return made
+
+    return build
 
 
 def _size(args: tuple[Any, ...]) -> Any:
@@ -328,7 +342,6 @@ _CONSTRUCTORS: dict[tuple[str, str], Constructor] = {
     **_TENSORS,
     ("torch._tensor", "_rebuild_from_type_v2"): _typed,
     ("torch", "Size"): _size,
-    ("collections", "OrderedDict"): _dict,
 }
 
 

@@ -84,8 +84,7 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     """
     source = _source(weights)
     config = _config(source)
-    with torch.device("meta"):
-        uvit = config.build()
+    uvit = source.build(config)
     meta = {name: tuple(tensor.shape) for name, tensor in uvit.state_dict().items()}
     table = source.read("pos_embed", (1, config.num_extra + config.grid[0] ** 2, config.width))
     state = {"position.extra": table[:, : config.num_extra], "position.table": table[:, config.num_extra :]}

@@ -56,7 +56,7 @@ def read_weights(path: str | Path) -> Weights:
             raise CheckpointError("it holds no tensors by name: give a network or its state dict")
         # Many tensors may share one storage, so that a small file could expand without bound.
         room = 4 * Path(path).stat().st_size
-        if (total := sum(stored.num_bytes for stored in weights.tensors.values())) > room:
+        if (total := sum(max(stored.num_bytes, stored.span_bytes) for stored in weights.tensors.values())) > room:
             raise CheckpointError(
                 f"its tensors add up to {total / 1e6:.0f} MB, four times what it holds: no network repeats so much"
             )
@@ -125,7 +125,15 @@ def _collect(root: Any, weights: Weights) -> None:
         elif isinstance(node, bool | int | float | str):
             weights.attributes[name] = node
         elif isinstance(node, dict | Record):
+            nodes += _size(node)
             waiting.append(_parts(name, node))
+
+
+def _size(node: dict[Any, Any] | Record) -> int:
+    """Return the number of values that are looked at to find the children of a module, each time it is met."""
+    state = _module_state(node) if isinstance(node, Record) else {}
+    tables = (_table(state, key) for key in ("_parameters", "_buffers", "_modules"))
+    return len(state) + sum(map(len, tables)) + len(_listed(state.get("_non_persistent_buffers_set")))
 
 
 def _parts(name: str, node: dict[Any, Any] | Record) -> Iterator[tuple[str, Any]]:
@@ -155,8 +163,13 @@ def _table(state: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _names(pickled: Any) -> list[Any]:
-    """Return a pickled set of names as a list; newer pickles have an opcode for sets, older ones a call."""
+def _names(pickled: Any) -> frozenset[str]:
+    """Return the names in a pickled set."""
+    return frozenset(name for name in _listed(pickled) if type(name) is str)
+
+
+def _listed(pickled: Any) -> list[Any]:
+    """Return a pickled set as a list; newer pickles have an opcode for sets, older ones a call."""
     if isinstance(pickled, Record) and isinstance(pickled.args, tuple) and pickled.args:
         pickled = pickled.args[0]
     return pickled if isinstance(pickled, list) else []
