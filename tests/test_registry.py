@@ -53,7 +53,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, *point
 
 
 def test_a_registry_is_a_mapping_in_the_order_it_was_written() -> None:
-    assert list(PROCESSES) == ["vp", "discrete-vp", "cosine", "edm", "flow"]
+    assert list(PROCESSES) == ["vp", "discrete-vp", "cosine", "edm", "flow", "sit-flow"]
     assert PROCESSES["edm"] is Edm
     assert "edm" in PROCESSES
     assert "edn" not in PROCESSES

@@ -58,6 +58,7 @@ from .files.manifest import verify as verify
 from .files.picture import save_png as save_png
 from .files.picture import sheet as sheet
 from .files.pictures import Pictures as Pictures
+from .foreign.formats import Stated as Stated
 from .foreign.formats import import_weights as import_weights
 from .model.checkpoint import load as load
 from .model.checkpoint import save as save

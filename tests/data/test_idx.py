@@ -1,6 +1,7 @@
 """IDX files as MNIST and Fashion-MNIST have them."""
 
 import gzip
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,3 +84,12 @@ def test_truncated_gzip(idx: Write) -> None:
 def test_labels_of_another_number(idx: Write) -> None:
     with pytest.raises(DataError, match=r"labels-idx1.*5 labels for 20 images"):
         open_source(idx({"train": (IMAGES, LABELS[:5])}))
+
+
+@pytest.mark.parametrize("name", ["a set.tar.gz", "set.tgz", "set.tar"])
+def test_a_tar_archive_is_not_taken_for_idx(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with tarfile.open(tmp_path / name, "w" if name.endswith("tar") else "w:gz") as archive:
+        archive.add(tmp_path / "a.png", "a.png")
+    with pytest.raises(DataError, match="a tar archive; unpack it"):
+        open_source(tmp_path / name)

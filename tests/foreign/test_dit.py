@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from brickwork.backbone.dit import Dit
+from brickwork.cli import main
+from brickwork.codec.base import Pixels
 from brickwork.diffusion.denoiser import Condition
-from brickwork.diffusion.prediction import Eps
+from brickwork.diffusion.prediction import Eps, V
+from brickwork.diffusion.process import DiscreteVp
 from brickwork.errors import CheckpointError
 from brickwork.foreign import dit as foreign
-from brickwork.foreign.formats import read_network
+from brickwork.foreign.formats import Stated, read_network
+from brickwork.model.checkpoint import load
+from brickwork.model.model import Model
 
 CONFIG = Dit.Config(size=8, channels=4, num_classes=6, width=32, heads=4, depth=2, variance=True)
 
@@ -119,6 +127,64 @@ def test_the_schedule_is_ddpms_counted_from_0(tmp_path: Path) -> None:
 def test_sizes_are_read_from_shapes(tmp_path: Path, changes: dict[str, Any]) -> None:
     config = replace(CONFIG, **changes)
     assert read_network(saved(tmp_path / "a.pt", published(network(config)))).backbone.config == config
+
+
+def test_a_file_that_is_stated_to_be_sits_draws_its_velocity(tmp_path: Path) -> None:
+    """SiT's x_t is t image + (1 - t) noise, its output image minus noise: the image is x_t + (1 - t) output."""
+    original = network()
+    path = saved(tmp_path / "a.pt", published(original))
+    found = read_network(path, Stated(format="sit"))
+    model = Model(found.backbone, found.process, found.prediction, Pixels(num_channels=4)).eval()
+    sigma = torch.tensor([0.1, 1.0, 9.0])
+    t = 1 / (1 + sigma)
+    x, _, condition = inputs()
+    own = x * t[:, None, None, None]
+    output = original(own, t, condition)[:, :4]
+    wanted = own + (1 - t)[:, None, None, None] * output
+    assert torch.allclose(model(x, sigma, condition), wanted, atol=1e-5)
+    assert found.facts["design"].startswith("SiT (Ma et al. 2024")
+    assert "image minus noise" in found.facts["assumed"]
+    assert "not SiT (Ma et al. 2024, arXiv 2401.08740)" in read_network(path).facts["assumed"]
+
+
+def test_what_the_user_states_is_not_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(CONFIG, channels=3)
+    path, out = saved(tmp_path / "a.pt", published(network(config))), tmp_path / "m.safetensors"
+    words = ["import", str(path), "--out", str(out)]
+    assert main([*words, "--prediction", "v", "--process", "discrete-vp:even=beta,beta_end=0.015"]) == 0
+    said = capsys.readouterr().out
+    assert "the output is the noise" not in said
+    assert "betas in even steps" not in said
+    assert "assumed: latents of Stable Diffusion" in said
+    model = load(out)
+    assert (model.prediction, model.process) == (V(), DiscreteVp(even="beta", beta_end=0.015))
+    assert main([*words, "--prediction", "w"]) == 1
+    assert main([*words, "--format", "lego"]) == 1
+    assert "format lego, but its tensors are named as in dit, sit" in capsys.readouterr().err
+
+
+def test_safetensors_are_read_as_well(tmp_path: Path) -> None:
+    state = {name: value.half() for name, value in published(network()).items()}
+    save_file(state, tmp_path / "a.safetensors")
+    found, wanted = (read_network(path) for path in (tmp_path / "a.safetensors", saved(tmp_path / "a.pt", state)))
+    assert all(torch.equal(value, wanted.backbone.state_dict()[k]) for k, value in found.backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a b.safetensors"])
+def test_the_advice_for_a_published_file_leads_to_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = published(network(replace(CONFIG, channels=3)))
+    save_file(state, name) if name.endswith("s") else torch.save(state, name)
+    assert main(["sample", name]) == 1
+    advice = re.findall("`(brickwork import .*?)`", capsys.readouterr().err)[0]
+    assert main(shlex.split(advice)[1:]) == 0
+    drawing = re.findall("draw: (brickwork sample .*)", capsys.readouterr().out)[0]
+    assert main([*shlex.split(drawing)[1:], "--steps", "1", "--labels", "0", "--seeds", "0"]) == 0
+    capsys.readouterr()
+    assert main(["import", "NEW.safetensors", "--out", "again.safetensors"]) == 1
+    assert "needs no import: `brickwork sample`" in capsys.readouterr().err
 
 
 def test_half_precision_becomes_single(tmp_path: Path) -> None:

@@ -240,7 +240,10 @@ def changed(path: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
         (lambda s: s.update({"model.model.0.x_embedder.proj.weight": torch.zeros(384, 5, 2, 3)}), "must make"),
         (lambda s: s.update({"model.model.0.x_embedder.proj.weight": torch.zeros(100, 5, 2, 2)}), "says its heads"),
         (lambda s: s["model.model.0.final_layer.linear.bias"].fill_(torch.nan), "infinite or none"),
-        (lambda s: s.pop("model.t_embedder.mlp.0.weight"), "of no network that is known; known are dit, lego, uvit"),
+        (
+            lambda s: s.pop("model.t_embedder.mlp.0.weight"),
+            "known are dit, sit, lego, uvit",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, change: Any, reason: str) -> None:
@@ -254,7 +257,7 @@ def test_heads_that_do_not_divide_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_network_of_another_design_says_which_are_known(tmp_path: Path) -> None:
-    assert "known are dit, lego, uvit" in error(saved(tmp_path / "a.pt", nn.Linear(2, 2).state_dict()))
+    assert "known are dit, sit, lego, uvit" in error(saved(tmp_path / "a.pt", nn.Linear(2, 2).state_dict()))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), "0.5"])

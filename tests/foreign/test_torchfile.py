@@ -291,7 +291,7 @@ def test_one_byte_string_opened_without_end_is_refused(tree: Any) -> None:
     [
         (b"", "it is empty"),
         (b"<html>", "begins with b'<html>'"),
-        (b"\x10\x00\x00\x00\x00\x00\x00\x00" + b'{"a":{}}', "needs no import"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00" + b'{"a":{}}', "no whole safetensors file"),
         (b"PK\x03\x04 and nothing more", "without its directory"),
         (pickle.dumps(Crafted, 2)[:-1] + b"Q.", "outside itself"),
     ],

@@ -47,6 +47,7 @@ ENTRIES: dict[str, list[Any]] = {
     "cosine": ["cosine", {"offset": 0.008}],
     "edm": ["edm", {"sigma_data": 0.4, "t_min": 0.01, "t_max": 50.0}],
     "flow": ["flow", {"t_min": 0.001, "t_max": 0.999}],
+    "sit-flow": ["sit-flow", {"t_min": 0.002}],
 }
 WORDS = ["words", {"length": 6, "words": ["red", "cat", "straße", "ноль", "3"], "has_unknown": True}]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +76,8 @@ def open_any(spec: str | Path, captions: bool) -> Source:
         )
     if path.is_dir():
         return open_idx(path) if idx_files(path) else open_folder(path, captions=captions)
+    if path.is_file() and tarfile.is_tarfile(path):
+        raise DataError(f"{spec}: a tar archive; unpack it (tar -xf {shlex.quote(str(path))}) and give the folder")
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return open_archive(path, captions=captions)

@@ -347,7 +347,6 @@ class Edm(NoiseProcess):
         return 1 / namespace(t).sqrt(t * t + self.sigma_data**2)
 
 
-@final
 @dataclass(frozen=True, kw_only=True)
 class LinearFlow(NoiseProcess):
     """Straight path from image to noise: alpha = 1 - t, sigma = t.
@@ -379,10 +378,23 @@ class LinearFlow(NoiseProcess):
         return level / (1 + level)
 
 
+@final
+@dataclass(frozen=True, kw_only=True)
+class SitFlow(LinearFlow):
+    """Straight path of SiT's networks, whose input for the time runs from 0 at the noise to 1 at the image.
+
+    Source: Ma et al., 2401.08740, with the time of their released code.
+    """
+
+    def c_noise(self, t: Array) -> Array:
+        """Return 1 - t."""
+        return 1 - t
+
+
 PROCESSES = Registry[type[NoiseProcess]](
     "process",
     NoiseProcess,
-    {"vp": Vp, "discrete-vp": DiscreteVp, "cosine": Cosine, "edm": Edm, "flow": LinearFlow},
+    {"vp": Vp, "discrete-vp": DiscreteVp, "cosine": Cosine, "edm": Edm, "flow": LinearFlow, "sit-flow": SitFlow},
 )
 
 

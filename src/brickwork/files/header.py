@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ def open_tensors(path: Path, framework: str = "pt") -> Any:
             start = file.read(2)
         if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise CheckpointError(
-                f"{path} is a pickle, and brickwork unpickles nothing: `brickwork import` reads published networks, "
-                "else save its weights as safetensors"
+                f"{path} is a pickle, and brickwork unpickles nothing: `brickwork import {shlex.quote(str(path))} "
+                "--out NEW.safetensors` makes a model of a published network that it knows"
             ) from error
         raise CheckpointError(f"{path} is no whole safetensors file ({error}): copy or train it again") from error
 

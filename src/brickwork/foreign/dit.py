@@ -5,8 +5,11 @@ The names below are those of that state dict, as the converters of other project
 ours, and ``pos_embed``: a fixed table that ours computes, and that the file's must equal.
 
 Sizes are read from shapes; heads are those of the published widths, or a pickled attention's attribute. No tensor says
-what the output means: the published schedule, prediction and latents are assumed, and the facts say so. SiT's files
-(Ma et al. 2024) have the same names but predict a velocity: they cannot be told apart.
+what the output means: the published schedule, prediction and latents are assumed, and the facts say so.
+
+SiT's files (Ma et al. 2024, arXiv 2401.08740) have the same names and shapes and another meaning, so they are read as
+SiT's only where the user says so: the path is straight, the network's time runs from 0 at the noise to 1 at the image,
+and its output is the velocity along that time, image minus noise: ours with the other sign.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ import torch
 
 from brickwork.backbone.base import Backbone
 from brickwork.backbone.dit import Dit, DitConfig
-from brickwork.diffusion.prediction import Eps, Prediction
-from brickwork.diffusion.process import DiscreteVp, NoiseProcess
+from brickwork.diffusion.prediction import Eps, Prediction, Velocity
+from brickwork.diffusion.process import DiscreteVp, NoiseProcess, SitFlow
 from brickwork.errors import CheckpointError
 from brickwork.foreign.source import PublishedTensors, renamed
-from brickwork.foreign.weights import Weights
+from brickwork.foreign.weights import Assumed, Weights
 from brickwork.nn.layers import window_positions
 
 HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
@@ -27,6 +30,7 @@ HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 
 PROCESS = DiscreteVp(beta_start=1e-4, beta_end=0.02, even="beta", first_number=0.0)
 """The noise process of the published networks: Ho et al.'s betas; steps are counted from 0."""
+LATENTS = "latents of Stable Diffusion's autoencoder, times 0.18215; the last row of the class table is no class"
 
 _START = "x_embedder.proj.weight"
 _LABELS = "y_embedder.embedding_table.weight"
@@ -52,11 +56,21 @@ def recognises(weights: Weights) -> bool:
     return start is not None and all(start + name in weights.tensors for name in needed)
 
 
-def assumed(weights: Weights) -> str:
-    """Return a sentence on what is assumed as published, since no tensor says it."""
-    return (
-        "1000 steps counted from 0 with betas in even steps from 0.0001 to 0.02; the output is the noise; latents of "
-        "Stable Diffusion's autoencoder, times 0.18215; the last row of the class table is no class"
+def assumed(weights: Weights) -> Assumed:
+    """Return what is assumed as published, since no tensor says it."""
+    return Assumed(
+        process="1000 steps counted from 0 with betas in even steps from 0.0001 to 0.02",
+        prediction="the output is the noise",
+        rest=LATENTS,
+    )
+
+
+def assumed_of_sit(weights: Weights) -> Assumed:
+    """Return what is assumed of SiT's files."""
+    return Assumed(
+        process="a straight path, whose time runs from 0 at the noise to 1 at the image",
+        prediction="the output is image minus noise",
+        rest=LATENTS,
     )
 
 
@@ -79,6 +93,20 @@ def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
     dit.load_state_dict(state, assign=True)
     _place(dit, source)
     return dit, PROCESS, Eps()
+
+
+def convert_sit(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:
+    """Return the network of SiT's file, its last layer with the other sign; SiT's process and our velocity.
+
+    Raises:
+        BrickworkError: ``convert`` would raise it.
+    """
+    dit, _, _ = convert(weights)
+    assert isinstance(dit, Dit)
+    with torch.no_grad():
+        for weight in dit.head.linear.parameters():
+            weight.neg_()
+    return dit, SitFlow(), Velocity()
 
 
 def _prefix(weights: Weights) -> str | None:

@@ -1,4 +1,4 @@
-"""Files of torch tensors, read without torch's unpickler: both formats of torch.save, and plain pickles.
+"""Files of torch tensors, read without torch's unpickler: formats of torch.save, plain pickles and safetensors.
 
 The result is the tree of a pickle, with :class:`Stored` tensors in it, which are read from the file when asked for.
 
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from brickwork.errors import CheckpointError
+from brickwork.files.header import read_metadata
 from brickwork.foreign.archive import read_entries
 from brickwork.foreign.pickles import Budget, Constructor, Global, Machine, Record, fill, quote
 
@@ -116,7 +118,7 @@ def read_tree(path: str | Path) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"no file {path}: give a file of published weights, as .pkl, .pth or .pt")
+        raise CheckpointError(f"no file {path}: give a file of published weights, as .pkl, .pth, .pt or .safetensors")
     try:
         with path.open("rb") as file:
             # Mapped copy-on-write, as torch wants writable memory; nothing is written.
@@ -124,14 +126,13 @@ def read_tree(path: str | Path) -> Any:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is empty"
         raise CheckpointError(f"cannot read {path}: {reason}; download it again") from error
+    if bytes(view[5:10]) == b'\0\0\0{"':  # after the length of the header
+        return _read_safetensors(path)
     try:
-        if bytes(view[5:10]) == b'\0\0\0{"':  # after the length of the header
-            raise CheckpointError(
-                "it is a safetensors file, which needs no import: published weights come as .pkl, .pth or .pt"
-            )
         if view[0] != 0x80 and bytes(view[:2]) != b"PK":
             raise CheckpointError(
-                f"it begins with {bytes(view[:16])!r}, as no pickle and no zip file does: download the file itself"
+                f"it begins with {bytes(view[:16])!r}, as no pickle, zip or safetensors file does: download or unpack "
+                "the file itself"
             )
         return _parse(view, Budget(), 0)
     except CheckpointError as error:
@@ -149,6 +150,26 @@ def _parse(view: memoryview, budget: Budget, nesting: int) -> Any:
         return _read_zip(view, constructors, budget)
     first, at = Machine(view, constructors, _no_reference, budget).run(0)
     return _read_legacy(view, at, constructors, budget) if type(first) is int and first == _MAGIC else first
+
+
+def _read_safetensors(path: Path) -> dict[str, Stored]:
+    """Read the tensors of a safetensors file that is no model of brickwork's.
+
+    Raises:
+        CheckpointError: The file is not whole, or a model or an autoencoder of brickwork's.
+    """
+    if any(key.startswith("brickwork") for key in read_metadata(path)[0]):
+        raise CheckpointError(
+            f"{path} is a file of brickwork's own, which needs no import: `brickwork sample` draws from a model, and "
+            "--codec takes an autoencoder"
+        )
+    return {name: _in_memory(tensor) for name, tensor in load_file(path).items()}
+
+
+def _in_memory(tensor: Tensor) -> Stored:
+    """Return a tensor in memory as one of a file."""
+    data = tensor.reshape(-1).view(torch.uint8).numpy().data
+    return Stored(Storage(tensor.dtype, tensor.numel(), data), tensor.dtype, 0, tuple(tensor.shape), tensor.stride())
 
 
 def _read_zip(view: memoryview, constructors: dict[tuple[str, str], Constructor], budget: Budget) -> Any:

@@ -22,7 +22,7 @@ from brickwork.backbone.uvit import UvitConfig
 from brickwork.diffusion.prediction import Eps, Prediction
 from brickwork.diffusion.process import DiscreteVp, NoiseProcess, Vp
 from brickwork.foreign.source import PublishedTensors, renamed
-from brickwork.foreign.weights import Weights
+from brickwork.foreign.weights import Assumed, Weights
 
 HEADS = {512: 8, 768: 12, 1024: 16, 1152: 16}
 """Heads of the published widths S, M, L and H."""
@@ -55,12 +55,12 @@ def recognises(weights: Weights) -> bool:
     return start is not None and all(start + name in weights.tensors for name in ("pos_embed", "decoder_pred.weight"))
 
 
-def assumed(weights: Weights) -> str:
-    """Return a sentence on what is assumed as published, since no tensor says it."""
+def assumed(weights: Weights) -> Assumed:
+    """Return what is assumed as published, since no tensor says it."""
     source = _source(weights)
     config = _config(source)
     steps, continuous = "Stable Diffusion's 1000 steps, counted from 1", "betas from 0.1 to 20 in continuous time"
-    said = [steps if _in_steps(config) else continuous, "the output is the noise"]
+    said: list[str] = []
     if config.channels == 4:
         said.append("latents of Stable Diffusion's autoencoder, times 0.18215")
     if config.num_classes:
@@ -72,7 +72,8 @@ def assumed(weights: Weights) -> str:
         )
     if config.text_length:
         said.append("no text is CLIP's embedding of the empty caption, not zeros: give it as the negative text")
-    return "; ".join(said)
+    process = steps if _in_steps(config) else continuous
+    return Assumed(process=process, prediction="the output is the noise", rest="; ".join(said))
 
 
 def convert(weights: Weights) -> tuple[Backbone, NoiseProcess, Prediction]:

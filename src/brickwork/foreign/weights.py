@@ -41,6 +41,21 @@ class Weights:
     key: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Assumed:
+    """What a file does not say and is assumed as published, as phrases; "" for what it says.
+
+    Attributes:
+        process: The noise process.
+        prediction: What the network's output means.
+        rest: Everything else.
+    """
+
+    process: str = ""
+    prediction: str = ""
+    rest: str = ""
+
+
 def read_weights(path: str | Path) -> Weights:
     """Read the network in a file: a state dict or modules, alone or under one of the ``PREFERRED`` keys.
 

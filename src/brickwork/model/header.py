@@ -6,6 +6,7 @@ The header is JSON in the safetensors metadata under the key "brickwork": for ea
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -75,7 +76,9 @@ def stored_header(path: Path) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
     metadata, shapes = read_metadata(path)
     if HEADER not in metadata:
         raise CheckpointError(
-            f"{path} is a safetensors file without brickwork's header: it is not a model of brickwork"
+            f"{path} is a safetensors file, but not a model of brickwork, whose header it lacks: `brickwork import "
+            f"{shlex.quote(str(path))} --out NEW.safetensors` makes a model of published weights; an autoencoder is "
+            "given as --codec"
         )
     try:
         header = read_json(metadata[HEADER])

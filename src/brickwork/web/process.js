@@ -148,7 +148,7 @@ class LinearFlow {
   }
 }
 
-export const PROCESSES = { vp: Vp, "discrete-vp": DiscreteVp, cosine: Cosine, edm: Edm, flow: LinearFlow };
+export const PROCESSES = { vp: Vp, "discrete-vp": DiscreteVp, cosine: Cosine, edm: Edm, flow: LinearFlow, "sit-flow": LinearFlow };
 
 /** The process that a manifest names: [name, options]. */
 export function processOf([name, options]) {
