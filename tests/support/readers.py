@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mutate import Mutation, mutate_bytes, mutate_header, mutate_json
 
@@ -77,8 +78,6 @@ def _load_codec(path: Path) -> Any:
 @cache
 def _autoencoder() -> bytes:
     import tempfile
-
-    import numpy as np
 
     from brickwork.codec.autoencoder import Autoencoder
     from brickwork.codec.file import save_codec
@@ -235,6 +234,48 @@ def _torch_file(new: bool) -> Callable[[], bytes]:
     return make
 
 
+# ---- arrays -------------------------------------------------------------------------------------------------------
+
+
+def _images_npz() -> bytes:
+    file = io.BytesIO()
+    images = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
+    texts = {"classes": np.array(["a", "b"]), "captions": np.array(["red", "é", ""]), "names": np.array(list("xyz"))}
+    np.savez(file, images=images, labels=np.array([0, 1, 1]), split=np.array([0, 0, 2]), **texts)
+    return file.getvalue()
+
+
+def _statistics() -> bytes:
+    file = io.BytesIO()
+    texts = {"net": "grey", "net_sha256": "a", "data_sha256": "b"}
+    np.savez(file, format=np.int64(1), num_images=np.int64(9), mean=np.zeros(3), covariance=np.eye(3), **texts)
+    return file.getvalue()
+
+
+def _array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.arange(12.0, dtype=np.float32).reshape(3, 4))
+    return file.getvalue()
+
+
+def _images(path: Path) -> Any:
+    from brickwork.data.dataset import load_dataset
+
+    return load_dataset(path, progress=False).digest
+
+
+def _read_statistics(path: Path) -> Any:
+    from brickwork.quality.distance import Statistics
+
+    return Statistics.load(path)
+
+
+def _command_array(path: Path) -> Any:
+    from brickwork.device.command import _array
+
+    return _array(path)
+
+
 # ---- pictures and settings --------------------------------------------------------------------------------------
 
 
@@ -262,6 +303,9 @@ CASES: dict[str, Case] = {
     "manifest": Case("manifest.json", lambda: _package()["manifest.json"], _open_package, is_json=True),
     "torch-zip": Case("a.pt", _torch_file(new=True), _weights),
     "torch-old": Case("a.pt", _torch_file(new=False), _weights),
+    "npz": Case("a.npz", _images_npz, _images),
+    "statistics": Case("a.npz", _statistics, _read_statistics),
+    "npy": Case("a.npy", _array, _command_array),
     "stack": Case("blocks.safetensors", lambda: _package()["blocks.safetensors"], _stack),
     "picture": Case("a.png", _fixture("pictures/label1_seed3.png"), _facts),
 }

@@ -11,9 +11,8 @@ Both may have labels (N,), classes (K,), captions (N,), names (N,) and split (N,
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from brickwork.data.decode import decode_image, on_white
 from brickwork.data.folder import version_of
 from brickwork.data.source import SPLITS, Images, Pixels, Rows, Source, checked_labels
 from brickwork.errors import DataError
+from brickwork.files.arrays import PickledError, read_npz
 
 LAYOUTS = "images (N, H, W[, C]), or jpeg (total,) with offsets (N+1,)"
 KEYS = ("images", "jpeg", "offsets", "labels", "classes", "captions", "names", "split")
@@ -65,33 +65,26 @@ def open_arrays(path: Path) -> Source:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz whose keys are in the table above; refuse pickled ones."""
     try:
-        with path.open("rb") as opened:
-            file = np.load(opened, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise DataError(f"{path}: a single array, not an .npz; save it with np.savez(path, images=array)")
-            found = list(file.files)
-            if "images" not in found and not {"jpeg", "offsets"} <= set(found):
-                raise DataError(f"{path}: has the keys {', '.join(found) or '(none)'}; needed is {LAYOUTS}")
-            return {key: one_array(path, file, key) for key in KEYS if key in found}
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, MemoryError) as error:
-        if "pickle" in str(error):
-            raise DataError(
-                f"{path}: not an .npz but something pickled or damaged; pickles are never opened"
-            ) from error
-        raise DataError(
-            f"{path}: not an .npz that can be read ({error or type(error).__name__}); make it again"
-        ) from error
+        arrays, found = read_npz(path, KEYS)
+    except PickledError as error:
+        advice = "np.asarray(values, dtype=str) for texts, np.uint8 for images"
+        raise DataError(f"{path}: {error}; save it with a plain dtype: {advice}") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not an .npz that can be read ({_why_not(path, error)}); make it again") from error
+    if "images" not in arrays and not {"jpeg", "offsets"} <= arrays.keys():
+        raise DataError(f"{path}: has the keys {', '.join(found) or '(none)'}; needed is {LAYOUTS}")
+    return arrays
 
 
-def one_array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    """Read one array; refuse it if opening it would run a pickle."""
-    try:
-        return file[key]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        advice = f"save {key} with a plain dtype: np.asarray({key}, dtype=str) for texts, np.uint8 for images"
-        raise DataError(f"{path}: {key} is a pickled object array, which is never opened; {advice}") from error
+def _why_not(path: Path, error: Exception) -> str:
+    """Return why a file is no .npz, by its first bytes where they say so."""
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(6)
+        if start == b"\x93NUMPY":
+            return "it is a single array: save it with np.savez(path, images=array)"
+        if start[:1] == b"\x80":
+            return "it is pickled, and pickles are never opened"
+    return str(error) or type(error).__name__
 
 
 def checked_images(name: str, images: np.ndarray) -> Images:

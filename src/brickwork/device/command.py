@@ -18,6 +18,7 @@ import brickwork
 from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.errors import ArgumentError
+from brickwork.files.arrays import read_npy
 from brickwork.files.picture import save_png
 from brickwork.files.streams import run_command, say
 from brickwork.sampling.gallery import check_png, save_gallery
@@ -141,8 +142,8 @@ def _text(package: Runner, asked: argparse.Namespace) -> list[str] | str | np.nd
 
 def _array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        return read_npy(path)
+    except (OSError, ValueError) as error:
         raise ArgumentError(f"{path}: not an array of numpy ({error}); give a .npy file") from None
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from brickwork.errors import BrickworkWarning, ConfigError, OutputError
 from brickwork.files.blocks import block_digest
+from brickwork.files.plain import LARGE, read_json, read_small
 from brickwork.files.whole import write_whole
 
 FACTS = "cache.json"
@@ -178,8 +179,8 @@ class Chunks:
         """Return what a folder says that it holds; nothing where that is missing or damaged."""
         if not path.exists():
             return {}
-        with suppress(ValueError, RecursionError):
-            found = json.loads(path.read_bytes())
+        with suppress(OSError, ValueError):
+            found = read_json(read_small(path, LARGE))
             if isinstance(found, dict) and found.pop(DIGEST_OF_FACTS, "") == _facts_digest(found):
                 return found
         self._say(f"{FACTS} is damaged, or of an earlier version; all is made anew")

@@ -15,7 +15,6 @@ With few images the distance is too large (Chong and Forsyth 2020), so compare o
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -24,12 +23,15 @@ import numpy as np
 from jaxtyping import Float64
 
 from brickwork.errors import ArgumentError, DataError
+from brickwork.files.arrays import read_npz
 from brickwork.files.whole import write_whole
 from brickwork.quality.features import features, net_for
 
 Vector = Float64[np.ndarray, "F"]
 Matrix = Float64[np.ndarray, "F F"]
 FORMAT = 1
+TEXTS = ("net", "net_sha256", "data_sha256")
+"""Texts in a file of statistics."""
 
 
 @final
@@ -102,12 +104,11 @@ class Statistics:
             DataError: The file is missing, damaged or something else.
         """
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-                found = int(stored["format"])
-                texts = {key: str(stored[key]) for key in ("net", "net_sha256", "data_sha256")}
-                mean, covariance = (stored[key].astype(np.float64) for key in ("mean", "covariance"))
-                num_images = int(stored["num_images"])
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            stored, _ = read_npz(Path(path), ("format", "num_images", "mean", "covariance", *TEXTS))
+            found, num_images = (int(stored[key]) for key in ("format", "num_images"))
+            texts = {key: str(stored[key]) for key in TEXTS}
+            mean, covariance = (stored[key].astype(np.float64) for key in ("mean", "covariance"))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise DataError(f"{path}: no statistics of features ({error}); make them with Statistics.save") from error
         if found != FORMAT:
             raise DataError(f"{path}: statistics of format {found}, {FORMAT} is read; take them again")
