@@ -139,3 +139,7 @@ class TrainingError(BrickworkError):
 
 class BrickworkWarning(UserWarning):
     """A thing that the user should know and that stops nothing; the command line prints it as one line."""
+
+
+class UndigestedWarning(BrickworkWarning):
+    """A file without digests, as earlier versions wrote them: damage to it is not seen."""
