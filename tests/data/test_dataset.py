@@ -15,7 +15,9 @@ from PIL import Image
 
 from brickwork.data.config import DataConfig
 from brickwork.data.dataset import Dataset, digest_of, load_dataset
-from brickwork.errors import ConfigError, DataError, OutputError, UnknownNameError
+from brickwork.data.heldout import images_of_run
+from brickwork.data.opening import open_source
+from brickwork.errors import BrickworkWarning, ConfigError, DataError, OutputError, UnknownNameError
 
 Write = Callable[..., Path]
 ALL = DataConfig(split="all")
@@ -79,6 +81,17 @@ def test_strict_refuses_a_broken_image(folder: Write) -> None:
 def test_nothing_but_broken_images(folder: Write) -> None:
     with pytest.raises(DataError, match=r"none of 1 images can be read; first: a\.jpg"):
         load_dataset(folder({"a.jpg": b"junk"}), ALL)
+
+
+def test_a_run_goes_on_where_no_held_out_image_can_be_read(folder: Write) -> None:
+    root = folder({f"{i}.png": i + 1 for i in range(10)})
+    (out,) = open_source(root, "heldout").names
+    (root / out).write_bytes(b"")
+    data, heldout, why = images_of_run(root, DataConfig())
+    assert (len(data), heldout) == (9, None)
+    assert why.endswith(f"none of 1 held-out images can be read; first: {out}: the file is empty")
+    with pytest.raises(DataError, match=rf"{out}: the file is empty"):
+        images_of_run(root, DataConfig(strict=True))
 
 
 def test_the_digest_is_of_the_content(folder: Write) -> None:
@@ -162,10 +175,18 @@ def test_strict_does_not_take_a_cached_set_with_gaps(folder: Write, tmp_path: Pa
     assert not list((tmp_path / "cache").glob("*.part"))
 
 
-def test_a_cache_that_cannot_be_written(folder: Write, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(folder: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"x")
+    monkeypatch.setenv("BRICKWORK_CACHE_GIB", "1")
+    root, nowhere = many(folder), tmp_path / "file" / "cache"
+    with pytest.warns(BrickworkWarning, match=r"cannot keep decoded images here .*; they are held in memory instead"):
+        data = load_dataset(root, ALL, max_bytes=100, cache=nowhere)
+    assert data.digest == load_dataset(root, ALL).digest
+    with pytest.warns(BrickworkWarning, match=r"decoded images are not kept here .*; the next run decodes them again"):
+        assert load_dataset(root, ALL, cache=nowhere).digest == data.digest
+    monkeypatch.setattr("brickwork.data.dataset.free_memory", lambda: 1000)
     with pytest.raises(OutputError, match="XDG_CACHE_HOME"):
-        load_dataset(many(folder), ALL, max_bytes=100, cache=tmp_path / "file" / "cache")
+        load_dataset(root, ALL, max_bytes=100, cache=nowhere)
 
 
 def test_progress_goes_to_stderr(folder: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brickwork.data.decode import bombs_refused, decode_image, with_channels
+from brickwork.data.decode import decode_image, with_channels
 from brickwork.errors import DataError
 
 
@@ -129,8 +129,7 @@ def test_orientation_6_of_16_bit_grey() -> None:
 
 def test_broken_exif_does_not_matter() -> None:
     data = packed(flat("RGB", (10, 20, 30)), exif=b"Exif\0\0MM\0*nonsense")
-    with bombs_refused():
-        assert decode_image(data)[0, 0].tolist() == [10, 20, 30]
+    assert decode_image(data)[0, 0].tolist() == [10, 20, 30]
 
 
 @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
@@ -149,7 +148,7 @@ def noise() -> Image.Image:
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_truncated(format: str, share: float) -> None:  # noqa: A002
     data = packed(noise(), format)
-    with pytest.raises(DataError, match=r"^cat\.x: "), bombs_refused():
+    with pytest.raises(DataError, match=r"^cat\.x: "):
         decode_image(data[: int(share * len(data))], "cat.x")
 
 
@@ -175,7 +174,7 @@ def test_floating_point_is_refused_with_advice() -> None:
 def test_a_bomb_is_refused_before_it_is_unpacked(width: int, height: int) -> None:
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-    with pytest.raises(DataError, match=r"pixels"), bombs_refused():
+    with pytest.raises(DataError, match=r"pixels"):
         decode_image(data + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from brickwork.data.decode import Decoder
 from brickwork.data.folder import open_folder
 from brickwork.data.opening import open_source, open_whole
 from brickwork.errors import DataError
@@ -131,12 +132,11 @@ def test_a_damaged_member_is_named(folder: Write) -> None:
         source.image(3)
 
 
-def test_a_member_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brickwork.data.archive.MAX_MEMBER_BYTES", 1 << 16)
+def test_a_member_that_unpacks_to_too_much(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.png", bytes(1 << 20))
-    with pytest.raises(DataError, match=r"a\.png: unpacks to 1048576 bytes"):
-        open_whole(tmp_path / "bomb.zip").image(0)
+        archive.writestr("a.png", bytes(1 << 21))
+    with pytest.raises(DataError, match=r"a\.png: 2097152 bytes, and up to 1048584 are read; --max-pixels"):
+        open_whole(tmp_path / "bomb.zip", decoder=Decoder(max_pixels=1)).image(0)
 
 
 def test_a_path_that_climbs_out_writes_nothing(tmp_path: Path, folder: Write) -> None:

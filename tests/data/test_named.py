@@ -193,6 +193,45 @@ def test_hub_bad_cells_are_skipped(hub: dict) -> None:
     assert [report.split(":")[0] for report in train.skipped] == ["train 0", "train 4", "train 5"]
 
 
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        (None, "the image column holds nothing"),
+        ({"bytes": None, "path": None}, "the image column holds nothing"),
+        ({}, "the image column holds nothing"),
+        ({"bytes": None, "path": "/nowhere/x.png"}, "/nowhere/x.png: No such file"),
+        ({"bytes": None, "path": "/dev/zero"}, "not a regular file"),
+        ({"bytes": "text", "path": None}, "the image column holds"),
+        ([1, 2], "the image column holds list"),
+        (object(), "the image column holds object"),
+    ],
+)
+@pytest.mark.parametrize("row", [0, 7])
+def test_hub_bad_cells_end_no_run_that_holds_out_by_content(hub: dict, cell: object, why: str, row: int) -> None:
+    bad = rows(0, 8)
+    bad[row] = {**bad[row], "img": cell}
+    hub["o/n", None] = Bare(bad, FEATURES)
+    both = [load_dataset("hf:o/n", DataConfig(split="all")), load_dataset("hf:o/n", DataConfig(holdout=0.3))]
+    assert len(both[0]) == 7
+    assert both[0].skipped[0].startswith(f"train {row}: ")
+    assert why in both[0].skipped[0]
+    with pytest.raises(DataError, match=f"train {row}: "):
+        load_dataset("hf:o/n", DataConfig(split="all", strict=True))
+
+
+def test_hub_revision(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load(path: str, name: str | None = None, revision: str | None = None) -> Bare:
+        asked.append((path, name, revision))
+        return Bare(rows(0, 3), FEATURES)
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load, Image=Image))
+    for spec in ("hf:o/n:big@refs/pr/1", "hf:o/n@v1.0", "hf:o/n"):
+        assert len(load_dataset(spec, DataConfig(split="all"))) == 3
+    assert asked == [("o/n", "big", "refs/pr/1"), ("o/n", None, "v1.0"), ("o/n", None, None)]
+
+
 def test_hub_errors(hub: dict) -> None:
     with pytest.raises(DataError, match=r"hf:o/no: cannot be loaded \(Couldn't find o/no\); check"):
         open_source("hf:o/no")

@@ -10,8 +10,9 @@ import numpy as np
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from brickwork.cli.arguments import Drawing, ModelName
-from brickwork.data.decode import bombs_refused, decode_image, with_channels
+from brickwork.data.decode import Decoder, with_channels
 from brickwork.data.fit import fit
+from brickwork.data.regular import open_regular, size_of
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.picture import save_png, sheet
 from brickwork.files.streams import say
@@ -177,13 +178,13 @@ def _read_mask(path: Path, size: tuple[int, int], side: int) -> np.ndarray:
 
 
 def _decoded(path: Path) -> np.ndarray:
+    """Decode an image file.
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); give an image file") from None
-    with bombs_refused():
-        return decode_image(data, str(path))
+    Raises:
+        DataError: It is missing or no image.
+    """
+    with open_regular(path, f"{path}: cannot be read; give an image file") as file:
+        return Decoder().decode_file(size_of(file), file.read, str(path))
 
 
 def _save_sheet(

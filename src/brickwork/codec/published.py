@@ -22,6 +22,7 @@ from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.codec.latents import Latents, weights_digest
 from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError
 from brickwork.files.plain import read_json, read_small
+from brickwork.files.revision import asked_for, split_revision
 from brickwork.nn.shapes import Image
 
 WIDTHS = {
@@ -138,7 +139,8 @@ class Published(FirstStage):
         """Open a published autoencoder, float32, on the CPU.
 
         Args:
-            source: A folder as diffusers saves it (config.json and safetensors), or owner/name on the Hub.
+            source: A folder as diffusers saves it (config.json and safetensors), or owner/name[@revision] on the
+                Hub.
             subfolder: Its subfolder in there, such as "vae" in a pipeline.
 
         Raises:
@@ -310,7 +312,8 @@ def _from_hub(source: str, subfolder: str | None) -> Path:
     Raises:
         CheckpointError: No such folder or repository exists.
     """
-    owner, _, name = source.partition("/")
+    place, revision = split_revision(source)
+    owner, _, name = place.partition("/")
     if not (owner and name) or "/" in name or owner.startswith((".", "~")):
         raise CheckpointError(f"no folder {source}: give one that is there, or owner/name on the Hub")
     try:
@@ -320,7 +323,7 @@ def _from_hub(source: str, subfolder: str | None) -> Path:
     prefix = f"{subfolder}/" if subfolder else ""
     wanted = [f"{prefix}config.json", f"{prefix}{WEIGHTS}*.safetensors", f"{prefix}{WEIGHTS}*.safetensors.index.json"]
     try:
-        return Path(snapshot_download(source, allow_patterns=wanted))
+        return Path(snapshot_download(place, **asked_for(revision), allow_patterns=wanted))
     except Exception as error:  # the client raises its own errors, the network's and its library's
         raise CheckpointError(f"no folder {source}, and the Hub: {_first_line(error)}") from error
 

@@ -5,31 +5,34 @@ Members are read into memory; nothing is unpacked to disk.
 
 from __future__ import annotations
 
+import lzma
 import zipfile
 import zlib
 from pathlib import Path
 
-from brickwork.data.decode import MAX_PIXELS
+from brickwork.data.decode import Decoder
 from brickwork.data.files import source_of_files
 from brickwork.data.folder import version_of
 from brickwork.data.names import clean_name
 from brickwork.data.source import Source
 from brickwork.errors import DataError
 
-MAX_MEMBER_BYTES = 4 * MAX_PIXELS
-"""Largest member that is unpacked, in bytes; the largest image allowed takes less, even uncompressed."""
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, NotImplementedError)
+"""Errors of reading a damaged or encrypted member."""
 UTF8 = 0x800
 """Flag of a member whose name is said to be UTF-8."""
 
 
-def open_archive(path: Path, *, captions: bool = True) -> Source:
+def open_archive(path: Path, *, captions: bool = True, decoder: Decoder | None = None) -> Source:
     """Open the images of a zip, sorted by path.
 
     Args:
         path: The zip.
         captions: Look for captions.
+        decoder: Decoder of its images; None for one with default limits.
 
     Raises:
+        MissingExtraError: It holds HEIC images, and pillow-heif is not installed.
         DataError: It is no zip, damaged, without images, or some images have captions and others none.
     """
     try:
@@ -39,23 +42,22 @@ def open_archive(path: Path, *, captions: bool = True) -> Source:
     files = [(name_of(m), m) for m in archive.infolist() if not m.filename.endswith(("/", "\\"))]
     members = dict(files)
 
-    def read(file: str, limit: int | None = None) -> bytes:
-        member = members[file]
-        if member.file_size > MAX_MEMBER_BYTES:
-            raise DataError(f"{clean_name(file)}: unpacks to {member.file_size} bytes; {MAX_MEMBER_BYTES} are allowed")
+    def read(file: str, limit: int) -> bytes:
         try:
-            with archive.open(member) as stream:
-                return stream.read(MAX_MEMBER_BYTES if limit is None else min(limit, MAX_MEMBER_BYTES))
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            with archive.open(members[file]) as stream:
+                return stream.read(limit)
+        except UNREADABLE as error:
             raise DataError(f"{clean_name(file)}: {error}") from error
 
     return source_of_files(
         str(path),
         [name for name, _ in files],
         read,
+        lambda file: members[file].file_size,
         captions=captions,
         version=lambda _: version_of(path.parent, [path.name]),
         unwrap=True,
+        decoder=decoder or Decoder(),
     )
 
 

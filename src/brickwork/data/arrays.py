@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from brickwork.data.decode import decode_image, on_white
+from brickwork.data.decode import Decoder, on_white
 from brickwork.data.folder import version_of
+from brickwork.data.regular import believed
 from brickwork.data.source import SPLITS, Images, Pixels, Rows, Source, checked_labels
 from brickwork.errors import DataError
 from brickwork.files.arrays import PickledError, read_npz
@@ -29,7 +30,7 @@ KEYS = ("images", "jpeg", "offsets", "labels", "classes", "captions", "names", "
 Read = tuple[Callable[[int], Pixels], Callable[[int], bytes]]
 
 
-def open_arrays(path: Path) -> Source:
+def open_arrays(path: Path, decoder: Decoder | None = None) -> Source:
     """Open the images of an .npz in either layout.
 
     Raises:
@@ -44,7 +45,7 @@ def open_arrays(path: Path) -> Source:
         jpeg, offsets = checked_offsets(name, arrays["jpeg"], arrays["offsets"])
         count, picture_of = len(offsets) - 1, None
     names = texts(name, arrays, "names", count) or [f"image {i}" for i in range(count)]
-    image, identity = picture_of or from_bytes(jpeg, offsets, names)  # pyright: ignore[reportPossiblyUnboundVariable]
+    image, identity = picture_of or from_bytes(jpeg, offsets, names, decoder or Decoder())  # pyright: ignore[reportPossiblyUnboundVariable]
     classes = tuple(str(c) for c in arrays["classes"].reshape(-1)) if "classes" in arrays else None
     labels, classes = checked_labels(name, arrays["labels"], count, classes) if "labels" in arrays else (None, ())
     captions = texts(name, arrays, "captions", count)
@@ -58,6 +59,7 @@ def open_arrays(path: Path) -> Source:
         captions=captions,
         splits=split_codes(name, arrays["split"], count) if "split" in arrays else None,
         mirrors=captions is None,
+        encoded=picture_of is None,
         version=version_of(path.parent, [path.name]),
     )
 
@@ -65,7 +67,7 @@ def open_arrays(path: Path) -> Source:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read the arrays of an .npz whose keys are in the table above; refuse pickled ones."""
     try:
-        arrays, found = read_npz(path, KEYS)
+        arrays, found = read_npz(path, KEYS, most=believed(path.stat().st_size))
     except PickledError as error:
         advice = "np.asarray(values, dtype=str) for texts, np.uint8 for images"
         raise DataError(f"{path}: {error}; save it with a plain dtype: {advice}") from error
@@ -128,13 +130,13 @@ def checked_offsets(name: str, jpeg: np.ndarray, offsets: np.ndarray) -> tuple[n
     return jpeg, offsets
 
 
-def from_bytes(jpeg: np.ndarray, offsets: Rows, names: list[str]) -> Read:
+def from_bytes(jpeg: np.ndarray, offsets: Rows, names: list[str], decoder: Decoder) -> Read:
     """Return two readers of encoded images in an array of bytes: the image, and its file's SHA-256."""
 
     def data(i: int) -> bytes:
         return jpeg[offsets[i] : offsets[i + 1]].tobytes()
 
-    return lambda i: decode_image(data(i), names[i]), lambda i: hashlib.sha256(data(i)).digest()
+    return lambda i: decoder.decode(data(i), names[i]), lambda i: hashlib.sha256(data(i)).digest()
 
 
 def texts(name: str, arrays: Mapping[str, np.ndarray], key: str, count: int) -> list[str] | None:

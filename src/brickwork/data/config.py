@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from brickwork.bounds import at_least, check_fields, up_to
+from brickwork.bounds import at_least, between, check_fields, up_to
+from brickwork.data.decode import GREY_BITS, MAX_PIXELS
 from brickwork.data.fit import CROPS, FILTERS
 from brickwork.data.split import CHOICES
 from brickwork.errors import ConfigError, UnknownNameError
+
+MOST_PIXELS = 1 << 32
+"""Largest limit of pixels that can be set: 65,536 x 65,536."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,10 @@ class DataConfig:
     """Share held out by hash, 0 to 1, where the set has no split of its own."""
     captions: bool = True
     """Read captions, where there are any."""
+    max_pixels: Annotated[int, between(1, MOST_PIXELS)] = MAX_PIXELS
+    """Largest image that is decoded, in pixels; a larger one is skipped as broken. Memory grows with it."""
+    grey_bits: Annotated[int, between(9, 16)] = GREY_BITS
+    """Bits that files of 16-bit grey use: 12 where white is 4095, as cameras and scanners may store it."""
     strict: bool = False
     """Refuse a set with a broken image instead of skipping that image."""
 

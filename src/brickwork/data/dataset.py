@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from brickwork.data.cache import Decoded, cache_folder, cache_key, part_file, recall, remember
+from brickwork.data.cache import (
+    Decoded,
+    cache_folder,
+    cache_key,
+    cache_limit,
+    free_memory,
+    keep,
+    make_room,
+    put,
+    recall,
+    say,
+)
 from brickwork.data.config import DataConfig
+from brickwork.data.decode import Decoder, with_channels
 from brickwork.data.found import passed_over
 from brickwork.data.names import whole_text
 from brickwork.data.opening import open_source
@@ -18,13 +32,16 @@ from brickwork.data.order import Flips
 from brickwork.data.reading import read_all, read_one
 from brickwork.data.rows import Gathering
 from brickwork.data.source import Images, Labels, Rows, Source
-from brickwork.errors import DataError
+from brickwork.errors import DataError, MissingSplitError, OutputError
 from brickwork.files.bars import tell
 from brickwork.files.notebook import facts_html, image_html
+from brickwork.files.owned import owned_folder
 
 __all__ = ["DataConfig", "Dataset", "load_dataset", "load_heldout"]
 
 MAX_BYTES = 2 << 30
+KEPT_FROM = 0.2
+"""Seconds that decoding takes at least where its result is kept for the next run."""
 SHOWN = 16
 """Images that a notebook shows of a data set."""
 LOG = logging.getLogger(__name__)
@@ -113,26 +130,30 @@ def load_dataset(
 
     Images that cannot be read are left out and listed in .skipped. One line says what was found, passed over and left
     out: .found, which is shown beside the bar, or else logged as a warning if something may be missed.
+    Decoded images are kept for the next run, unless that takes no time.
 
     Args:
         spec: A path or name; ``open_source`` lists the kinds.
         config: Images to use, and how they are cropped and resized.
         progress: Show a bar.
-        max_bytes: Largest set held in memory; a larger one is kept in a file and mapped.
-        cache: The folder of that file; None for the user's cache.
+        max_bytes: Largest set decoded into memory; a larger one is decoded into a file of the cache and mapped.
+        cache: The folder of decoded sets; None for the user's cache.
 
     Raises:
         DataError: The source is missing or has no images, captions for some images alone, mixed sizes without a size,
             or a broken image with config.strict.
-        OutputError: That file cannot be written.
+        MissingSplitError: No held-out image can be read.
+        OutputError: A set too large for memory cannot be written to the cache.
     """
-    source = open_source(spec, config.split, holdout=config.holdout, captions=config.captions)
-    decoded = decode_all(source, config, progress, max_bytes, cache or cache_folder())
+    decoder = Decoder(max_pixels=config.max_pixels, grey_bits=config.grey_bits)
+    source = open_source(spec, config.split, holdout=config.holdout, captions=config.captions, decoder=decoder)
+    decoded = decode_all(source, config, progress, max_bytes, cache, decoder)
+    for remark in decoded.remarks:
+        LOG.warning("%s: %s", source.name, remark)
     if not len(decoded.images):
-        raise DataError(f"{source.name}: none of {len(source)} images can be read; first: {decoded.skipped[0]}")
-    kept = np.array(decoded.kept, np.int64)
-    labels = None if source.labels is None else source.labels[kept]
-    captions = None if source.captions is None else tuple(source.captions[i] for i in decoded.kept)
+        kind, what = (MissingSplitError, "held-out ") if config.split == "heldout" else (DataError, "")
+        raise kind(f"{source.name}: none of {len(source)} {what}images can be read; first: {decoded.skipped[0]}")
+    labels, captions = labels_and_captions(source, decoded.kept)
     flip = mirrors(source) if config.flip is None else config.flip
     untrained = untrained_classes(source, labels, config)
     found = found_here(source, decoded.skipped, untrained)
@@ -149,7 +170,7 @@ def load_dataset(
         captions=captions,
         skipped=decoded.skipped,
         flip=flip,
-        digest=digest_of(decoded.images, labels, captions),
+        digest=decoded.digest,
         config=replace(config, flip=flip),
         found=found,
     )
@@ -191,23 +212,109 @@ def load_heldout(
     return load_dataset(spec, heldout, progress=progress, max_bytes=max_bytes, cache=cache)
 
 
-def decode_all(source: Source, config: DataConfig, progress: bool, max_bytes: int, folder: Path) -> Decoded:
-    """Decode into memory, or into a file if all would take more than max_bytes."""
-    if len(source) * pixels_each(source, config) * (config.channels or 3) <= max_bytes:
-        return gather(source, config, progress, None)
-    key = cache_key(source, (config.size, config.channels, config.crop, config.box, config.filter))
-    known = recall(folder, key)
+def decode_all(
+    source: Source, config: DataConfig, progress: bool, max_bytes: int, cache: Path | None, decoder: Decoder
+) -> Decoded:
+    """Return all images: those that an earlier run kept, or decoded into memory or, if too large for it, into a file.
+
+    Args:
+        source: The images.
+        config: How they are cropped and resized.
+        progress: Show a bar.
+        max_bytes: Largest set decoded into memory.
+        cache: The folder of decoded sets, which keeps every set; None for the user's, which keeps what took time.
+        decoder: The decoder of the source.
+
+    Raises:
+        DataError: A broken image with config.strict, or images of several sizes.
+        OutputError: The set is too large for memory, and cannot be written either.
+    """
+    folder, key = cache or cache_folder(), cache_key(source, prepared_by(config))
+    shape = shape_of(source, config)
+    needed = len(source) * shape[0] * shape[1] * (config.channels or 3)
+    keeps = source.encoded or needed > max_bytes
+    known = recall(folder, key, lambda rows, channels: decode_again(source, config, rows, channels)) if keeps else None
     if known is not None and not (config.strict and known.skipped):
         return known
-    with part_file(folder, key) as part:
-        return remember(folder, key, part, gather(source, config, progress, part))
+    if needed > max_bytes:
+        return decode_to_file(source, config, progress, folder, key, decoder, shape)
+    start = time.perf_counter()
+    decoded = with_facts(source, gather(source, config, progress, None, shape), decoder)
+    if keeps and len(decoded.images) and (cache is not None or time.perf_counter() - start > KEPT_FROM):
+        keep(folder, key, decoded)
+    return decoded
 
 
-def gather(source: Source, config: DataConfig, progress: bool, path: Path | None) -> Decoded:
+def decode_to_file(
+    source: Source, config: DataConfig, progress: bool, folder: Path, key: str, decoder: Decoder, shape: tuple[int, int]
+) -> Decoded:
+    """Decode a set that is too large for memory into a file; into memory after all if that fails and half is enough.
+
+    Raises:
+        OutputError: The file cannot be written, and there is not twice as much memory as needed.
+    """
+    needed = len(source) * shape[0] * shape[1] * (config.channels or 3)
+    try:
+        make_room(folder, max(0, cache_limit() - needed))
+        with owned_folder(folder) as part:
+            decoded = gather(source, config, progress, part / "images.npy", shape)
+            if not len(decoded.images):
+                return decoded
+            decoded = with_facts(source, decoded, decoder)
+            put(folder, key, part / "images.npy", decoded)
+    except OSError as error:
+        why = f"{folder}: cannot keep decoded images here ({error.strerror or error})"
+        if needed > free_memory() // 2:
+            raise OutputError(
+                f"{why}; make room, choose a smaller --size, or set XDG_CACHE_HOME to a folder on a larger disk"
+            ) from error
+        say(f"{why}; they are held in memory instead, {needed >> 20} MiB")
+        return with_facts(source, gather(source, config, progress, None, shape), decoder)
+    kept = recall(folder, key, lambda rows, channels: decode_again(source, config, rows, channels))
+    return decoded if kept is None else kept
+
+
+def prepared_by(config: DataConfig) -> tuple[object, ...]:
+    """Return what of a config changes the pixels of an image."""
+    return config.size, config.channels, config.crop, config.box, config.filter, config.max_pixels, config.grey_bits
+
+
+def with_facts(source: Source, decoded: Decoded, decoder: Decoder) -> Decoded:
+    """Return decoded images with the set's digest and what the decoder found odd."""
+    if not len(decoded.images):
+        return decoded
+    digest = digest_of(decoded.images, *labels_and_captions(source, decoded.kept))
+    return replace(decoded, digest=digest, remarks=decoder.remarks())
+
+
+def labels_and_captions(source: Source, kept: Sequence[int]) -> tuple[Labels | None, tuple[str, ...] | None]:
+    """Return labels and captions of the rows that could be read."""
+    labels = None if source.labels is None else source.labels[np.array(kept, np.int64)]
+    return labels, None if source.captions is None else tuple(source.captions[i] for i in kept)
+
+
+def decode_again(source: Source, config: DataConfig, rows: Sequence[int], channels: int) -> Images:
+    """Decode some rows once more, (B, H, W, C).
+
+    Raises:
+        DataError: One cannot be read any more, or has another size.
+    """
+    images = []
+    for row in rows:
+        result = read_one(source, config, row)
+        if isinstance(result, DataError):
+            raise result
+        images.append(with_channels(result.pixels, channels))
+    if len({image.shape for image in images}) > 1:
+        raise DataError(f"{source.name}: images have changed while they were used; start again")
+    return np.stack(images)
+
+
+def gather(source: Source, config: DataConfig, progress: bool, path: Path | None, shape: tuple[int, int]) -> Decoded:
     """Decode every image, to memory or to a file."""
     kept, skipped = [], []
     with Gathering(len(source), config.channels, path) as gathering:
-        for i, result in enumerate(read_all(source, config, progress)):
+        for i, result in enumerate(read_all(source, config, progress, shape)):
             if isinstance(result, DataError):
                 if config.strict:
                     raise DataError(f"{source.name}: {result}; mend or remove it, or leave out --strict to skip it")
@@ -215,15 +322,15 @@ def gather(source: Source, config: DataConfig, progress: bool, path: Path | None
                 continue
             gathering.add(result.pixels, result.label)
             kept.append(i)
-        return Decoded(gathering.close(), kept, tuple(skipped))
+        return Decoded(images=gathering.close(), kept=kept, skipped=tuple(skipped))
 
 
-def pixels_each(source: Source, config: DataConfig) -> int:
-    """Return the pixels of one prepared image; without a size, those of the first image that can be read."""
+def shape_of(source: Source, config: DataConfig) -> tuple[int, int]:
+    """Return (H, W) of a prepared image; without a size, that of the first image that can be read, or (0, 0)."""
     if config.size is not None:
-        return config.size**2
+        return config.size, config.size
     results = (read_one(source, config, i) for i in range(len(source)))
-    return next((r.pixels.shape[0] * r.pixels.shape[1] for r in results if not isinstance(r, DataError)), 0)
+    return next((r.pixels.shape[:2] for r in results if not isinstance(r, DataError)), (0, 0))
 
 
 def mirrors(source: Source) -> bool:

@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from brickwork.data.captions import find_captions, texts_beside
-from brickwork.data.decode import decode_image
+from brickwork.data.decode import Decoder
 from brickwork.data.found import Passed, passed_over
+from brickwork.data.heif import check_heif
 from brickwork.data.kinds import HEAD, Kind, kind_of
 from brickwork.data.labels import labels_by_name, labels_of_tables, tool_labels
 from brickwork.data.names import clean_path
-from brickwork.data.source import Labels, Source
+from brickwork.data.source import Labels, Pixels, Source
 from brickwork.data.tables import CAPTION_KEYS, LABEL_KEYS, Table, is_table, read_table
 from brickwork.data.tree import Arranged, arrange
 from brickwork.errors import DataError
@@ -23,10 +24,10 @@ WANTED = (".caption", ".captions", ".json", ".jsonl", ".csv", ".tsv", ".parquet"
 
 
 class ReadRaw(Protocol):
-    """Function that reads a file by its path in the folder or archive; thread-safe."""
+    """Function that reads the beginning of a file by its path in the folder or archive; thread-safe."""
 
-    def __call__(self, raw: str, limit: int | None = None, /) -> bytes:
-        """Return at most so many first bytes, or all. Raises a DataError that names the file if it cannot."""
+    def __call__(self, raw: str, limit: int, /) -> bytes:
+        """Return at most so many first bytes. Raises a DataError that names the file if it cannot."""
         ...
 
 
@@ -53,9 +54,11 @@ def source_of_files(
     name: str,
     raw_paths: Iterable[str],
     read: ReadRaw,
+    size: Callable[[str], int],
     *,
     captions: bool,
     version: Callable[[list[str]], str],
+    decoder: Decoder,
     unwrap: bool = False,
     passed: Sequence[Passed] = (),
 ) -> Source:
@@ -65,15 +68,17 @@ def source_of_files(
         name: What the user called the set.
         raw_paths: Paths of all files, as the folder or archive has them.
         read: Function that reads one of them.
+        size: Function that returns the size of one in bytes, or raises a DataError.
         captions: Look for captions, and for tables that may hold some.
         version: Function that returns the version of images by their paths there.
+        decoder: Decoder of the images.
         unwrap: Leave the one folder that all images may share, as zip programs add it, out of their names.
         passed: What was passed over before.
 
     Raises:
         DataError: There is no image, images lie beside class folders, some images have captions and others none, or a
             file of labels or captions is not understood.
-        MissingExtraError: A table needs a package that is not installed.
+        MissingExtraError: HEIC images or a table need a package that is not installed.
     """
     files = named_files(raw_paths, read)
     images, others = files.of(Kind.PICTURE), files.of(Kind.OTHER)
@@ -85,6 +90,7 @@ def source_of_files(
     def read_named(path: str, limit: int) -> bytes:
         return read(files.raw[path], limit)
 
+    check_heif(images, read_named)
     numbers = tool_labels(others, read_named)
     tables = [read_table(path, read_named) for path in filter(is_table, others)] if captions else []
     tree = arrange(name, images, classes=numbers is None)
@@ -95,9 +101,15 @@ def source_of_files(
     texts = find_captions(name, paths, files.kinds, tables, read_named) if captions else {}
     over += [*tree.passed, *why, *left_over(others, paths, tables, captions=captions, tool=numbers is not None)]
     over += passed_over(Kind.LEFT.value, files.of(Kind.LEFT), expected=True)
+
+    def image(i: int) -> Pixels:
+        there = size(raws[i])
+        return decoder.decode_file(there, lambda: read(raws[i], there), shown[i])
+
     return Source(
         name=name,
-        image=lambda i: decode_image(read(raws[i]), shown[i]),
+        image=image,
+        encoded=True,
         identity=lambda i: shown[i].encode(),
         names=shown,
         labels=labels,

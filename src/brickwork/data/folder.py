@@ -4,44 +4,46 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 
+from brickwork.data.decode import Decoder
 from brickwork.data.files import source_of_files
 from brickwork.data.found import passed_over
 from brickwork.data.names import clean_name
+from brickwork.data.regular import open_regular, read_regular, size_of
 from brickwork.data.source import Source
-from brickwork.errors import DataError
 
 
-def open_folder(path: Path, *, captions: bool = True) -> Source:
+def open_folder(path: Path, *, captions: bool = True, decoder: Decoder | None = None) -> Source:
     """Open the images of a folder and its sub-folders, sorted by path.
 
     Args:
         path: The folder.
         captions: Look for captions.
+        decoder: Decoder of its images; None for one with default limits.
 
     Raises:
+        MissingExtraError: It holds HEIC images, and pillow-heif is not installed.
         DataError: It holds no image, images lie beside class folders, or some images have captions and others none.
     """
 
-    def read(file: str, limit: int | None = None) -> bytes:
-        try:
-            if not stat.S_ISREG((path / file).stat().st_mode):
-                raise DataError(f"{clean_name(file)}: no regular file")
-            with (path / file).open("rb") as opened:
-                return opened.read(limit)
-        except OSError as error:
-            raise DataError(f"{clean_name(file)}: {error.strerror or error}") from None
+    def read(file: str, limit: int) -> bytes:
+        return read_regular(path / file, clean_name(file), limit)
+
+    def size(file: str) -> int:
+        with open_regular(path / file, clean_name(file)) as opened:
+            return size_of(opened)
 
     files, closed = walk(path)
     return source_of_files(
         str(path),
         files,
         read,
+        size,
         captions=captions,
         version=lambda images: version_of(path, images),
         passed=passed_over("folder that cannot be opened", closed),
+        decoder=decoder or Decoder(),
     )
 
 
@@ -64,12 +66,14 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
 
 
 def version_of(root: Path, paths: list[str]) -> str:
-    """Return the SHA-256 (hex) of the files' names, sizes and times of change."""
+    """Return the SHA-256 (hex) of the files' names, sizes and times of change, of content and of status."""
     digest = hashlib.sha256()
     for path in paths:
         try:
             facts = (root / path).stat()
         except OSError:  # a link that leads nowhere: reported when it is read
             continue
-        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        digest.update(
+            f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\0{facts.st_ctime_ns}\0".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()

@@ -5,25 +5,30 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from brickwork.data.decode import decode_image, pixels_of
+from brickwork.data.decode import Decoder
 from brickwork.data.found import Passed, passed_over
 from brickwork.data.labels import labels_of_values
+from brickwork.data.regular import read_regular
 from brickwork.data.source import SPLITS, Labels, Pixels, Source, checked_labels
 from brickwork.data.tables import CAPTION_KEYS
 from brickwork.data.tree import SPLIT_NAMES, split_named
 from brickwork.errors import DataError, MissingExtraError
+from brickwork.files.revision import asked_for, split_revision
 
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "picture")
 LABEL_NAMES = ("label", "labels", "class", "fine_label", "coarse_label")
 
 
-def open_hub(name: str) -> Source:
-    """Open the splits of "owner/name" or "owner/name:config" that are named train, validation or test.
+def open_hub(name: str, decoder: Decoder | None = None) -> Source:
+    """Open the splits of "owner/name[:config][@revision]" that are named train, validation or test.
+
+    A revision is a branch, a tag or a commit; without one it is the newest.
 
     The image column is the first of the feature type Image, one called "image" or the like before others; labels come
     from a ClassLabel column, else from texts or whole numbers in a column called "label" or the like; captions from a
@@ -38,14 +43,15 @@ def open_hub(name: str) -> Source:
     except ImportError as error:
         raise MissingExtraError("hub", "datasets", "a data set of the Hugging Face hub") from error
     library: Any = datasets
-    repository, _, config = name.partition(":")
+    place, revision = split_revision(name)
+    repository, _, config = place.partition(":")
     try:
-        loaded = library.load_dataset(repository, config or None)
+        loaded = library.load_dataset(repository, config or None, **asked_for(revision))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"hf:{name}: cannot be loaded ({first}); check the name and the network") from error
+        raise DataError(f"hf:{name}: cannot be loaded ({first}); check name, revision and network") from error
     tables, passed = usable_splits(name, loaded)
-    return source_of(name, tables, library, passed)
+    return source_of(name, tables, library, decoder or Decoder(), passed)
 
 
 def usable_splits(name: str, loaded: Any) -> tuple[dict[str, Any], list[Passed]]:
@@ -64,7 +70,9 @@ def usable_splits(name: str, loaded: Any) -> tuple[dict[str, Any], list[Passed]]
     return tables, passed_over("in splits that are not train, validation or test", unused)
 
 
-def source_of(name: str, tables: Mapping[str, Any], library: Any, passed: Sequence[Passed] = ()) -> Source:
+def source_of(
+    name: str, tables: Mapping[str, Any], library: Any, decoder: Decoder, passed: Sequence[Passed] = ()
+) -> Source:
     """Return one source over the tables of all splits. passed: what was passed over before."""
     features = next(iter(tables.values())).features
     column = column_of(features, ("Image",), IMAGE_NAMES)
@@ -81,7 +89,10 @@ def source_of(name: str, tables: Mapping[str, Any], library: Any, passed: Sequen
 
     def cell(i: int) -> Any:
         part = int(np.searchsorted(starts, i, side="right")) - 1
-        return rows[part][int(i - starts[part])][column]
+        try:
+            return rows[part][int(i - starts[part])][column]
+        except Exception as error:  # a damaged table makes the libraries raise errors of many kinds
+            return error
 
     labels, classes, over = labels_of(f"hf:{name}", tables, label_column)
     unknown = [key for key in LABEL_NAMES if key in features and label_column is None]
@@ -90,14 +101,15 @@ def source_of(name: str, tables: Mapping[str, Any], library: Any, passed: Sequen
     prints = [str(getattr(table, "_fingerprint", "")) for table in tables.values()]
     return Source(
         name=f"hf:{name}",
-        image=lambda i: cell_pixels(cell(i), places[i]),
-        identity=lambda i: cell_identity(cell(i)),
+        image=lambda i: cell_pixels(cell(i), places[i], decoder),
+        identity=lambda i: cell_identity(cell(i), decoder.max_bytes + 1),
         names=places,
         labels=labels,
         classes=classes,
         captions=captions,
         splits=np.repeat(np.array([SPLITS[split] for split in tables], np.int64), np.diff(starts)),
         mirrors=captions is None,
+        encoded=True,
         version="/".join(prints) if all(prints) else "",
         passed=(*passed, *over),
     )
@@ -151,37 +163,53 @@ def undecoded(table: Any, column: str, library: Any) -> Any:
     return table.cast_column(column, library.Image(decode=False))
 
 
-def cell_bytes(cell: Any) -> bytes | None:
-    """Return the bytes of the image file in a cell; None if it holds a picture or an array."""
+def cell_bytes(cell: Any, name: str, limit: int) -> bytes | None:
+    """Return the bytes of the image file in a cell, of a file at most the first so many; None if it holds no file.
+
+    Raises:
+        DataError: The file that the cell names cannot be read.
+    """
     if isinstance(cell, Mapping):
-        if cell.get("bytes") is not None:
-            return cell["bytes"]
-        with open(cell["path"], "rb") as file:
-            return file.read()
-    return cell if isinstance(cell, bytes) else None
+        data, path = cell.get("bytes"), cell.get("path")
+        if isinstance(path, str) and data is None:
+            return read_regular(Path(path), f"{name}: {path}", limit)
+        cell = data
+    return bytes(cell) if isinstance(cell, bytes | bytearray | memoryview) else None
 
 
-def cell_pixels(cell: Any, name: str) -> Pixels:
-    """Decode one cell into uint8 (H, W, C)."""
-    try:
-        data = cell_bytes(cell)
-    except OSError as error:
-        raise DataError(f"{name}: {error}") from error
+def cell_pixels(cell: Any, name: str, decoder: Decoder) -> Pixels:
+    """Decode one cell into uint8 (H, W, C).
+
+    Raises:
+        DataError: It is empty, or holds no picture that can be read.
+    """
+    data = cell_bytes(cell, name, decoder.max_bytes + 1)
     if data is not None:
-        return decode_image(data, name)
+        return decoder.decode_file(len(data), lambda: data, name)
     if isinstance(cell, Image.Image):
-        try:
-            return pixels_of(cell.copy())
-        except Exception as error:  # a lazy picture reads its broken bytes only now
-            raise DataError(f"{name}: {error}") from error
-    raise DataError(f"{name}: the image column holds {type(cell).__name__}, not an image")
+        return decoder.pixels_of(cell.copy(), name)
+    if isinstance(cell, Exception):
+        said = (str(cell).strip() or type(cell).__name__).splitlines()[0]
+        raise DataError(f"{name}: {said}") from cell
+    held = "nothing" if cell is None or isinstance(cell, Mapping) else type(cell).__name__
+    raise DataError(f"{name}: the image column holds {held}, not an image")
 
 
-def cell_identity(cell: Any) -> bytes:
-    """Return an identity that does not depend on an image's row: the SHA-256 of its bytes, or of its pixels."""
-    data = cell_bytes(cell)
-    if data is not None:
-        return hashlib.sha256(data).digest()
+def cell_identity(cell: Any, limit: int) -> bytes:
+    """Return an identity that does not depend on an image's row: the SHA-256 of its bytes, or of its pixels.
+
+    What cannot be read has one of what it is called, as it is skipped on either side of a split.
+    """
+    try:
+        data = cell_bytes(cell, "", limit)
+        data = pixels_bytes(cell) if data is None else data
+    except Exception:  # it is named when it is read
+        data = repr(cell.get("path") if isinstance(cell, Mapping) else type(cell)).encode(errors="backslashreplace")
+    return hashlib.sha256(data).digest()
+
+
+def pixels_bytes(cell: Any) -> bytes:
+    """Return the pixels of a picture or array as an .npy file has them; refuse other objects with an error."""
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(cell), allow_pickle=False)
-    return hashlib.sha256(buffer.getvalue()).digest()
+    return buffer.getvalue()

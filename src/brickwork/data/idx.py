@@ -11,18 +11,23 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from brickwork.data.folder import version_of
+from brickwork.data.regular import check_unpacking, open_regular, size_of
 from brickwork.data.source import SPLITS, Source, checked_labels
 from brickwork.errors import DataError
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 """Fashion-MNIST's classes 0 to 9, by its authors' table."""
 
+PIECE = 1 << 20
 PREFIXES = {"train": "train", "t10k": "test", "test": "test"}
 MAX_BYTES = 1 << 34
+MAPPED_FROM = 1 << 31
+"""Size from which the pixels of a plain file are mapped instead of read into memory: 2 GiB."""
 
 
 def idx_files(folder: Path) -> dict[str, Path]:
@@ -73,7 +78,7 @@ def read_pair(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Read images, uint8 (N, H, W), and labels, uint8 (N,), from the file named "labels" instead, if there is one."""
     images = read_idx(path, axes=3)
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-    if beside.name == path.name or not beside.exists():
+    if beside.name == path.name or not beside.is_file():
         return images, None
     labels = read_idx(beside, axes=1)
     if len(labels) != len(images):
@@ -82,11 +87,11 @@ def read_pair(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
-    """Read one IDX file of uint8 with so many axes."""
+    """Read one IDX file of uint8 with so many axes; a large plain one is mapped."""
     length = 4 + 4 * axes
     try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
+        with open_regular(path, str(path)) as raw:
+            packed, size = raw.read(2) == b"\x1f\x8b", size_of(raw)
         with gzip.open(path, "rb") if packed else path.open("rb") as file:
             head = file.read(length)
             if head[:4] != bytes([0, 0, 8, axes]):
@@ -98,10 +103,27 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
             count = math.prod(shape)
             if count > MAX_BYTES:
                 raise DataError(f"{path}: claims {count} bytes; up to {MAX_BYTES} are read: split it")
-            body = file.read(count + 1)
+            if packed:
+                check_unpacking(str(path), size, count)
+            elif size - length == count > MAPPED_FROM:
+                return np.memmap(path, np.uint8, "r", length, shape)
+            body = read_into(file, np.empty(count if packed else min(count, max(0, size - length)), np.uint8))
+            more = bool(file.read(1))
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise DataError(f"{path}: truncated or damaged ({error}); get it again") from error
-    if len(body) != count:
-        more = "fewer" if len(body) < count else "more"
-        raise DataError(f"{path}: holds {more} bytes than the {count} of {'x'.join(map(str, shape))}; get it again")
-    return np.frombuffer(body, np.uint8).reshape(shape)
+    if len(body) < count or more:
+        than = "more" if more else "fewer"
+        raise DataError(f"{path}: holds {than} bytes than the {count} of {'x'.join(map(str, shape))}; get it again")
+    return body.reshape(shape)
+
+
+def read_into(file: IO[bytes] | gzip.GzipFile, room: np.ndarray) -> np.ndarray:
+    """Fill an array of bytes from a file, piece by piece, and return the part that the file filled."""
+    place = 0
+    while place < len(room):
+        piece = file.read(min(PIECE, len(room) - place))
+        if not piece:
+            break
+        room[place : place + len(piece)] = np.frombuffer(piece, np.uint8)
+        place += len(piece)
+    return room[:place]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from brickwork.data.archive import open_archive
 from brickwork.data.arrays import open_arrays
+from brickwork.data.decode import Decoder
 from brickwork.data.digits import open_digits
 from brickwork.data.folder import open_folder
 from brickwork.data.found import counted
@@ -22,26 +23,34 @@ from brickwork.errors import DataError
 HUB = "hf:"
 
 
-def open_source(spec: str | Path, split: str = "train", *, holdout: float = 0.05, captions: bool = True) -> Source:
+def open_source(
+    spec: str | Path,
+    split: str = "train",
+    *,
+    holdout: float = 0.05,
+    captions: bool = True,
+    decoder: Decoder | None = None,
+) -> Source:
     """Open images by path or name.
 
     Args:
         spec: A folder of images, a folder of IDX files or one of them, a .zip, an .npz, "digits" (a folder of that name
-            is "./digits"), or "hf:owner/name[:config]", a data set of the Hugging Face hub.
+            is "./digits"), or "hf:owner/name[:config][@revision]", a data set of the Hugging Face hub.
         split: "train", "validation", "test", "heldout" (test, else validation, else a share by hash) or "all".
         holdout: The share held out by hash where the source has no split of its own.
         captions: Read captions, where there are any.
+        decoder: Decoder of image files; None for one with default limits.
 
     Raises:
         DataError: The source is missing, has no images, not that split, or captions for some images alone.
         MissingExtraError: It needs a package that is not installed.
     """
-    return choose(open_whole(spec, captions=captions), split, holdout)
+    return choose(open_whole(spec, captions=captions, decoder=decoder), split, holdout)
 
 
-def open_whole(spec: str | Path, *, captions: bool = True) -> Source:
+def open_whole(spec: str | Path, *, captions: bool = True, decoder: Decoder | None = None) -> Source:
     """Open all images of a source, of every split; the arguments are those of ``open_source``."""
-    source = open_any(spec, captions)
+    source = open_any(spec, captions, decoder or Decoder())
     source = replace(
         source,
         name=clean_name(source.name),
@@ -63,26 +72,28 @@ def found_line(source: Source) -> str:
     return f"found {', '.join(parts)}{over}"
 
 
-def open_any(spec: str | Path, captions: bool) -> Source:
+def open_any(spec: str | Path, captions: bool, decoder: Decoder) -> Source:
     """Open a source by its kind; without captions, files of captions beside images are not read and may be broken."""
     if spec == "digits":
         return open_digits()
     if isinstance(spec, str) and spec.startswith(HUB):
-        return open_hub(spec.removeprefix(HUB))
+        return open_hub(spec.removeprefix(HUB), decoder)
     path = Path(spec).expanduser()
     if not path.exists():
         raise DataError(
             f"{spec}: no such folder or file; give a folder, .zip, .npz, IDX file, 'digits' or hf:owner/name"
         )
     if path.is_dir():
-        return open_idx(path) if idx_files(path) else open_folder(path, captions=captions)
-    if path.is_file() and tarfile.is_tarfile(path):
+        return open_idx(path) if idx_files(path) else open_folder(path, captions=captions, decoder=decoder)
+    if not path.is_file():
+        raise DataError(f"{spec}: not a regular file, and no other is read; copy its content into one")
+    if tarfile.is_tarfile(path):
         raise DataError(f"{spec}: a tar archive; unpack it (tar -xf {shlex.quote(str(path))}) and give the folder")
     suffix = path.suffix.lower()
     if suffix == ".zip":
-        return open_archive(path, captions=captions)
+        return open_archive(path, captions=captions, decoder=decoder)
     if suffix == ".npz":
-        return open_arrays(path)
+        return open_arrays(path, decoder)
     if suffix == ".gz" or "ubyte" in path.name:
         return open_idx(path)
     raise DataError(f"{spec}: a file of unknown kind; give a folder, .zip, .npz, IDX file, 'digits' or hf:owner/name")

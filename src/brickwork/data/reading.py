@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
+
 from brickwork.data.config import DataConfig
-from brickwork.data.decode import bombs_refused, with_channels
+from brickwork.data.decode import with_channels
 from brickwork.data.fit import fit
+from brickwork.data.memory import DECODING
 from brickwork.data.source import Pixels, Source
 from brickwork.errors import DataError
 from brickwork.files.bars import Bar
 
+BLOCK_BYTES, AHEAD = 1 << 25, 1 << 29
+"""Bytes of prepared images in a task, and in all tasks that wait to be taken, where one image is not larger."""
 BLOCK = 16
 """Images per task: enough for the cost of a task to be small beside decoding, 50 us for one CIFAR image."""
 
@@ -27,21 +32,34 @@ class Fitted:
     label: str
 
 
-def read_all(source: Source, config: DataConfig, progress: bool) -> Iterator[Fitted | DataError]:
+def read_all(
+    source: Source, config: DataConfig, progress: bool, shape: tuple[int, int]
+) -> Iterator[Fitted | DataError]:
     """Yield each image of the source in order, cropped and resized, or the error that says why it cannot be read.
+
+    Args:
+        source: The images.
+        config: How they are cropped and resized.
+        progress: Show a bar.
+        shape: (H, W) of a prepared image. The pixels of one of another shape, which nobody can use, are zeros.
 
     Raises:
         DataError: An image that can be read cannot be cropped and resized.
     """
     workers = min(8, os.cpu_count() or 1)
-    blocks = deque(range(0, len(source), BLOCK))
+    each = 3 * max(1, shape[0] * shape[1])
+    step = max(1, min(BLOCK, BLOCK_BYTES // each))
+    ahead = max(1, min(2 * workers, AHEAD // (step * each)))  # bounded, so that a slow writer fills no memory
+    blocks = deque(range(0, len(source), step))
     bar = Bar(total=len(source), desc="reading images", unit="image", disable=not progress, leave=False)
-    with bombs_refused(), ThreadPoolExecutor(workers) as pool, bar:
+    with ThreadPoolExecutor(workers) as pool, bar:
         waiting = deque()
         try:
             while blocks or waiting:
-                while blocks and len(waiting) < 2 * workers:  # bounded, so that a slow writer fills no memory
-                    waiting.append(pool.submit(read_block, source, config, blocks.popleft()))
+                while blocks and len(waiting) < ahead:
+                    start = blocks.popleft()
+                    rows = range(start, min(start + step, len(source)))
+                    waiting.append(pool.submit(read_block, source, config, rows, shape))
                 results = waiting.popleft().result()
                 yield from results
                 bar.update(len(results))
@@ -50,20 +68,27 @@ def read_all(source: Source, config: DataConfig, progress: bool) -> Iterator[Fit
                 task.cancel()
 
 
-def read_block(source: Source, config: DataConfig, start: int) -> list[Fitted | DataError]:
-    """Read the images from start to start + BLOCK - 1."""
-    return [read_one(source, config, i) for i in range(start, min(start + BLOCK, len(source)))]
+def read_block(source: Source, config: DataConfig, rows: range, shape: tuple[int, int]) -> list[Fitted | DataError]:
+    """Read some images; those of another shape keep no pixels."""
+    results = []
+    for i in rows:
+        result = read_one(source, config, i)
+        if isinstance(result, Fitted) and result.pixels.shape[:2] != shape:
+            result = Fitted(np.broadcast_to(np.uint8(0), result.pixels.shape), result.label)
+        results.append(result)
+    return results
 
 
 def read_one(source: Source, config: DataConfig, i: int) -> Fitted | DataError:
     """Read one image; return an error in reading it, but raise an error in cropping or resizing it."""
-    try:
-        image = source.image(i)
-    except DataError as error:
-        return error
-    height, width = image.shape[:2]
-    if config.channels is not None:
-        image = with_channels(image, config.channels)
-    name = source.names[i]
-    fitted = fit(image, size=config.size, crop=config.crop, box=config.box, filter=config.filter, name=name)
+    with DECODING.shared():  # what decoding claims is for resizing too
+        try:
+            image = source.image(i)
+        except DataError as error:
+            return error
+        height, width = image.shape[:2]
+        if config.channels is not None:
+            image = with_channels(image, config.channels)
+        name = source.names[i]
+        fitted = fit(image, size=config.size, crop=config.crop, box=config.box, filter=config.filter, name=name)
     return Fitted(fitted, f"{width}x{height} ({name})")

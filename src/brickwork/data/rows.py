@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +14,8 @@ from brickwork.data.source import Images, Pixels
 from brickwork.errors import DataError
 
 Shape = tuple[int, int, int]
+BLOCK = 1 << 20
+"""Bytes of images that have one digest in the cache: 1 MiB, so that a batch at random reads little else."""
 
 
 class Gathering:
@@ -67,7 +71,7 @@ class Gathering:
             self.array = np.empty((self.limit, *shape), np.uint8)
         else:
             self.file = self.path.open("wb")
-            write_header(self.file, self.limit, shape)
+            self.file.write(npy_header(self.limit, shape))
 
     def colour(self, shape: Shape) -> None:
         """Give the images gathered so far three equal channels."""
@@ -88,12 +92,19 @@ class Gathering:
         if self.path is None or self.file is None or self.shape is None:
             return self.array[: self.count]
         self.file.seek(0)
-        write_header(self.file, self.count, self.shape)
+        self.file.write(npy_header(self.count, self.shape))
         self.file.close()
         return np.load(self.path, mmap_mode="r")
 
 
-def write_header(file: IO[bytes], count: int, shape: Shape) -> None:
-    """Write the header of an .npy file, as long for any count, so that it can be rewritten with the final one."""
+def npy_header(count: int, shape: tuple[int, ...]) -> bytes:
+    """Return the header of an .npy file of images, as long for any count, so that the final one can replace it."""
+    buffer = io.BytesIO()
     facts = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(file, facts)
+    np.lib.format.write_array_header_1_0(buffer, facts)
+    return buffer.getvalue()
+
+
+def rows_per_block(shape: tuple[int, ...]) -> int:
+    """Return how many images of a shape are a block that is checked at once: BLOCK bytes, or one image if larger."""
+    return max(1, BLOCK // max(1, math.prod(shape)))

@@ -40,6 +40,7 @@ class Source:
         captions: One text per row, or None.
         splits: int64 (N,), a value of SPLITS per row; None if the source has no splits of its own.
         mirrors: True if a mirrored image is a valid one, which digits and text are not.
+        encoded: True if its images are decoded one by one, which takes time.
         version: Text that changes whenever the content may have changed; "" if changes cannot be detected.
         passed: What was passed over when it was opened.
         found: Line for the user of what the whole source holds, and of what was passed over.
@@ -54,6 +55,7 @@ class Source:
     captions: Sequence[str] | None = None
     splits: Rows | None = None
     mirrors: bool = True
+    encoded: bool = False
     version: str = ""
     passed: tuple[Passed, ...] = ()
     found: str = ""

@@ -11,6 +11,7 @@ import torch
 
 from brickwork.errors import ArgumentError, CheckpointError, MissingExtraError
 from brickwork.files.picture import save_png, sheet
+from brickwork.files.revision import split_revision
 from brickwork.model.checkpoint import header_of, load, save
 from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
@@ -93,13 +94,19 @@ def card_of(model: Model, repository: str, *, licence: str = "", picture: bool =
 def from_pretrained(repository: str, *, revision: str | None = None, device: str | torch.device = "cpu") -> Model:
     """Download a model that :func:`push_to_hub` uploaded, and load it.
 
+    Args:
+        repository: "owner/name", or "owner/name@revision".
+        revision: Branch, tag or commit; None for the one in the name, or the newest.
+        device: The device to load it to.
+
     Raises:
         CheckpointError: The repository or its file cannot be downloaded.
         MissingExtraError: huggingface_hub is not installed.
     """
     hub = _hub()
+    place, named = split_revision(repository)
     try:
-        path = hub.hf_hub_download(repository, MODEL_FILE, revision=revision)
+        path = hub.hf_hub_download(place, MODEL_FILE, revision=revision or named)
     except Exception as error:  # the hub raises errors of many kinds
         raise CheckpointError(f"cannot fetch {MODEL_FILE} of {repository!r} from the Hub: {error}") from error
     return load(path, device)

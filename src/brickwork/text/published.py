@@ -38,7 +38,7 @@ class PublishedConfig(TextConfig):
     """Config of a published text encoder: its source, and how many of its tokens are used."""
 
     source: str = ""
-    """A folder as transformers saves it, alone or as text_encoder and tokenizer; or owner/name on the Hub."""
+    """A folder as transformers saves it, or with text_encoder and tokenizer; or owner/name[@revision] on the Hub."""
     length: int = 0
     """M, the tokens of one text; longer texts are cut. 0 is the encoder's own limit, or 77 if it has none."""
     width: int = 0

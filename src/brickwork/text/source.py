@@ -14,6 +14,7 @@ import torch
 
 from brickwork.errors import CheckpointError, MissingExtraError
 from brickwork.files.plain import read_json, read_small
+from brickwork.files.revision import asked_for, split_revision
 from brickwork.files.suppressed import suppressed
 
 WEIGHTS = "model.safetensors"
@@ -43,7 +44,7 @@ def find_encoder(source: str, kind: str, digest: str) -> tuple[Path, Path]:
     """Return the folders of the weights and of the tokenizer; a Hub name is downloaded once.
 
     Args:
-        source: A folder, or owner/name.
+        source: A folder, or owner/name[@revision].
         kind: The expected kind, for messages.
         digest: The expected digest, for messages; "" for any.
 
@@ -71,7 +72,8 @@ def missing(source: str, kind: str, digest: str, why: str) -> CheckpointError:
 
 def from_hub(source: str, kind: str, digest: str) -> Path:
     """Return the folder in the Hub's own cache; download it if it is not there."""
-    owner, slash, name = source.partition("/")
+    place, revision = split_revision(source)
+    owner, slash, name = place.partition("/")
     if not (slash and owner and name) or "/" in name or owner.startswith((".", "~")):
         raise missing(source, kind, digest, "no such folder")
     try:
@@ -80,7 +82,9 @@ def from_hub(source: str, kind: str, digest: str) -> Path:
         raise MissingExtraError("text", "huggingface_hub", kind) from error
     for offline in (True, False):
         try:
-            folder = Path(snapshot_download(source, allow_patterns=[*DOWNLOADED], local_files_only=offline))
+            folder = Path(
+                snapshot_download(place, **asked_for(revision), allow_patterns=[*DOWNLOADED], local_files_only=offline)
+            )
         except Exception as error:  # the client raises its own errors, the network's and its library's
             if not offline:
                 raise missing(source, kind, digest, f"no such folder, and the Hub: {first_line(error)}") from error

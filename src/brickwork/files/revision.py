@@ -1,0 +1,14 @@
+"""Names on the Hugging Face Hub with a revision: ``owner/name@revision``."""
+
+from __future__ import annotations
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Return the name before the first "@", and the revision behind it, a branch, tag or commit; None without one."""
+    place, _, revision = name.partition("@")
+    return place, revision or None
+
+
+def asked_for(revision: str | None) -> dict[str, str]:
+    """Return the keyword arguments that ask the Hub's libraries for a revision; none for the newest."""
+    return {"revision": revision} if revision else {}
