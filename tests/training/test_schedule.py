@@ -6,18 +6,18 @@ from brickwork.training.run.learning_rate import budget_spent, learning_rate
 
 
 def test_warm_up_then_constant() -> None:
-    rates = [learning_rate(lr=2.0, warmup=4, schedule="constant", step=i, spent=i / 10) for i in range(6)]
+    rates = [learning_rate(lr=2.0, warmup=4, schedule="constant", step=i, spent=i / 10, reached=0.0) for i in range(6)]
     assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert learning_rate(lr=2.0, warmup=0, schedule="constant", step=0, spent=0.0) == 2.0
+    assert learning_rate(lr=2.0, warmup=0, schedule="constant", step=0, spent=0.0, reached=0.0) == 2.0
 
 
 def test_cosine_falls_from_all_to_nothing() -> None:
-    rates = [learning_rate(lr=1.0, warmup=0, schedule="cosine", step=i, spent=i / 4) for i in range(5)]
+    rates = [learning_rate(lr=1.0, warmup=0, schedule="cosine", step=i, spent=i / 4, reached=0.0) for i in range(5)]
     assert rates == pytest.approx([1, 0.5 + 2**0.5 / 4, 0.5, 0.5 - 2**0.5 / 4, 0])
 
 
 def test_cosine_and_warm_up_multiply() -> None:
-    assert learning_rate(lr=1.0, warmup=4, schedule="cosine", step=1, spent=0.5) == pytest.approx(0.25)
+    assert learning_rate(lr=1.0, warmup=4, schedule="cosine", step=1, spent=0.5, reached=0.0) == pytest.approx(0.25)
 
 
 def test_the_first_budget_reached_counts() -> None:

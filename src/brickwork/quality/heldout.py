@@ -5,6 +5,7 @@ The same function draws a run's curve and fills the report of an evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import log
 from typing import Any, Protocol, final
@@ -81,6 +82,7 @@ def held_out_loss(
     labelled: bool = True,
     batch_size: int = 64,
     progress: bool = False,
+    on_batch: Callable[[], object] | None = None,
 ) -> tuple[LevelLoss, ...]:
     """Measure the loss of a denoiser by noise level.
 
@@ -93,6 +95,7 @@ def held_out_loss(
         labelled: Condition the model on the label of each image; its classes must then be the data's.
         batch_size: Images at a time.
         progress: Show a bar.
+        on_batch: Function called after each evaluation of the denoiser; it may raise to end the measurement.
 
     Returns:
         One entry for each of ``LEVELS`` that the model's process reaches.
@@ -117,6 +120,8 @@ def held_out_loss(
                 error = model(x0 + sigma * noise, level, condition) - x0
                 sums[sigma] += float((error * error).mean()) * len(batch)
                 bar.update(len(batch))
+                if on_batch is not None:
+                    on_batch()
     return tuple(
         LevelLoss(
             sigma=sigma,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from brickwork.diffusion.gaussian import TRAINING, integers
 from brickwork.errors import ConfigError
 from brickwork.model.model import Precision
 from brickwork.nn.device import choose_device
+from brickwork.nn.pinned import pinned
 from brickwork.nn.shapes import Image
 from brickwork.training.autoencoder.adversary import deceiving_loss, judging_loss
 from brickwork.training.autoencoder.observers import LatentsFile, own_observers
@@ -32,7 +33,9 @@ from brickwork.training.autoencoder.recipe import (
 )
 from brickwork.training.autoencoder.state import AUTOENCODER, AutoencoderState
 from brickwork.training.run.acting import refuse_idle
+from brickwork.training.run.budget import warnings
 from brickwork.training.run.folder import STATE_FILE, RunFolder
+from brickwork.training.run.interrupt import Stopped
 from brickwork.training.run.lock import only_writer
 from brickwork.training.run.observer import Observer
 from brickwork.training.run.precision import faster_precision
@@ -58,7 +61,8 @@ def train_autoencoder(
 
     A run that was interrupted or killed goes on from its last save when it is called again with the same arguments, and
     ends with the same weights, bit for bit, as one that never stopped (same device and number of threads, budget in
-    steps or images).
+    steps or images). The precision is chosen by timing, once for a run, so two that begin anew may differ, unless
+    ``recipe.deterministic`` is set.
 
     Args:
         recipe: Everything that changes the result; or where it is: a TOML file or a run folder. The channels of the
@@ -92,7 +96,7 @@ def train_autoencoder(
             "(data.size, data.channels)"
         )
     state, kept = AutoencoderState(recipe, choose_device(device)), LatentsFile()
-    with only_writer(folder.path):
+    with only_writer(folder.path), pinned(recipe.deterministic):
         folder.check(resume=resume)
         trainer = Trainer(
             state,
@@ -103,20 +107,48 @@ def train_autoencoder(
             progress=progress,
         )
         with trainer:
-            if missing:
-                trainer.say(f"no PSNR of held-out images: {missing}")
-            if state.recipe.precision == "auto":
-                trainer.say(choose_precision(state, trainer.first_batch()[0], progress=progress))
+            trainer.prepare(lambda: warm_up(state, trainer, missing))
             for pixels, generator in trainer:
                 train_step(state, pixels, generator)
     assert kept.codec is not None
     return kept.codec
 
 
-def choose_precision(state: AutoencoderState, pixels: Image, *, progress: bool) -> str:
+def warm_up(
+    state: AutoencoderState, trainer: Trainer[tuple[Image, torch.Generator]], missing: str = ""
+) -> Iterator[str]:
+    """Choose the precision where the recipe leaves it open, and yield lines for the user.
+
+    Args:
+        state: Its weights stay as they are.
+        trainer: The run; a signal ends the preparation.
+        missing: The reason why nothing is held out, if so.
+
+    Raises:
+        Stopped: A signal came; the precision is open again.
+    """
+    if missing:
+        yield f"no PSNR of held-out images: {missing}"
+    asked = state.recipe
+    if asked.precision == "auto" and asked.deterministic:
+        state.set_precision("fp32")
+        yield "precision fp32: deterministic = true chooses nothing by timing"
+    elif asked.precision == "auto":
+        trainer.doing("timing a step in fp32 and in bf16")
+        try:
+            yield choose_precision(state, trainer)
+        except Stopped:
+            state.recipe = asked
+            raise
+    yield from warnings(state.recipe)
+
+
+def choose_precision(state: AutoencoderState, trainer: Trainer[tuple[Image, torch.Generator]]) -> str:
     """Set the state's precision to the faster one here; return a line for the user."""
+    pixels, _ = trainer.first_batch()
 
     def step(precision: Precision, count: int) -> None:
+        trainer.interrupt.check()
         network = state.network
         try:
             with lowered(precision, state.device):
@@ -125,7 +157,7 @@ def choose_precision(state: AutoencoderState, pixels: Image, *, progress: bool) 
         finally:
             network.zero_grad(set_to_none=True)
 
-    faster, note = faster_precision(step, len(pixels), state.device, progress=progress)
+    faster, note = faster_precision(step, len(pixels), state.device, progress=trainer.progress)
     state.set_precision(faster)
     return note
 

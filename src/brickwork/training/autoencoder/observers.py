@@ -6,7 +6,7 @@ samples/                   held-out images above their reconstructions
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -21,13 +21,16 @@ from brickwork.data.dataset import Dataset
 from brickwork.files.picture import save_png, sheet
 from brickwork.training.autoencoder.recipe import AutoencoderReport
 from brickwork.training.run.curve import Curve, points_of
+from brickwork.training.run.interrupt import Stopped
 from brickwork.training.run.observer import Findings, Observer, RunView
 from brickwork.training.run.panel import Line, panel
 
 AT_ONCE = 64
 """Images that are encoded or reconstructed at once."""
-FEW = 512
-"""Training images whose latents an interrupted run measures."""
+FEW = 64
+"""Training images whose latents an interrupted run measures: one batch."""
+LEAST = 4
+"""Images below which a measurement by the clock says nothing, and is left out."""
 PERFECT = 100.0
 """PSNR in dB of an image without any error."""
 
@@ -49,12 +52,15 @@ class HeldOutPsnr(Observer[Autoencoder]):
         report: Says how often, and on how many.
     """
 
+    by_clock = True
+
     def __init__(self, heldout: Dataset, report: AutoencoderReport) -> None:
         self.heldout, self.every, self.few = heldout, report.eval_every, report.eval_images
 
-    def measure(self, run: RunView[Autoencoder]) -> Findings:
+    def measure(self, run: RunView[Autoencoder]) -> Findings | None:
         """Return the mean PSNR of some held-out images, in dB."""
-        return self._measure(run, self.few)
+        count = run.afford(min(self.few, len(self.heldout)), 1, least=LEAST, share=0.5)
+        return self._measure(run, count) if count else None
 
     def on_end(self, run: RunView[Autoencoder]) -> Findings | None:
         """Return the mean PSNR of all held-out images, in dB, where the budget is spent."""
@@ -62,7 +68,7 @@ class HeldOutPsnr(Observer[Autoencoder]):
 
     def _measure(self, run: RunView[Autoencoder], count: int) -> Findings:
         images = self.heldout.batch(_evenly(len(self.heldout), count))
-        psnr = float(image_psnr(images, reconstruct(run.average, images)).mean())
+        psnr = float(image_psnr(images, reconstruct(run.average, images, run.check)).mean())
         run.say(f"step {run.step}: {psnr:.2f} dB on {len(images)} held-out images")
         return {"held_out_psnr": psnr}
 
@@ -76,14 +82,17 @@ class Reconstructions(Observer[Autoencoder]):
         report: Says how often, and how many.
     """
 
+    by_clock = True
+
     def __init__(self, heldout: Dataset, report: AutoencoderReport) -> None:
         self.heldout, self.every, self.count = heldout, report.eval_every, report.sheet_images
 
     def measure(self, run: RunView[Autoencoder]) -> Findings | None:
         """Draw a sheet into ``samples/``."""
-        if not self.count:
+        count = run.afford(min(self.count, len(self.heldout)), 1, least=LEAST) if self.count else 0
+        if not count:
             return None
-        images = self.heldout.batch(_evenly(len(self.heldout), self.count))
+        images = self.heldout.batch(_evenly(len(self.heldout), count))
         made = reconstruct(run.average, images)
         columns = min(8, len(images))
         pairs = [part[i : i + columns] for i in range(0, len(images), columns) for part in (images, made)]
@@ -101,7 +110,7 @@ class Reconstructions(Observer[Autoencoder]):
 class LatentsFile(Observer[Autoencoder]):
     """Observer that measures the latents of the training images when a run ends, and writes the autoencoder with them.
 
-    A run that was interrupted measures a few only, so that it ends soon.
+    A run that was interrupted, in its end too, measures a few only, so that it ends soon, and counts as unfinished.
 
     Attributes:
         codec: The result; None before the end.
@@ -112,15 +121,31 @@ class LatentsFile(Observer[Autoencoder]):
 
     def on_end(self, run: RunView[Autoencoder]) -> Findings | None:
         """Write ``autoencoder.safetensors``."""
-        rows = np.arange(len(run.data)) if run.finished else _evenly(len(run.data), FEW)
-        run.say(f"measuring the latents of {len(rows)} training images")
-        batches = (run.data.batch(rows[i : i + AT_ONCE]) for i in range(0, len(rows), AT_ONCE))
-        self.codec = Latents.measure(run.average, batches)
-        facts = run.facts()
-        if run.finished:
+        whole, few = run.finished, _evenly(len(run.data), FEW)
+        try:
+            rows = np.arange(len(run.data)) if whole else few
+            self.codec = _measured(run, rows, run.check if whole else None)
+        except Stopped:
+            whole, rows = False, few
+            self.codec = _measured(run, rows)
+        facts = run.facts() | {"finished": whole}
+        if whole:
             held = points_of(run.lines(), "held_out_psnr")
             facts |= {"held_out_psnr": round(held[-1][1], 3)} if held else {}
         save_codec(self.codec, run.folder / AUTOENCODER_FILE, facts | {"statistics_of_images": len(rows)})
+
+
+def _measured(run: RunView[Autoencoder], rows: np.ndarray, check: Callable[[], object] | None = None) -> Latents:
+    """Measure the latents of some training images; ``check``, called before each batch, may raise to end it."""
+    run.say(f"measuring the latents of {len(rows)} training images")
+
+    def batches() -> Iterator[np.ndarray]:
+        for i in range(0, len(rows), AT_ONCE):
+            if check is not None:
+                check()
+            yield run.data.batch(rows[i : i + AT_ONCE])
+
+    return Latents.measure(run.average, batches())
 
 
 def draw_curve(lines: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -149,13 +174,19 @@ def image_psnr(images: np.ndarray, made: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def reconstruct(autoencoder: FirstStage, images: np.ndarray) -> np.ndarray:
-    """Encode and decode pictures with an autoencoder, by the mean of the posterior, uint8 (B, H, W, C)."""
-    device = next(autoencoder.parameters()).device
-    made = [
-        from_unit(autoencoder.decode(autoencoder.posterior(to_unit(torch.from_numpy(some).to(device)))[0])).cpu()
-        for some in (np.asarray(images[i : i + AT_ONCE]) for i in range(0, len(images), AT_ONCE))
-    ]
+def reconstruct(autoencoder: FirstStage, images: np.ndarray, check: Callable[[], object] = lambda: None) -> np.ndarray:
+    """Encode and decode pictures with an autoencoder, by the mean of the posterior, uint8 (B, H, W, C).
+
+    Args:
+        autoencoder: The autoencoder.
+        images: uint8 (B, H, W, C).
+        check: Function called before each batch; it may raise to end the work.
+    """
+    device, made = next(autoencoder.parameters()).device, []
+    for i in range(0, len(images), AT_ONCE):
+        check()
+        some = torch.from_numpy(np.asarray(images[i : i + AT_ONCE])).to(device)
+        made.append(from_unit(autoencoder.decode(autoencoder.posterior(to_unit(some))[0])).cpu())
     return torch.cat(made).numpy()
 
 

@@ -51,14 +51,12 @@ class AutoencoderRecipe(RunRecipe):
     """The adversary's learning rate, times the same warm-up and schedule."""
     adversary_width: Annotated[int, at_least(1)] = 32
     """Channels of the adversary's first layer."""
-    batch: int = 16
+    batch: Annotated[int, at_least(1)] = 16
     """Images per optimizer step."""
     lr: float = 2e-3
     """Largest learning rate of AdamW."""
     weight_decay: float = 0.0
     """AdamW's decay, on all parameters."""
-    warmup: int = 100
-    """Steps over which the learning rate rises from 0."""
     clip: float = 0.25
     """Largest norm of the gradient; 0 for no clipping."""
     ema_half_life: float = 3000.0

@@ -19,7 +19,15 @@ from brickwork.training.autoencoder.adversary import Adversary
 from brickwork.training.autoencoder.recipe import AutoencoderRecipe, autoencoder_toml, parse_autoencoder_recipe
 from brickwork.training.run.ema import ema_rate, move_average
 from brickwork.training.run.folder import RunKind
-from brickwork.training.run.statefile import MOMENTS, Counters, StateHeader, StateKind, check_tensors, write_state
+from brickwork.training.run.statefile import (
+    MOMENTS,
+    Counters,
+    StateHeader,
+    StateKind,
+    all_finite,
+    check_tensors,
+    write_state,
+)
 
 STATE: StateKind = "brickwork-autoencoder-state"
 AUTOENCODER = RunKind[AutoencoderRecipe](
@@ -82,7 +90,7 @@ class AutoencoderState:
     @property
     def lr(self) -> float:
         """Learning rate of the next step."""
-        return self.recipe.learning_rate(self.recipe.lr, self.counters.step, self.spent)
+        return self.recipe.learning_rate(self.recipe.lr, self.counters, self.spent)
 
     @property
     def deceives(self) -> bool:
@@ -110,25 +118,36 @@ class AutoencoderState:
         """Take one step from the adversary's gradients at hand."""
         assert self.adversary is not None
         assert self.judging is not None
-        rate = self.recipe.learning_rate(self.recipe.adversary_lr, self.counters.step, self.spent)
+        rate = self.recipe.learning_rate(self.recipe.adversary_lr, self.counters, self.spent)
         descend(self.adversary, self.judging, rate, self.recipe.clip)
 
     def set_precision(self, precision: Precision) -> None:
         """Train in this precision from now on, and record it in the recipe."""
         self.recipe = replace(self.recipe, precision=precision)
 
+    def set_batch(self, batch: int) -> None:
+        """Train with so many images a step from now on, and record it in the recipe."""
+        self.recipe = replace(self.recipe, batch=batch)
+
     def gauges(self) -> dict[str, float]:
-        """Return mean loss and PSNR in dB since the last line of the log, and begin new sums."""
+        """Return mean loss and PSNR in dB since the last sums began."""
         steps = max(self.counters.since_log, 1)
         loss, square = (float(total) / steps for total in (self.loss_sum, self.square_sum))
+        return {"loss": loss, "psnr": 10 * math.log10(4 / max(square, 1e-12))}
+
+    def begin_sums(self) -> None:
+        """Forget the losses so far."""
         self.loss_sum.zero_()
         self.square_sum.zero_()
         self.counters.since_log = 0
-        return {"loss": loss, "psnr": 10 * math.log10(4 / max(square, 1e-12))}
 
     def is_finite(self) -> bool:
-        """Return True if every loss since the last line of the log was finite."""
+        """Return True if every loss since the last sums began was finite."""
         return bool(torch.isfinite(self.loss_sum))
+
+    def holds_finite(self) -> bool:
+        """Return True if all weights, averages and moments are finite."""
+        return all_finite(self._tensors().values())
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
         """Write the whole state as one file, atomically.

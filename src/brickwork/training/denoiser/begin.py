@@ -61,12 +61,15 @@ def begin(
     """Read the images, fit the recipe to them, and build the model; the arguments are those of ``train``.
 
     Raises:
-        ConfigError: The recipe cannot be trained on this data, or the guest does not go with it.
+        ConfigError: The recipe cannot be trained on this data, the guest does not go with it, or a model to begin with
+            has weights that are not finite.
         DataError: The images cannot be read.
     """
     data, heldout, missing = images_of_run(images, recipe.data, heldout, progress=progress)
     guest = known_guest(recipe, out, init) if guest is None else guest
     codec = known_codec(out, init) if codec is None else codec
+    for name, one in (("init", init), ("guest", guest), ("codec", codec)):
+        _check_finite(name, one)
     recipe = fit_to_data(recipe, data, guest=guest is not None, codec=codec)
     check_acting(recipe, out, codec, latents)
     if heldout is not None and (heldout.shape != data.shape or heldout.classes != data.classes):
@@ -102,6 +105,20 @@ def beginning_notes(model: Model, init: Model | None) -> list[str]:
             "beyond its own it guesses"
         )
     return notes
+
+
+def _check_finite(name: str, module: torch.nn.Module | None) -> None:
+    """Refuse a model to begin with that holds numbers that are not finite: training could only spread them.
+
+    Raises:
+        ConfigError: One of its weights is not finite.
+    """
+    for key, tensor in {} if module is None else module.state_dict().items():
+        if count := int((~tensor.isfinite()).sum()):
+            raise ConfigError(
+                f"{name}: {count:,} of {tensor.numel():,} numbers of {key} are not finite, so nothing can be learned "
+                "from it: give a model that draws pictures, such as an earlier save"
+            )
 
 
 def _within(process: NoiseProcess, other: NoiseProcess) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.model.model import Model
+from brickwork.nn.pinned import pinned
 from brickwork.training.denoiser.batches import draw_batch, prepare_data
 from brickwork.training.denoiser.begin import Beginning, begin
 from brickwork.training.denoiser.gradient import accumulate_gradient
@@ -43,7 +45,8 @@ def train(
 
     A run that was interrupted or killed goes on from its last save when it is called again with the same arguments, and
     ends with the same weights, bit for bit, as one that never stopped (same device and number of threads, budget in
-    steps or images).
+    steps or images). Two runs that both begin anew may differ in the last bits, and from there on, even on one machine:
+    precision, batch and kernels are chosen by timing, once for a run. ``recipe.deterministic`` chooses none.
 
     Args:
         recipe: Everything that changes the result; or the name of one, as for ``load_recipe``. The backbone's size,
@@ -92,7 +95,7 @@ def train_model(
 ) -> Model:
     """Train the model that a run begins with, step by step; return its average."""
     state, folder = TrainState(start.model, start.recipe), RunFolder(out, DENOISER)
-    with only_writer(out):
+    with only_writer(out), pinned(start.recipe.deterministic):
         folder.check(resume=resume)
         prepared = prepare_data(start.data, start.model, start.latents, progress=progress)
         trainer = Trainer(
@@ -105,8 +108,7 @@ def train_model(
             progress=progress,
         )
         with trainer:
-            for note in (*start.notes, *warm_up(state, trainer.first_batch(), progress=progress)):
-                trainer.say(note)
+            trainer.prepare(lambda: chain(start.notes, warm_up(state, trainer)))
             for batch in trainer:
                 state.update(accumulate_gradient(state, batch))
     state.average.precision = "fp32"

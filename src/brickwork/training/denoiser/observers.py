@@ -14,12 +14,19 @@ from brickwork.files.picture import save_png, sheet
 from brickwork.model.checkpoint import save
 from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
-from brickwork.quality.heldout import held_out_loss
+from brickwork.quality.heldout import LEVELS, held_out_loss
 from brickwork.sampling.loop import sample
 from brickwork.sampling.sampler import Sampler
 from brickwork.training.denoiser.recipe import Report
 from brickwork.training.run.curve import Curve, draw_curve
 from brickwork.training.run.observer import Findings, Observer, RunView
+
+QUICK_STEPS = 10
+"""Solver steps of a sheet by the clock."""
+LEAST = 4
+"""Images and pictures below which a measurement by the clock says nothing, and is left out."""
+HELD_OUT_SHARE = 1 / 3
+"""Share of a look by the clock that goes into the held-out loss; sheets take the rest."""
 
 
 def own_observers(report: Report, heldout: Dataset | None) -> list[Observer[Any]]:
@@ -38,9 +45,11 @@ class HeldOutLoss(Observer[Model]):
 
     Args:
         heldout: Images never trained on; None to measure nothing.
-        every: Steps between two measurements; 0 for one at the end.
-        num_images: Held-out images to take.
+        every: Steps between two measurements; 0 for none by steps.
+        num_images: Held-out images to take; by the clock fewer, and first those.
     """
+
+    by_clock = True
 
     def __init__(self, heldout: Dataset | None, every: int, num_images: int) -> None:
         self.heldout, self.every, self.num_images = heldout, every, num_images
@@ -51,18 +60,27 @@ class HeldOutLoss(Observer[Model]):
             return None
         if any("held_out" in line and line["step"] == run.step for line in run.lines()):
             return None
-        losses = held_out_loss(run.average, self.heldout, num_images=self.num_images)
-        return {"held_out": {f"{level.sigma:.3g}": level.share for level in losses}}
+        wanted = min(self.num_images, len(self.heldout))
+        count = run.afford(wanted, len(LEVELS), least=LEAST, share=HELD_OUT_SHARE)
+        if not count:
+            return None
+        batch_size = at_once(run.average)
+        losses = held_out_loss(run.average, self.heldout, num_images=count, batch_size=batch_size, on_batch=run.check)
+        return {"held_out": {f"{level.sigma:.3g}": level.share for level in losses}, "held_out_images": count}
 
 
 @final
 class Sheets(Observer[Model]):
     """Observer that draws sheets of pictures of the averaged model: a row per class or caption, a column per seed.
 
+    By the clock they are smaller: fewer steps, and as many columns, or rows of one, as the time allows.
+
     Args:
         heldout: Images whose captions and image conditions are asked for; None for the training images.
         report: Says how often and how sheets are drawn.
     """
+
+    by_clock = True
 
     def __init__(self, heldout: Dataset | None, report: Report) -> None:
         self.heldout, self.report, self.every = heldout, report, report.sample_every
@@ -72,14 +90,21 @@ class Sheets(Observer[Model]):
         report, model = self.report, run.average
         if not report.sheet_steps:
             return None
-        seeds = list(range(report.sheet_seeds))
         rows, names, asked = self._wishes(run)
+        guidance = report.sheet_guidance if asked.keys() & {"labels", "text"} else 1.0
+        steps = min(report.sheet_steps, QUICK_STEPS) if run.by_clock else report.sheet_steps
+        how = Sampler(steps=steps, guidance=guidance, batch_size=at_once(model))
+        each, count = steps * (1 if guidance == 1 else 2), max(len(names), 1)
+        seeds = list(range(run.afford(report.sheet_seeds, each * count)))
+        if not seeds:  # one column, of the first rows
+            count, seeds = run.afford(count, each, least=min(count, LEAST)), [0]
+            rows, names, asked = rows[:count], names[:count], {key: values[:count] for key, values in asked.items()}
+        if not count:
+            return None
         wishes: dict[str, Any] = {key: [one for one in values for _ in seeds] for key, values in asked.items()}
         if "given" in wishes:
             wishes["given"] = np.stack(wishes["given"])
-        guidance = report.sheet_guidance if wishes.keys() & {"labels", "text"} else 1.0
-        how = Sampler(steps=report.sheet_steps, guidance=guidance)
-        images = sample(model, seeds=seeds * max(len(names), 1), how=how, **wishes)
+        images = sample(model, seeds=seeds * count, how=how, on_step=run.check, **wishes)
         facts = how.to_facts() | {"step": run.step, "seeds": seeds, "labels": rows}
         facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": run.data.digest}
         scale = max(1, 64 // images.shape[1])
@@ -114,6 +139,11 @@ class ModelFile(Observer[Model]):
         digests = {name: run.ingredients[name].digest for name in ("init", "codec")}
         run.average.facts = run.facts() | {f"{name}_sha256": digest for name, digest in digests.items() if digest}
         save(run.average, run.folder / MODEL_FILE)
+
+
+def at_once(model: Model) -> int:
+    """Return the images that a measurement evaluates at once: few on a CPU, so that a signal never waits for long."""
+    return 16 if model.device.type == "cpu" else 64
 
 
 def sheet_path(folder: Path, step: int) -> Path:

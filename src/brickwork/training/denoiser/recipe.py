@@ -34,10 +34,10 @@ class Report(RunReport):
     """Log, measurements, saves and sheets of a run. Changes no weight; may differ when a run is resumed."""
 
     sample_every: Annotated[int, at_least(0)] = 0
-    """Steps between two sample sheets; 0 for one at the end."""
+    """Steps between two whole sample sheets; 0 for none by steps. The end always draws one."""
     sheet_seeds: Annotated[int, at_least(1)] = 8
     """Pictures per class on a sheet."""
-    sheet_steps: Annotated[int, at_least(0)] = 50
+    sheet_steps: Annotated[int, at_least(0)] = 25
     """Solver steps of a sheet; 0 for no sheets."""
     sheet_guidance: float = 1.0
     """Classifier-free guidance of a sheet; 1 is off."""

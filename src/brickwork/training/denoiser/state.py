@@ -18,13 +18,13 @@ from brickwork.training.denoiser.parts import kept_parts, stage_of
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.run.ema import ema_rate, move_average
 from brickwork.training.run.group import Group
-from brickwork.training.run.learning_rate import learning_rate
 from brickwork.training.run.statefile import (
     MOMENTS,
     STREAMS,
     Counters,
     StateHeader,
     StateKind,
+    all_finite,
     check_tensors,
     write_state,
 )
@@ -84,7 +84,7 @@ class TrainState:
         """Learning rate of the next step."""
         r = self.recipe
         _, spent = stage_of(r.parts, self.model.own_backbone.num_parts, self.spent)
-        return learning_rate(lr=r.lr, warmup=r.warmup, schedule=r.schedule, step=self.counters.step, spent=spent)
+        return r.learning_rate(r.lr, self.counters, spent)
 
     @property
     def ema_rate(self) -> float:
@@ -99,6 +99,10 @@ class TrainState:
         self.recipe = replace(self.recipe, precision=precision)
         self.model.precision = self.average.precision = precision
         self._smaller.clear()
+
+    def set_batch(self, batch: int) -> None:
+        """Train with so many images a step from now on, and record it in the recipe."""
+        self.recipe = replace(self.recipe, batch=batch)
 
     def network(self) -> Model:
         """Return the model for the next step: the whole, or some of its bricks or blocks; the rest gets no gradient.
@@ -143,17 +147,24 @@ class TrainState:
         self.counters.since_log += 1
 
     def gauges(self) -> dict[str, float]:
-        """Return mean loss and gradient norm since the last line of the log, and begin new sums."""
+        """Return mean loss and gradient norm since the last sums began."""
         steps = max(self.counters.since_log, 1)
         loss, norm = (float(total) / steps for total in (self.loss_sum, self.norm_sum))
+        return {"loss": loss, "gradient_norm": norm}
+
+    def begin_sums(self) -> None:
+        """Forget the losses and gradients so far."""
         self.loss_sum.zero_()
         self.norm_sum.zero_()
         self.counters.since_log = 0
-        return {"loss": loss, "gradient_norm": norm}
 
     def is_finite(self) -> bool:
-        """Return True if every loss and gradient since the last line of the log was finite."""
+        """Return True if every loss and gradient since the last sums began was finite."""
         return bool(torch.isfinite(self.loss_sum + self.norm_sum))
+
+    def holds_finite(self) -> bool:
+        """Return True if all weights, averages and moments are finite."""
+        return all_finite(self._tensors().values())
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
         """Write the whole state as one file, atomically.

@@ -19,10 +19,14 @@ from brickwork.training.run.panel import FADED, Line, Point, panel
 class Curve(Observer[Any]):
     """Observer that draws the log as ``curve.png`` after every measurement and when a run ends, interrupted or not.
 
+    It comes behind the observers that measure.
+
     Args:
         draw: Makes the picture from the lines of the log.
         every: Steps between two pictures, for each of several measurements; 0 for one at the end.
     """
+
+    by_clock = True
 
     def __init__(self, draw: Callable[[Sequence[Mapping[str, Any]]], np.ndarray], *every: int) -> None:
         self.draw, self.cadences, self.refused = draw, every, False

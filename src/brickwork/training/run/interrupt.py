@@ -1,4 +1,4 @@
-"""Graceful end at SIGINT and SIGTERM: the step is finished and the run saved before it ends."""
+"""Graceful end at SIGINT and SIGTERM: the step or the batch at hand is finished, and the run saved before it ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, final
+
+
+@final
+class Stopped(KeyboardInterrupt):
+    """Something long that a signal asked to end between two of its steps; no handler of errors takes it for one."""
 
 
 @final
@@ -32,6 +37,15 @@ class Interrupt:
     ) -> None:
         """Restore the previous handlers."""
         self._restore()
+
+    def check(self, *_: object) -> None:
+        """Do nothing until a signal comes; then end what is under way. It takes, and ignores, what a loop hands out.
+
+        Raises:
+            Stopped: A signal asked the run to end.
+        """
+        if self.asked:
+            raise Stopped
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

@@ -27,18 +27,22 @@ def budget_spent(
     return max((done / budget for done, budget in budgets if budget), default=0.0)
 
 
-def learning_rate(*, lr: float, warmup: int, schedule: LrSchedule, step: int, spent: float) -> float:
+def learning_rate(*, lr: float, warmup: float, schedule: LrSchedule, step: int, spent: float, reached: float) -> float:
     """Return the learning rate of a step: linear warm-up, times 1 or half a cosine over the budget.
 
-    ``lr * min(1, (step + 1) / warmup) * (1 + cos(pi * spent)) / 2``
+    ``lr * min(1, (step + 1) / warmup) * (1 + cos(pi * spent)) / 2``; a warm-up below 1 is a share of the budget, and
+    ``min(1, reached / warmup)`` is in its place.
 
     Args:
         lr: Largest learning rate.
-        warmup: Steps of the warm-up; 0 for none.
+        warmup: Length of the warm-up: below 1 a share of the budget, from 1 on a number of steps; 0 for none.
         schedule: "constant" leaves the cosine out.
         step: Steps done before this one, from 0.
         spent: Share of the budget spent before this step, 0 to 1.
+        reached: Share of the whole budget spent once this step is done.
     """
-    rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    rising = 1.0
+    if warmup:
+        rising = min(1.0, (reached if warmup < 1 else step + 1) / warmup)
     falling = 0.5 * (1 + math.cos(math.pi * min(spent, 1.0))) if schedule == "cosine" else 1.0
     return lr * rising * falling

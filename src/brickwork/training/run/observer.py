@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 
 import brickwork
 from brickwork.training.run.folder import Ingredient
+from brickwork.training.run.looks import Looks
 from brickwork.training.run.recipe import RunRecipe
 from brickwork.training.run.statefile import Counters
 
@@ -76,6 +77,8 @@ class RunView(Generic[M]):
         lines: Reads the log.
         say: Shows a line to the user.
         resumed: True where the run continues from a saved state.
+        looks: Says what a measurement by the clock may take.
+        check: Raises ``Stopped`` once a signal asked the run to end.
     """
 
     def __init__(
@@ -89,8 +92,11 @@ class RunView(Generic[M]):
         lines: Callable[[], Sequence[LogLine]],
         say: Callable[[str], None],
         resumed: bool,
+        looks: Looks,
+        check: Callable[..., None],
     ) -> None:
         self.folder, self.data, self.ingredients, self.resumed = folder, data, ingredients, resumed
+        self._looks, self._check = looks, check
         self._state, self._to_toml, self._lines, self._say = state, to_toml, lines, say
 
     @property
@@ -145,6 +151,32 @@ class RunView(Generic[M]):
         """Show a line to the user, beside the progress bar; nothing if the run is quiet."""
         self._say(message)
 
+    def check(self, *_: object) -> None:
+        """Do nothing until a signal asks the run to end; call it between two batches of what takes long.
+
+        It takes, and ignores, any arguments: it will do as ``sample(..., on_step=run.check)``.
+
+        Raises:
+            Stopped: A signal came. Let it pass: the run is saved and ends.
+        """
+        self._check()
+
+    @property
+    def by_clock(self) -> bool:
+        """True in a measurement that the clock asks for, which is to be short."""
+        return self._looks.open
+
+    def afford(self, wanted: int, each: int, *, least: int = 1, share: float = 1.0) -> int:
+        """Return how many things a measurement may take: all, or, by the clock, what its share of the run pays for.
+
+        Args:
+            wanted: Number of things wanted, as pictures.
+            each: Evaluations of the network that one of them needs.
+            least: Number below which the measurement takes none.
+            share: Largest share of what is left that it may take.
+        """
+        return self._looks.afford(wanted, each, least=least, share=share)
+
     def place(self) -> dict[str, Any]:
         """Return device and threads: beside the recipe, the last bits of a result depend on them."""
         return {"device": self._state.device.type, "threads": torch.get_num_threads()}
@@ -173,10 +205,12 @@ class Observer(Generic[M]):
     the state is saved first, and the error, one line, names the observer and the method.
 
     Attributes:
-        every: Steps between two calls of :meth:`measure`; 0 for one at the end.
+        every: Steps between two calls of :meth:`measure`; 0 for none by steps.
+        by_clock: True to be called also by the clock, as ``report.look_minutes`` says; ask ``run.afford`` then.
     """
 
     every: int = 0
+    by_clock: bool = False
 
     def due(self, step: int) -> bool:
         """Return True where :meth:`measure` is to be called after a step, counted from 1."""

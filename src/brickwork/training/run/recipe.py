@@ -10,6 +10,7 @@ from brickwork.bounds import at_least, check_fields, up_to
 from brickwork.data.config import DataConfig
 from brickwork.errors import ConfigError
 from brickwork.training.run.learning_rate import LrSchedule, budget_spent, learning_rate
+from brickwork.training.run.statefile import Counters
 from brickwork.training.run.trackers.names import TrackerName, check_trackers
 
 BUDGETS = ("steps", "images", "minutes")
@@ -23,8 +24,11 @@ class RunReport:
 
     log_every: Annotated[int, at_least(1)] = 50
     """Steps between two lines of the log."""
-    eval_every: Annotated[int, at_least(0)] = 1000
-    """Steps between two measurements on held-out images; 0 for one at the end."""
+    look_minutes: Annotated[float, at_least(0)] = 1.0
+    """Minutes before the first sheet and held-out loss by the clock. Later ones come at twice the distance each time;
+    all take at most a twentieth of the run, so they may be small. 0 for none by the clock."""
+    eval_every: Annotated[int, at_least(0)] = 0
+    """Steps between two whole measurements on held-out images; 0 for none by steps. The end always measures."""
     eval_images: Annotated[int, at_least(1)] = 128
     """Held-out images in a measurement."""
     save_minutes: Annotated[float, at_least(0)] = 5.0
@@ -45,16 +49,16 @@ class RunRecipe:
 
     data: DataConfig = field(default_factory=DataConfig)
     """Reading of the images."""
-    batch: Annotated[int, at_least(1)] = 128
-    """Images per optimizer step."""
+    batch: Annotated[int, at_least(0)] = 0
+    """Images per optimizer step; 0 chooses 16 to 128, as many as leave the budget a thousand steps."""
     lr: Annotated[float, at_least(0)] = 1e-3
     """Largest learning rate of AdamW."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     """AdamW's decay rates for the averages of the gradient and of its square."""
     weight_decay: Annotated[float, at_least(0)] = 0.01
     """AdamW's decay, on all parameters."""
-    warmup: Annotated[int, at_least(0)] = 250
-    """Steps over which the learning rate rises from 0."""
+    warmup: Annotated[float, at_least(0)] = 0.05
+    """Rise of the learning rate from 0: below 1 a share of the budget, from 1 on a number of steps."""
     schedule: LrSchedule = "cosine"
     """Learning rate after the warm-up: constant, or a cosine that reaches 0 with the budget."""
     clip: Annotated[float, at_least(0)] = 1.0
@@ -65,6 +69,8 @@ class RunRecipe:
     """Largest half-life as a share of the images seen so far; 0 for no ramp."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic inside the network; weights, loss and optimizer are always fp32. auto times a step in both."""
+    deterministic: bool = False
+    """Choose nothing by timing, so that two fresh runs on one machine are equal to the bit; often slower."""
     seed: Annotated[int, up_to(0, below=1 << 63)] = 0
     """Seed of everything that is drawn at random: weights, image order, noise."""
     steps: Annotated[int, at_least(0)] = 0
@@ -81,32 +87,42 @@ class RunRecipe:
 
     @property
     def extendable(self) -> bool:
-        """True where a longer run begins exactly as the shorter one: the learning rate is constant."""
+        """True where a longer run may go on from a shorter one, since the learning rate after the warm-up is constant.
+
+        With a warm-up in steps it also begins exactly as the shorter one.
+        """
         return self.schedule == "constant"
 
     def require_budget(self) -> None:
-        """Refuse a recipe that would never end.
+        """Refuse a recipe that would never end, or one that must not look at the clock and ends by it.
 
         Raises:
-            ConfigError: No budget is set.
+            ConfigError: No budget is set, or minutes beside ``deterministic``.
         """
         if not any(getattr(self, name) for name in BUDGETS):
             raise ConfigError("no budget: set steps, images or minutes above 0")
+        if self.deterministic and self.minutes:
+            raise ConfigError(
+                f"deterministic = true and minutes = {self.minutes:g}: a run that ends by the clock does not end twice "
+                "at the same step; set steps or images, and minutes = 0"
+            )
 
     def spent(self, *, step: int, images_seen: int, seconds: float) -> float:
         """Return the share of the budget that is spent; training ends at 1."""
         budgets: dict[str, Any] = {name: getattr(self, name) for name in BUDGETS}
         return budget_spent(**budgets, step=step, images_seen=images_seen, seconds=seconds)
 
-    def learning_rate(self, largest: float, step: int, spent: float) -> float:
+    def learning_rate(self, largest: float, now: Counters, spent: float) -> float:
         """Return the learning rate of a step.
 
         Args:
             largest: Rate between warm-up and decay, as ``lr``.
-            step: Steps done before this one, from 0.
-            spent: Share of the budget spent before this step, 0 to 1.
+            now: Position before the step.
+            spent: Share that the decay goes by, 0 to 1: of the budget, or of a stage's.
         """
-        return learning_rate(lr=largest, warmup=self.warmup, schedule=self.schedule, step=step, spent=spent)
+        reached = self.spent(step=now.step + 1, images_seen=now.images_seen + self.batch, seconds=now.seconds)
+        how: dict[str, Any] = {"warmup": self.warmup, "schedule": self.schedule}
+        return learning_rate(lr=largest, **how, step=now.step, spent=spent, reached=reached)
 
 
 def differing_fields(old: RunRecipe, new: RunRecipe) -> list[str]:

@@ -129,6 +129,12 @@ def _kind_of(tensor: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
     return tensor.dtype, tuple(tensor.shape)
 
 
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return True if every number of every tensor is finite."""
+    found = [tensor.isfinite().all().cpu() for tensor in tensors]
+    return all(bool(one) for one in found)
+
+
 def _header(path: Path, kind: StateKind, metadata: Mapping[str, str]) -> StateHeader:
     try:
         header = read_json(metadata[kind])

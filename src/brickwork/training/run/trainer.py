@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,9 @@ from brickwork.errors import OutputError, TrainingError
 from brickwork.files.bars import Bar, tell
 from brickwork.training.run.folder import LOG_FILE, STATE_FILE, Ingredient, RunFolder
 from brickwork.training.run.group import Group
-from brickwork.training.run.interrupt import Interrupt
+from brickwork.training.run.interrupt import Interrupt, Stopped
 from brickwork.training.run.journal import Journal, read_journal
+from brickwork.training.run.looks import Looks
 from brickwork.training.run.observer import Findings, Observer, RunView, Watched
 from brickwork.training.run.statefile import StateHeader, read_state
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 3
 """Rollbacks to one saved state before training stops with an error."""
+TELL_SECONDS = 15.0
+"""Seconds after which a line of the log is written, where none came by steps."""
 OWN_KEYS = ("step", "images")
 """Keys that the trainer writes into each line of the log."""
 
@@ -38,12 +41,24 @@ class RunState(Watched[Any], Protocol):
         """Train in this precision from now on, and record it in the recipe."""
         ...
 
+    def set_batch(self, batch: int) -> None:
+        """Train with so many images a step from now on, and record it in the recipe."""
+        ...
+
     def gauges(self) -> dict[str, float]:
-        """Return means over the steps since the last line of the log, and begin new sums."""
+        """Return means over the steps since the last sums began."""
+        ...
+
+    def begin_sums(self) -> None:
+        """Begin new sums."""
         ...
 
     def is_finite(self) -> bool:
-        """Return True if every loss since the last line of the log was finite."""
+        """Return True if every loss since the last sums began was finite."""
+        ...
+
+    def holds_finite(self) -> bool:
+        """Return True if all weights, averages and moments are finite."""
         ...
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
@@ -69,8 +84,9 @@ class Trainer(Generic[B]):
                 state.update(accumulate_gradient(state, batch))
 
     Between two steps it writes the log, lets observers measure, saves, and goes back to the saved state with other
-    noise where the loss is no longer finite. The iteration ends when the budget is spent or at SIGINT or SIGTERM,
-    after a last save. Where the folder holds a saved run, the state continues from there.
+    noise where the loss is no longer finite. Only states whose every number is finite are saved. The iteration ends
+    when the budget is spent or at SIGINT or SIGTERM, after a last save; what takes long before, between and after the
+    steps ends early, too. Where the folder holds a saved run, the state continues from there.
 
     Args:
         state: A fresh state.
@@ -86,7 +102,7 @@ class Trainer(Generic[B]):
         ConfigError: The saved run has another recipe, other data or other ingredients.
         CheckpointError: The saved state is broken.
         OutputError: The folder cannot be written.
-        TrainingError: The loss is not finite again and again, or an observer raised.
+        TrainingError: The loss is not finite again and again, weights are not from the start, or an observer raised.
     """
 
     def __init__(
@@ -107,7 +123,7 @@ class Trainer(Generic[B]):
         self.failures, self.resumed = 0, folder.holds_run
         self.observers = list(observers) if group.writes else []
         self._opened = tuple(self.observers)
-        self.interrupt = Interrupt()
+        self.interrupt, self.looks = Interrupt(), Looks(state.recipe.report.look_minutes)
         self.view = RunView[Any](
             state,
             folder.path,
@@ -117,9 +133,14 @@ class Trainer(Generic[B]):
             lines=lambda: read_journal(folder.path / LOG_FILE),
             say=self.say,
             resumed=self.resumed,
+            looks=self.looks,
+            check=self.interrupt.check,
         )
         if self.resumed:
             self._resume()
+        if not state.holds_finite():
+            source = f"the state saved in {folder.path}" if self.resumed else "the start of the run"
+            raise TrainingError(f"{source} holds numbers that are not finite: begin anew in another out folder")
         if group.writes:
             folder.sweep()
             self.journal = Journal(folder.path / LOG_FILE, step=state.counters.step if self.resumed else -1)
@@ -130,12 +151,14 @@ class Trainer(Generic[B]):
             initial=min(state.spent, 1.0),
             disable=not (progress and group.writes),
             bar_format="{percentage:3.0f}%|{bar:20}|{postfix} [{elapsed}<{remaining}]",
+            miniters=0,
         )
-        self._began_at = state.counters.step
+        self._began_at, self._headline = state.counters.step, ""
         self._clock = time.perf_counter() - state.counters.seconds
-        self._saved_at = time.perf_counter()
+        self._saved_at = self._told_at = time.perf_counter()
         self._logged = (state.counters.images_seen, state.counters.seconds)
         self._next: list[B] = []
+        self.looks.start(seconds=state.counters.seconds, images=state.counters.images_seen)
 
     def __enter__(self) -> Trainer[B]:
         """Take over the signals that end a run."""
@@ -183,6 +206,23 @@ class Trainer(Generic[B]):
             self._next.append(self.draw())
         return self._next[0]
 
+    def prepare(self, act: Callable[[], Iterable[str]]) -> None:
+        """Do what comes before the first step, and show its lines; a signal ends it, and then the run."""
+        try:
+            for line in act():
+                self.say(line)
+        except Stopped:
+            self._next.clear()
+
+    def doing(self, what: str) -> None:
+        """Show on the bar what goes on before the first step; end it here if a signal asked for it.
+
+        Raises:
+            Stopped: A signal asked the run to end.
+        """
+        self.interrupt.check()
+        self.bar.set_postfix_str(what)
+
     def say(self, message: str) -> None:
         """Show a line to the user, beside the bar."""
         if self.progress and self.group.writes:
@@ -194,23 +234,30 @@ class Trainer(Generic[B]):
         """Write the files due after a step; roll back if the loss is no longer finite."""
         now, report = self.state.counters, self.state.recipe.report
         now.seconds = time.perf_counter() - self._clock
+        self.bar.set_postfix_str(f"step {now.step}  {self._headline}", refresh=False)
         self.bar.update(min(self.state.spent, 1.0) - self.bar.n)
         for observer in list(self.observers):
             self._call(observer, observer.on_step)
         minutes = (time.perf_counter() - self._saved_at) / 60
         saving = _due(report.save_every, now.step) or 0 < report.save_minutes <= minutes
         log, measuring = _due(report.log_every, now.step), [o for o in self.observers if o.due(now.step)]
-        if not (saving or log or measuring or self.finished):
+        telling = log or time.perf_counter() - self._told_at >= TELL_SECONDS
+        looking = self.looks.due(now.seconds)
+        if not (saving or telling or measuring or looking or self.finished):
             return
-        if not self.state.is_finite():
+        if not self._is_good(saving or self.finished):
             self.roll_back()
             return
-        if log:
+        if telling:
             self._log()
+        if log:  # lines by the clock begin no sums: saved states have the same bits without them
+            self.state.begin_sums()
         if self.finished:  # the end of the run writes all of these
             return
         for observer in measuring:
             self._call(observer, self._note, observer.measure)
+        if looking:
+            self._look([one for one in self.observers if one.by_clock and one not in measuring])
         if saving:
             self.save()
 
@@ -254,10 +301,24 @@ class Trainer(Generic[B]):
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
+    def _is_good(self, whole: bool) -> bool:
+        """Return True if the state is finite: losses and gradients, and every number of it where it is to be saved."""
+        return self.state.is_finite() and (not whole or self.state.holds_finite())
+
+    def _look(self, observers: Sequence[Observer[Any]]) -> None:
+        """Let observers measure by the clock, within the share of the run that a look may take."""
+        now, began = self.state.counters, time.perf_counter()
+        self.looks.begin(now.images_seen)
+        for observer in observers:
+            self._call(observer, self._note, observer.measure)
+        self.looks.end(now.seconds, time.perf_counter() - began)
+
     def _resume(self) -> None:
         tensors, header, before = self.folder.read()
         if self.state.recipe.precision == "auto" and before.precision != "auto":
             self.state.set_precision(before.precision)
+        if not self.state.recipe.batch:
+            self.state.set_batch(before.batch)
         self.folder.check_beginning(before, self.state.recipe, header, self.ingredients)
         for name, one in self.ingredients.items():  # the run's view shows the models that the run began with
             self.ingredients[name] = replace(one, digest=getattr(header, name))
@@ -274,7 +335,8 @@ class Trainer(Generic[B]):
         rate = (now.images_seen - images) / max(now.seconds - seconds, 1e-9)
         self._logged = (now.images_seen, now.seconds)
         words = self.folder.kind.headline.format(**gauges)
-        self.bar.set_postfix_str(f"step {now.step}  {words}  {rate:,.0f} images/s", refresh=False)
+        self._headline, self._told_at = f"{words}  {rate:,.0f} images/s", time.perf_counter()
+        self.bar.set_postfix_str(f"step {now.step}  {self._headline}", refresh=False)
         line: dict[str, Any] = {"step": now.step, "images": now.images_seen, "seconds": round(now.seconds, 3)}
         self._write(line | gauges | {"lr": state.lr, "images_per_second": round(rate, 1)})
 
@@ -286,8 +348,8 @@ class Trainer(Generic[B]):
             self._call(observer, observer.on_log, line)
 
     def _end(self) -> None:
-        """Save, and let observers finish."""
-        if not self.state.is_finite():
+        """Save, and let observers finish; what a signal ends early is left out."""
+        if not self._is_good(True):
             self.roll_back()
         self.save()
         for observer in list(self.observers):
@@ -323,11 +385,13 @@ class Trainer(Generic[B]):
         """
         try:
             act(self.view, *arguments)
+        except Stopped:  # the run ends next
+            return
         except (OutputError, TrainingError):
             raise
         except Exception as error:
             self.observers.remove(observer)
-            if self.state.is_finite():
+            if self._is_good(True):
                 self.save()
             method = arguments[0] if act == self._note else act
             raise TrainingError(_blame(observer, method, error, self.state.counters.step)) from error
@@ -337,7 +401,7 @@ class Trainer(Generic[B]):
         advice = [f"a lower lr (now {r.lr:g})"]
         if not 0 < r.clip <= 1:
             advice.append(f"clip 1 (now {r.clip:g})")
-        advice.append(f"a longer warmup (now {r.warmup})")
+        advice.append(f"a longer warmup (now {r.warmup:g})")
         if r.precision != "fp32":
             advice.append("precision fp32")
         return (
