@@ -32,6 +32,7 @@ from brickwork.training.denoiser.loop import train
 from brickwork.training.denoiser.loss import denoising_loss
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import load_recipe, parse_recipe
+from brickwork.training.denoiser.state import TrainState
 from brickwork.training.run.journal import read_journal
 from brickwork.training.run.trainer import Trainer
 
@@ -354,3 +355,44 @@ def test_init_with_other_classes_and_size(
     assert torch.equal(new[0], old[2])
     assert torch.equal(new[2], old[3])
     assert model.shape == (1, 6, 6)
+
+
+# ---- weights that are no numbers --------------------------------------------------------------------------------
+
+
+def test_a_model_to_begin_with_must_be_finite(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
+    broken = run(make_recipe(steps=1), data, tmp_path / "a")
+    with torch.no_grad():
+        next(broken.parameters()).flatten()[3] = float("nan")
+    with pytest.raises(ConfigError, match=r"init: 1 of .* numbers of .* are not finite.* give a model"):
+        run(make_recipe(), data, tmp_path / "b", init=broken)
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_last_good_state_is_good(
+    make_recipe: MakeRecipe, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step with a finite loss and gradient makes a weight infinite, just before a save."""
+    update = TrainState.update
+
+    def overflowing(self: TrainState, loss: Tensor) -> None:
+        update(self, loss)
+        if self.counters.step == 4 and not self.counters.rollbacks:
+            self.averages[0].data.flatten()[0] = self.parameters[0].data.flatten()[0] = float("inf")
+
+    monkeypatch.setattr(TrainState, "update", overflowing)
+    model = run(make_recipe(report={"save_every": 2, "log_every": 100}), data, tmp_path)
+    assert model.facts["finished"]
+    event = next(r for r in read_journal(tmp_path / "log.jsonl") if "event" in r)
+    assert (event["step"], event["from_step"]) == (2, 4)
+    assert all(torch.isfinite(tensor).all() for tensor in read_tensors(tmp_path / "state.safetensors")[0].values())
+
+
+def test_a_saved_state_must_be_finite(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
+    recipe = make_recipe(schedule="constant")
+    run(recipe, data, tmp_path)
+    tensors, metadata = read_tensors(tmp_path / "state.safetensors")
+    tensors["average.backbone.decoder.head.weight"].flatten()[0] = float("nan")
+    tensorfile.write_tensors(tmp_path / "state.safetensors", tensors, metadata)
+    with pytest.raises(TrainingError, match="holds numbers that are not finite: begin anew in another out folder"):
+        run(replace(recipe, steps=9), data, tmp_path)

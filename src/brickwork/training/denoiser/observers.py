@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -70,6 +71,38 @@ class HeldOutLoss(Observer[Model]):
 
 
 @final
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """The rows of a sheet: their names, none for one row without a condition, and what each asks for."""
+
+    names: Sequence[str]
+    """Text beside each row."""
+    asked: Mapping[str, Sequence[Any]]
+    """A label, a caption, an image condition for each row, by the name that ``sample`` has for them."""
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return max(len(self.names), 1)
+
+    @property
+    def labels(self) -> list[int]:
+        """Class of each row."""
+        return list(self.asked.get("labels", ()))
+
+    def first(self, count: int) -> Wishes:
+        """Return the first rows."""
+        return Wishes(names=self.names[:count], asked={key: values[:count] for key, values in self.asked.items()})
+
+    def for_each(self, columns: int) -> dict[str, Any]:
+        """Return the conditions of all pictures, row by row, as ``sample`` takes them."""
+        wishes: dict[str, Any] = {
+            key: [one for one in rows for _ in range(columns)] for key, rows in self.asked.items()
+        }
+        return wishes | ({"given": np.stack(wishes["given"])} if "given" in wishes else {})
+
+
+@final
 class Sheets(Observer[Model]):
     """Observer that draws sheets of pictures of the averaged model: a row per class or caption, a column per seed.
 
@@ -90,44 +123,50 @@ class Sheets(Observer[Model]):
         report, model = self.report, run.average
         if not report.sheet_steps:
             return None
-        rows, names, asked = self._wishes(run)
-        guidance = report.sheet_guidance if asked.keys() & {"labels", "text"} else 1.0
+        wishes = self._wishes(run)
+        guidance = report.sheet_guidance if wishes.asked.keys() & {"labels", "text"} else 1.0
         steps = min(report.sheet_steps, QUICK_STEPS) if run.by_clock else report.sheet_steps
         how = Sampler(steps=steps, guidance=guidance, batch_size=at_once(model))
-        each, count = steps * (1 if guidance == 1 else 2), max(len(names), 1)
-        seeds = list(range(run.afford(report.sheet_seeds, each * count)))
-        if not seeds:  # one column, of the first rows
-            count, seeds = run.afford(count, each, least=min(count, LEAST)), [0]
-            rows, names, asked = rows[:count], names[:count], {key: values[:count] for key, values in asked.items()}
-        if not count:
+        wishes, seeds = self._affordable(run, wishes, steps * (1 if guidance == 1 else 2))
+        if not seeds:
             return None
-        wishes: dict[str, Any] = {key: [one for one in values for _ in seeds] for key, values in asked.items()}
-        if "given" in wishes:
-            wishes["given"] = np.stack(wishes["given"])
-        images = sample(model, seeds=seeds * count, how=how, on_step=run.check, **wishes)
-        facts = how.to_facts() | {"step": run.step, "seeds": seeds, "labels": rows}
+        images = sample(model, seeds=seeds * wishes.count, how=how, on_step=run.check, **wishes.for_each(len(seeds)))
+        facts = how.to_facts() | {"step": run.step, "seeds": seeds, "labels": wishes.labels}
         facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": run.data.digest}
         scale = max(1, 64 // images.shape[1])
-        picture = sheet(images, columns=len(seeds), scale=scale, row_captions=names or None)
+        picture = sheet(images, columns=len(seeds), scale=scale, row_captions=wishes.names or None)
         save_png(picture, sheet_path(run.folder, run.step), facts)
         return {"samples": picture}
 
-    def _wishes(self, run: RunView[Model]) -> tuple[list[int], list[str], dict[str, Sequence[Any]]]:
-        """Return classes of the rows, their names, and the conditions: labels, captions, pictures beside x."""
+    def _affordable(self, run: RunView[Model], wishes: Wishes, each: int) -> tuple[Wishes, list[int]]:
+        """Return the rows and the seeds of the columns that a sheet may have now; no seeds for no sheet.
+
+        Args:
+            run: The run.
+            wishes: The rows of a whole sheet.
+            each: Evaluations that one picture needs.
+        """
+        if columns := run.afford(self.report.sheet_seeds, each * wishes.count):
+            return wishes, list(range(columns))
+        rows = run.afford(wishes.count, each, least=min(wishes.count, LEAST))
+        return wishes.first(rows), [0] if rows else []
+
+    def _wishes(self, run: RunView[Model]) -> Wishes:
+        """Return what the rows of a whole sheet ask for."""
         model, data = run.average, self.heldout if self.heldout is not None else run.data
-        rows, names = list(range(min(model.num_classes, 10))), []
+        labels, names = list(range(min(model.num_classes, 10))), []
         asked: dict[str, Sequence[Any]] = {}
-        if rows:
-            names = [model.classes[k] for k in rows]
-            asked["labels"] = rows
-        few = np.linspace(0, len(data) - 1, len(rows) or min(len(data), 8)).astype(np.int64)
+        if labels:
+            names = [model.classes[k] for k in labels]
+            asked["labels"] = labels
+        few = np.linspace(0, len(data) - 1, len(labels) or min(len(data), 8)).astype(np.int64)
         if model.reads_text and data.captions is not None:
             names = [data.captions[i] for i in few]
             asked["text"] = names
         if model.given_channels:
             asked["given"] = list(model.give(data.batch(few)))
             names = names or [f"given {i}" for i in few]
-        return rows, names, asked
+        return Wishes(names=names, asked=asked)
 
 
 @final

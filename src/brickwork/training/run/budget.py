@@ -8,8 +8,8 @@ from collections.abc import Callable
 from brickwork.training.run.recipe import RunRecipe
 
 BATCHES = (16, 32, 64, 128)
-"""Batches to choose from. At equal images the larger one learned no better in any short run (docs/log.md)."""
-ENOUGH_STEPS = 1000
+"""Batches to choose from. Where steps are few, the smaller one learns more of equally many images (docs/log.md)."""
+ENOUGH_STEPS = 2000
 """Steps that a larger batch must leave the budget."""
 FEW_STEPS = 200
 """Steps below which a run is said to be too short for pictures."""
@@ -32,7 +32,7 @@ def num_steps(recipe: RunRecipe, batch: int, seconds: float = 0.0) -> float:
 def choose_batch(
     recipe: RunRecipe, num_images: int, time_step: Callable[[int], float], multiple: int = 1
 ) -> tuple[int, str]:
-    """Choose the largest batch that leaves the budget a thousand steps; return it, and a line with the reason.
+    """Choose the largest batch that leaves the budget two thousand steps; return it, and a line with the reason.
 
     A set of fewer images than a batch is no reason for a larger one. A budget in steps alone takes the largest.
 
@@ -43,13 +43,14 @@ def choose_batch(
             a budget in minutes.
         multiple: The batch is rounded up to a multiple of this number.
     """
-    chosen, made = 0, 0.0
-    for batch in BATCHES:
-        batch = math.ceil(batch / multiple) * multiple
-        if chosen and (batch > num_images or num_steps(recipe, batch) < min(ENOUGH_STEPS, recipe.steps or math.inf)):
+    enough, chosen, made = min(ENOUGH_STEPS, recipe.steps or ENOUGH_STEPS), 0, 0.0
+    for least in BATCHES:
+        batch = math.ceil(least / multiple) * multiple
+        fits = batch <= num_images and num_steps(recipe, batch) >= enough
+        if chosen and not fits:
             break
         steps = num_steps(recipe, batch, time_step(batch) if recipe.minutes else 0.0)
-        if chosen and steps < min(ENOUGH_STEPS, recipe.steps or math.inf):
+        if chosen and steps < enough:
             break
         chosen, made = batch, steps
     return chosen, f"batch {chosen}, chosen: the budget makes about {made:,.0f} steps of it"

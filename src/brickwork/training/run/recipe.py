@@ -50,7 +50,7 @@ class RunRecipe:
     data: DataConfig = field(default_factory=DataConfig)
     """Reading of the images."""
     batch: Annotated[int, at_least(0)] = 0
-    """Images per optimizer step; 0 chooses 16 to 128, as many as leave the budget a thousand steps."""
+    """Images per optimizer step; 0 chooses 16 to 128, as many as leave the budget two thousand steps."""
     lr: Annotated[float, at_least(0)] = 1e-3
     """Largest learning rate of AdamW."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
