@@ -115,6 +115,7 @@ def _foretell(
     from brickwork.training.denoiser.recipe import fit_to_data
     from brickwork.training.denoiser.recipe_file import to_toml
     from brickwork.training.denoiser.run import known_codec, known_guest
+    from brickwork.training.run.budget import foretold_batch
     from brickwork.training.run.fitting import told_images, told_origins
 
     images, heldout, missing = images_of_run(data, recipe.data, progress=True)  # logs skipped images
@@ -125,6 +126,8 @@ def _foretell(
     print(to_toml(fitted))
     say(told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA))
     say(*told_images(images, heldout, missing).split("\n"))
+    if not fitted.batch:
+        say(foretold_batch(fitted, len(images), fitted.accumulation))
     network = fitted.backbone
     print(bw.cost(network if guest is None else HostedConfig(bricks=network, guest=guest.backbone.config)))
 

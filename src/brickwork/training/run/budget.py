@@ -56,6 +56,13 @@ def choose_batch(
     return chosen, f"batch {chosen}, chosen: the budget makes about {made:,.0f} steps of it"
 
 
+def foretold_batch(recipe: RunRecipe, num_images: int, multiple: int = 1) -> str:
+    """Describe the batch that a run will choose, as far as that is known without timing a step."""
+    if recipe.minutes:
+        return f"batch: {BATCHES[0]} to {BATCHES[-1]}, chosen by timing a step when the run begins"
+    return choose_batch(recipe, num_images, lambda batch: 0.0, multiple)[1]
+
+
 def warnings(recipe: RunRecipe, seconds: float = 0.0) -> list[str]:
     """Return lines that warn of a budget too short to learn from, or shorter than the warm-up.
 
