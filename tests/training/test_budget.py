@@ -90,3 +90,9 @@ def test_steps_of_the_budget_that_is_spent_first() -> None:
     assert num_steps(recipe(steps=100, images=320), 16) == 20
     assert num_steps(recipe(minutes=1.0), 16, 0.5) == 120
     assert num_steps(recipe(minutes=1.0), 16) == math.inf
+
+
+@pytest.mark.parametrize(("name", "rate"), [("stoic-tiny", 2e-3), ("stoic-small", 2e-3), ("stoic-base", 1e-3)])
+def test_narrow_presets_learn_at_twice_the_rate(name: str, rate: float) -> None:
+    assert bw.load_recipe(name).lr == rate
+    assert bw.load_recipe(name, lr=3e-4).lr == 3e-4

@@ -16,7 +16,7 @@ from brickwork.files.schema import TOML
 from brickwork.registry import Registry
 from brickwork.text.table import TEXTS
 from brickwork.training.denoiser.loss import WEIGHTINGS
-from brickwork.training.denoiser.recipe import Recipe, published_parts
+from brickwork.training.denoiser.recipe import Recipe, preset_rate, published_parts
 from brickwork.training.denoiser.times import TIMES
 from brickwork.training.run.recipe_file import (
     RECIPE_FILE,
@@ -43,7 +43,7 @@ def load_recipe(name: str | Path, **settings: object) -> Recipe:
 
     Args:
         name: ``recipes/digits.toml``, ``runs/a``, or ``stoic-small``, which comes with the process, prediction, times
-            and weighting that its design was published with.
+            and weighting that its design was published with, and a learning rate for its width.
         settings: Fields of the recipe to set, as ``minutes=60``.
 
     Raises:
@@ -58,7 +58,7 @@ def load_recipe(name: str | Path, **settings: object) -> Recipe:
         recipe = read_recipe(path, parse_recipe)
     else:
         backbone = preset(str(name))
-        recipe = Recipe(backbone=backbone, **published_parts(backbone))
+        recipe = Recipe(backbone=backbone, lr=preset_rate(backbone), **published_parts(backbone))
     return with_settings(recipe, settings)
 
 
