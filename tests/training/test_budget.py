@@ -36,12 +36,16 @@ def recipe(**settings: Any) -> Recipe:
 def test_the_largest_batch_that_leaves_steps_enough(
     budget: dict[str, Any], num_images: int, images_per_second: float, batch: int
 ) -> None:
+    timed: list[int] = []
+
     def time_step(count: int) -> float:
-        assert "minutes" in budget, "nothing is timed where the clock ends nothing"
+        timed.append(count)
         return count / images_per_second
 
     chosen, line = choose_batch(recipe(**budget), num_images, time_step)
     assert chosen == batch
+    assert bool(timed) == ("minutes" in budget), "nothing is timed where the clock ends nothing"
+    assert max(timed, default=0) <= 2 * batch
     assert line.startswith(f"batch {batch}, chosen: the budget makes about ")
 
 

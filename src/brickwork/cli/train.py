@@ -124,7 +124,7 @@ def _foretell(
     fitted = fit_to_data(recipe, images, guest=guest is not None, codec=codec)
     check_acting(fitted, out, codec, latents)
     print(to_toml(fitted))
-    say(told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA))
+    say(*told_origins("backbone", recipe.backbone, fitted.backbone, FROM_DATA).split("\n"))
     say(*told_images(images, heldout, missing).split("\n"))
     if not fitted.batch:
         say(foretold_batch(fitted, len(images), fitted.accumulation))

@@ -47,7 +47,7 @@ def choose_batch(
     for least in BATCHES:
         batch = math.ceil(least / multiple) * multiple
         fits = batch <= num_images and num_steps(recipe, batch) >= enough
-        if chosen and not fits:
+        if chosen and (made < enough or not fits):  # a larger batch makes no more steps
             break
         steps = num_steps(recipe, batch, time_step(batch) if recipe.minutes else 0.0)
         if chosen and steps < enough:
