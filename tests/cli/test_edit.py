@@ -115,6 +115,13 @@ def test_a_mask_keeps_the_rest(model: Path, photo: Path, mask: Path, tmp_path: P
     assert (facts["strength"], facts["mask"], facts["resample"]) == (1.0, "mask.png", 2)
 
 
+def test_both_halves_of_a_mask_are_seen_on_the_sheet(model: Path, photo: Path, mask: Path, tmp_path: Path) -> None:
+    words = ["edit", str(model), str(photo), "--mask", str(mask), "--steps", "1", "--seeds", "0", "--resample", "1"]
+    assert main([*words, "--out", str(tmp_path / "sheet.png")]) == 0
+    ground = int(pixels(tmp_path / "sheet.png")[0, 0, 0])
+    assert min(ground, 255 - ground) > 32
+
+
 def test_a_mask_of_another_size(model: Path, photo: Path, tmp_path: Path) -> None:
     """Twice as large; one white pixel is enough for the pixel that it becomes a part of."""
     large = np.zeros((32, 48), dtype=np.uint8)

@@ -2,14 +2,18 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tiny_models import text_model
 from torch import Tensor
 
-from brickwork.errors import ConfigError
+import brickwork as bw
+from brickwork.cli import main
+from brickwork.errors import BrickworkWarning, ConfigError
 from brickwork.files.schema import from_entry, to_entry
 from brickwork.files.tokenizers import words_of
 from brickwork.text.small import Bytes, SmallConfig, SmallEncoder, Words
@@ -175,3 +179,22 @@ def test_words_need_words() -> None:
 
 def test_bytes_of_any_string() -> None:
     assert embed(Bytes.Config().build(), ["日本", "\ud800"]).isfinite().all()
+
+
+@pytest.mark.parametrize("prompts", [["a purple square"], ["red square", "purple DOG"]])
+def test_words_that_a_model_never_learned_are_said(
+    prompts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bw.save(text_model(), tmp_path / "m.safetensors")
+    words = ["sample", str(tmp_path / "m.safetensors"), "--out", str(tmp_path / "a.png"), "--steps", "1"]
+    assert main([*words, "--seeds", "0-1", "--prompt", *prompts]) == 0
+    unknown = "'a', 'purple'" if len(prompts) == 1 else "'purple', 'dog'"
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("brickwork sample: ")]
+    assert said == [f"brickwork sample: text: the model never learned {unknown}; it draws by the other words"]
+    assert main([*words, "--prompt", "Red, blue: SQUARE!"]) == 0
+    assert "never learned" not in capsys.readouterr().err
+
+
+def test_an_unknown_word_is_a_warning_in_python() -> None:
+    with pytest.warns(BrickworkWarning, match="never learned 'green'"):
+        bw.sample(text_model(), seeds=[0], text="green square", steps=1)

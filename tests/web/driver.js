@@ -12,9 +12,9 @@ const { countsOf, parsePlan, partsAt } = await use("plan.js");
 const { guided } = await use("guidance.js");
 const { batches } = await use("runner.js");
 const { sample } = await use("sample.js");
-const { tokenizerOf } = await use("tokenizer.js");
+const { tokenizerOf, unknownWords } = await use("tokenizer.js");
 const { toBytes, toPng } = await use("picture.js");
-const { Package, openPackage, sha256 } = await use("package.js");
+const { Package, dataName, openPackage, partsName, sha256 } = await use("package.js");
 
 /** A denoiser that any arithmetic can follow: D(x, s) = (x + c) / (s + 2), rounded after each operation. */
 const toy = (c) => (x, s) => x.map((value) => Math.fround(value + Math.fround(c)) / Math.fround(Math.fround(s) + 2));
@@ -48,6 +48,9 @@ const answers = {
     return x0;
   },
   batches: (count, sizes) => batches(count, sizes),
+  unknown: (entry, captions) => captions.map((caption) => unknownWords(entry, caption)),
+  dataName,
+  partsName,
   tokens: (entry, captions) => captions.map((caption) => Array.from(tokenizerOf(entry)(caption), Number)),
   bytes: (pixels, channels) => Array.from(toBytes(Float32Array.from(pixels), channels)),
   async png(bytes, height, width, text) {

@@ -229,6 +229,22 @@ def test_words(ask: Ask, has_unknown: bool) -> None:
     assert (wanted > 1).any()
 
 
+def test_unknown_words(ask: Ask) -> None:
+    tokenizer = WordTokenizer(length=6, words=tuple(WORDS[1]["words"]), has_unknown=True)
+    captions = [*CAPTIONS, "a RED cat, a purple Cat", "red"]
+    assert ask("unknown", WORDS, captions) == [tokenizer.unknown_words([caption]) for caption in captions]
+    assert tokenizer.unknown_words(captions[-2:]) == ["a", "purple"]
+    assert ask("unknown", ["bytes", {"length": 9}], ["purple"]) == [ByteTokenizer(length=9).unknown_words(["purple"])]
+
+
+def test_names_for_people(ask: Ask) -> None:
+    addresses = ["data/shapes", "/home/me/My Photos/", "C:\\sets\\a.zip", "hf:owner/name", "hf:mnist", "digits", "/", 7]
+    names = ["shapes", "My Photos", "a", "name", "mnist", "digits", "", "7"]
+    assert [ask("dataName", address) for address in addresses] == names
+    assert ask("partsName", {"model": {"backbone": ["lego", {}]}}) == "bricks"
+    assert [ask("partsName", {"model": model}) for model in ({"backbone": ["stoic", {}]}, {})] == ["blocks"] * 2
+
+
 def test_bytes(ask: Ask) -> None:
     entry = ["bytes", {"length": 17}]
     assert ask("tokens", entry, CAPTIONS) == ByteTokenizer(length=17).tokenize(CAPTIONS).tolist()

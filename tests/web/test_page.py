@@ -15,6 +15,7 @@ from PIL import Image
 from serving import serving
 
 from brickwork.device.runner import open_package
+from brickwork.errors import BrickworkWarning
 from brickwork.files.manifest import manifest_digest
 from brickwork.files.picture import read_facts
 from brickwork.package.check.parity import psnr
@@ -118,6 +119,8 @@ def test_the_same_seed_draws_the_same_picture(page: Any, digits: tuple[Any, Path
     assert psnr(found["pixels"], wanted.ravel()) > 80  # the door is fp32 on both sides
     assert (shown(page)[..., 0] == sample(model, **how)[0, ..., 0]).all()
     assert page.evaluate("crossOriginIsolated")
+    assert page.title() == "digits · brickwork"
+    assert page.inner_text("#bricks-name") == "Blocks"
 
 
 def test_fewer_bricks_take_less_time(page: Any, digits: tuple[Any, Path]) -> None:
@@ -350,7 +353,9 @@ def test_words_at_another_size_with_fresh_noise(context: Any, worded: tuple[Any,
         found = latest(page)
         assert found["size"] == [12, 12]
         runner = open_package(folder).at(12, 12)
-        wanted = sample_x0(runner, seeds=[3], text="a red square circle", how=runner.sampler)
+        assert page.inner_text("#prompt-note") == "The model never learned “a”."
+        with pytest.warns(BrickworkWarning, match="never learned 'a'"):
+            wanted = sample_x0(runner, seeds=[3], text="a red square circle", how=runner.sampler)
         assert psnr(found["pixels"], wanted.ravel()) > 80
         other = sample_x0(runner, seeds=[3], text="blue", how=runner.sampler)
         assert psnr(found["pixels"], other.ravel()) < 60  # words matter

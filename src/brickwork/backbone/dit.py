@@ -19,6 +19,7 @@ from brickwork.backbone.position import SpreadPosition
 from brickwork.backbone.stack import PatchStackConfig, run_blocks, with_blocks
 from brickwork.backbone.stem import ClassRows, FinalLayer, Patchify, TextVector, labels_of, unshuffle
 from brickwork.diffusion.denoiser import Condition
+from brickwork.nn.floats import float32_default
 from brickwork.nn.layers import ModulatedBlock, TimeVector
 from brickwork.nn.shapes import Image, Sigma
 
@@ -40,6 +41,7 @@ class DitConfig(PatchStackConfig):
         """Return the config with fewer blocks."""
         return replace(self, depth=len(parts))
 
+    @float32_default()
     def build(self) -> Dit:
         """Build the network with fresh weights."""
         return Dit(self)

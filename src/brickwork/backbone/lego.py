@@ -33,6 +33,7 @@ from brickwork.bounds import at_least, check_fields
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.errors import ArgumentError, ConfigError
+from brickwork.nn.floats import float32_default
 from brickwork.nn.layers import Grid, ModulatedBlock, TimeVector, window_positions
 from brickwork.nn.shapes import Image, Label, Sigma
 
@@ -173,6 +174,7 @@ class LegoConfig(BackboneConfig):
             )
         return replace(self, bricks=self.bricks[: len(parts)])
 
+    @float32_default()
     def build(self) -> Lego:
         """Build the network with fresh weights."""
         return Lego(self)

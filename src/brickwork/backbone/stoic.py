@@ -40,6 +40,7 @@ from brickwork.backbone.stem import (
 from brickwork.bounds import at_least, between
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
+from brickwork.nn.floats import float32_default
 from brickwork.nn.layers import Block, Grid, Rotation, TimeVector, grid_rotation, initialize, sinusoid
 from brickwork.nn.shapes import Image, Sigma, Tokens
 
@@ -171,6 +172,7 @@ class StoicConfig(BackboneConfig):
         check_unskipped(len(parts), self.depth, self.long_skip)
         return replace(self, depth=len(parts))
 
+    @float32_default()
     def build(self) -> Stoic:
         """Build the network with fresh weights."""
         return Stoic(self)

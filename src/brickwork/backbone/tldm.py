@@ -35,6 +35,7 @@ from brickwork.backbone.stem import (
 from brickwork.bounds import at_least
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
+from brickwork.nn.floats import float32_default
 from brickwork.nn.layers import Block, CrossBlock, Grid, ModulatedBlock, TimeVector, initialize
 from brickwork.nn.shapes import Image, Sigma, Tokens
 
@@ -83,6 +84,7 @@ class TldmConfig(PatchStackConfig):
         check_unskipped(len(parts), self.depth, self.long_skip)
         return replace(self, depth=len(parts))
 
+    @float32_default()
     def build(self) -> Tldm:
         """Build the network with fresh weights."""
         return Tldm(self)

@@ -20,6 +20,7 @@ from brickwork.bounds import at_least
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError, MissingExtraError
 from brickwork.nn.attention import attend, fused, matmul
+from brickwork.nn.floats import float32_default
 from brickwork.nn.linear import Linear
 from brickwork.nn.shapes import Image, Sigma
 
@@ -78,6 +79,7 @@ class UnetConfig(BackboneConfig):
         """Channels of the time embedding, to which designs other than ldm add class and text."""
         return 4 * self.widths[0]
 
+    @float32_default()
     def build(self) -> Unet:
         """Build the network with fresh weights.
 

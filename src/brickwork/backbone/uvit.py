@@ -30,6 +30,7 @@ from brickwork.backbone.stem import (
 )
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ConfigError
+from brickwork.nn.floats import float32_default
 from brickwork.nn.layers import Block, initialize, sinusoid
 from brickwork.nn.shapes import Image, Sigma
 
@@ -62,6 +63,7 @@ class UvitConfig(PatchStackConfig):
         check_unskipped(len(parts), self.depth, "concat")
         return self
 
+    @float32_default()
     def build(self) -> Uvit:
         """Build the network with fresh weights."""
         return Uvit(self)

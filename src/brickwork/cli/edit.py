@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 STRENGTH = 0.4
 """Default strength of image to image; with a mask it is 1."""
 
+GROUND = 208
+"""Grey level behind a sheet, on which both halves of a mask are seen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
@@ -200,7 +203,8 @@ def _save_sheet(
     images = np.stack([image for row in rows for image in (*first, *row)])
     captions = [*shown, *map(str, seeds)]
     scale = max(1, 64 // max(images.shape[1:3]))
-    save_png(sheet(images, len(captions), scale=scale, row_captions=names, column_captions=captions), path, facts)
+    laid = sheet(images, len(captions), scale=scale, row_captions=names, column_captions=captions, background=GROUND)
+    save_png(laid, path, facts)
 
 
 def _save_each(

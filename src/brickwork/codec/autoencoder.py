@@ -19,6 +19,7 @@ from torch.nn import functional
 from brickwork.bounds import at_least, check_fields
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.files.proposed import Proposed
+from brickwork.nn.floats import float32_default
 from brickwork.nn.shapes import Image
 
 PATCH = 4
@@ -67,6 +68,7 @@ class AutoencoderConfig(FirstStageConfig):
         levels = (self.factor // self.patch).bit_length()
         return tuple(self.width * min(2**level, WIDEST) for level in range(levels))
 
+    @float32_default()
     def build(self) -> Autoencoder:
         """Return an autoencoder with fresh weights."""
         return Autoencoder(self)

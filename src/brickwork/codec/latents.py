@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from brickwork.bounds import at_least, check_fields
 from brickwork.codec.base import Codec, CodecConfig, FirstStage, FirstStageConfig, Latent, from_unit, to_unit
 from brickwork.errors import ConfigError
+from brickwork.nn.floats import float32_default
 
 TILE = 512
 """Side in pixels of the tiles that are decoded one at a time, by default."""
@@ -50,6 +51,7 @@ class LatentsConfig(CodecConfig):
         if not all(value > 0 for value in self.std):
             raise ConfigError(f"std {min(self.std)}: latents are divided by it, so it must be above 0; measure it anew")
 
+    @float32_default()
     def build(self) -> Latents:
         """Return the codec with fresh weights."""
         return Latents(self, self.autoencoder.build())

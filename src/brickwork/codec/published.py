@@ -23,6 +23,7 @@ from brickwork.codec.latents import Latents, weights_digest
 from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError
 from brickwork.files.plain import read_json, read_small
 from brickwork.files.revision import asked_for, split_revision
+from brickwork.nn.floats import float32_default
 from brickwork.nn.shapes import Image
 
 WIDTHS = {
@@ -95,6 +96,7 @@ class PublishedConfig(FirstStageConfig):
         """Channels of the pictures."""
         return self.arguments["in_channels"]
 
+    @float32_default()
     def build(self) -> Published:
         """Return an autoencoder with fresh weights.
 

@@ -274,6 +274,10 @@ class Runner:
         encode = self.files.program(self.manifest.graph("text"))
         return np.concatenate([encode({"tokens": row[None]})[0] for row in tokenizer.tokenize(captions)])
 
+    def unknown_words(self, captions: Sequence[str]) -> list[str]:
+        """Return the words of captions that its text encoder never learned, each once, in order."""
+        return [] if self.tokenizer is None else self.tokenizer.unknown_words(captions)
+
     def class_index(self, name: str) -> int:
         """Return the index of a class, from its name or its number.
 

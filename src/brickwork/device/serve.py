@@ -299,7 +299,7 @@ def _overview(packages: Packages) -> str:
     style = next(iter(packages))
     rows = []
     for name, (_, manifest) in packages.items():
-        data = manifest.origin.get("data", "")
+        data = Path(str(manifest.origin.get("data", ""))).name
         what = f"{data + ', ' if data else ''}{manifest.num_parts} parts, {manifest.precision}"
         rows.append(f'<dt><a href="/{escape(name)}/">{escape(name)}</a></dt><dd>{escape(what)}</dd>')
     return (

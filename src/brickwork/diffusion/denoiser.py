@@ -208,6 +208,15 @@ class EmbedsText(Protocol):
 
 
 @runtime_checkable
+class KnowsWords(Protocol):
+    """An ability: to say which words of captions mean nothing to it."""
+
+    def unknown_words(self, captions: Sequence[str]) -> list[str]:
+        """Return the words that it never learned, each once, in order."""
+        ...
+
+
+@runtime_checkable
 class Gives(Protocol):
     """An ability: pictures to what is given beside x."""
 

@@ -38,6 +38,10 @@ class Tokenizer(ABC):
     def symbols_of(self, caption: str) -> list[int]:
         """Return token numbers above 0 of one text, of any length."""
 
+    def unknown_words(self, captions: Sequence[str]) -> list[str]:
+        """Return the words that have no token of their own, each once, in order; none by default."""
+        return []
+
     def tokenize(self, captions: Sequence[str]) -> np.ndarray:
         """Return token numbers, int64 (N, M); 0 is no token, and fills the end of short texts."""
         tokens = np.zeros((len(captions), self.length), np.int64)
@@ -68,6 +72,11 @@ class WordTokenizer(Tokenizer):
         """Return a number for each word that is not skipped."""
         numbers = [self._number.get(word, UNKNOWN) for word in words_of(caption)]
         return numbers if self.has_unknown else [number for number in numbers if number != UNKNOWN]
+
+    def unknown_words(self, captions: Sequence[str]) -> list[str]:
+        """Return the words that are not in the vocabulary, each once, in order."""
+        words = dict.fromkeys(word for caption in captions for word in words_of(caption))
+        return [word for word in words if word not in self._number]
 
 
 @final

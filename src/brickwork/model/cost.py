@@ -33,6 +33,7 @@ from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.files.notebook import table_html
 from brickwork.model.hosted import HostedConfig
+from brickwork.nn.floats import float32_default
 from brickwork.nn.layers import Attention, CrossAttention
 from brickwork.sampling.plan import Plan
 
@@ -156,6 +157,7 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:,.3f}"
 
 
+@float32_default()
 def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
     """Count a backbone of this config without allocating its weights.
 

@@ -19,6 +19,7 @@ from brickwork.codec.base import Codec
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.errors import ConfigError
+from brickwork.nn.floats import float32_default
 from brickwork.nn.shapes import Image, Sigma
 
 
@@ -98,6 +99,7 @@ class HostedConfig(BackboneConfig):
             return self.guest.at_size(self.size)
         return HostedConfig(bricks=self.bricks.keep([part - 1 for part in parts[1:]]), guest=self.guest)
 
+    @float32_default()
     def build(self) -> Backbone:
         """Refuse to build: a guest is a trained model, which a config alone cannot give.
 

@@ -302,6 +302,10 @@ class Model(nn.Module):
         with torch.no_grad():
             return encoder(tokens).float().cpu().numpy()
 
+    def unknown_words(self, captions: Sequence[str]) -> list[str]:
+        """Return the words of captions that its text encoder never learned, each once, in order."""
+        return self.encoder().unknown_words(captions)
+
     def preconditioning(self, sigma: Sigma) -> Preconditioning:
         """Return c_skip, c_out, c_in and c_noise at noise levels sigma (B,); see ``precondition``."""
         return precondition(self.process, self.prediction, sigma)

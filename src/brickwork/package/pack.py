@@ -11,6 +11,7 @@ from brickwork.errors import OutputError
 from brickwork.files.manifest import MANIFEST, Graph, Manifest, write_manifest
 from brickwork.files.whole import whole_folder
 from brickwork.model.model import Model
+from brickwork.nn.floats import float32_default
 from brickwork.package.check.calibrate import calibration
 from brickwork.package.check.parity import check_parity
 from brickwork.package.check.quality import check_quality
@@ -21,6 +22,7 @@ from brickwork.quality.reference import Reference
 from brickwork.sampling.sampler import Sampler
 
 
+@float32_default()
 def pack(
     model: Model,
     out: str | Path,

@@ -18,6 +18,7 @@ from brickwork.errors import ArgumentError, ConfigError
 from brickwork.files.manifest import Port
 from brickwork.model.hosted import HostedConfig
 from brickwork.model.model import Model
+from brickwork.nn.floats import float32_default
 from brickwork.package.graph import GraphSpec
 from brickwork.package.layouts.cut import NEXT, ROWS, BlockDoor, weight_of
 from brickwork.package.sheet import Block, Operator, Shape, Workload
@@ -27,6 +28,7 @@ SAME_NUMBERS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 PICKING = {"Slice", "Gather", "Split"}
 
 
+@float32_default()
 def workload(
     model: Model | BackboneConfig, *, size: int | None = None, batch: int = 1, number_bytes: int = 4
 ) -> Workload:

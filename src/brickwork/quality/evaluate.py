@@ -23,6 +23,7 @@ from brickwork.errors import ArgumentError, BrickworkError, ConfigError
 from brickwork.files.plain import read_toml
 from brickwork.files.schema import TOML
 from brickwork.files.whole import write_whole
+from brickwork.nn.floats import float32_default
 from brickwork.quality.classifier import Agreement, agreement
 from brickwork.quality.distance import Frechet, frechet
 from brickwork.quality.features import features
@@ -111,6 +112,7 @@ class Report:
         return "\n".join([*lines, *(f"note                 {note}" for note in self.notes)])
 
 
+@float32_default()
 def evaluate(
     model: Measurable | Planned,
     reference: str | Path | Reference,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from brickwork.diffusion.arrays import Array, like, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, capabilities_of
+from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, KnowsWords, capabilities_of
 from brickwork.diffusion.gaussian import Seeds
-from brickwork.errors import ArgumentError
+from brickwork.errors import ArgumentError, BrickworkWarning
 from brickwork.sampling.options import class_number
 from brickwork.sampling.wrapper import ability
+
+MAX_WORDS = 8
+"""Most unknown words that a warning lists."""
 
 Label: TypeAlias = int | str
 """Class by number or name."""
@@ -125,7 +129,9 @@ def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | Non
             raise ArgumentError(
                 f"text {text!r}: this model has no text encoder; give embedded tokens, an array of {text_shape}"
             )
-        text = encoder.embed_text([text] if isinstance(text, str) else text)
+        captions = [text] if isinstance(text, str) else text
+        _warn_of_unknown_words(model, captions)
+        text = encoder.embed_text(captions)
     wanted = np.asarray(text, dtype=np.float32)
     wanted = wanted[None] if wanted.ndim == 2 else wanted
     if wanted.shape[1:] != tuple(text_shape) or len(wanted) not in (1, count):
@@ -133,6 +139,15 @@ def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | Non
             f"text of shape {wanted.shape}: this model takes {text_shape} per image; give one for all, or {count}"
         )
     return np.array(np.broadcast_to(wanted, (count, *text_shape)))
+
+
+def _warn_of_unknown_words(model: Denoiser, captions: Sequence[str]) -> None:
+    """Say which words of captions mean nothing to a model."""
+    knows = ability(model, KnowsWords)
+    if knows is None or not (words := knows.unknown_words(captions)):
+        return
+    few = ", ".join(repr(word) for word in words[:MAX_WORDS]) + (", ..." if len(words) > MAX_WORDS else "")
+    warnings.warn(f"text: the model never learned {few}; it draws by the other words", BrickworkWarning, stacklevel=2)
 
 
 def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarray | None:

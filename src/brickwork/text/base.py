@@ -57,6 +57,10 @@ class TextEncoder(nn.Module, ABC):
     def tokenize(self, captions: Sequence[str]) -> np.ndarray:
         """Convert captions into token numbers, int64 (N, M); 0 is padding, and an empty caption is zeros alone."""
 
+    def unknown_words(self, captions: Sequence[str]) -> list[str]:
+        """Return the words of captions that mean nothing to it, each once, in order; none by default."""
+        return []
+
     @abstractmethod
     def forward(self, tokens: TokenIds) -> Text:
         """Embed token numbers: (B, M) → (B, M, E) float32; zeros at padding."""

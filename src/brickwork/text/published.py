@@ -17,6 +17,7 @@ import torch
 
 from brickwork.data.names import whole_text
 from brickwork.errors import CheckpointError, ConfigError
+from brickwork.nn.floats import float32_default
 from brickwork.nn.shapes import Text
 from brickwork.text.base import TextConfig, TextEncoder, TokenIds
 from brickwork.text.source import (
@@ -182,6 +183,7 @@ class Clip(PublishedEncoder):
             text = getattr(config, "text_config", config)
             return text.max_position_embeddings, text.hidden_size, text.vocab_size
 
+        @float32_default()
         def build(self) -> Clip:
             """Return the encoder with its published weights."""
             return Clip(self)
@@ -205,6 +207,7 @@ class T5(PublishedEncoder):
         def _sizes(self, config: Any) -> tuple[int, int, int]:
             return 0, config.d_model, config.vocab_size
 
+        @float32_default()
         def build(self) -> T5:
             """Return the encoder with its published weights."""
             return T5(self)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from brickwork.bounds import at_least, check_fields
 from brickwork.errors import ConfigError
 from brickwork.files.tokenizers import ByteTokenizer, Tokenizer, WordTokenizer, words_of
+from brickwork.nn.floats import float32_default
 from brickwork.nn.layers import Mlp, initialize
 from brickwork.nn.linear import Linear
 from brickwork.nn.shapes import Text
@@ -122,6 +123,10 @@ class SmallEncoder(TextEncoder):
         """Convert captions into token numbers, int64 (N, M), padded at the end with 0."""
         return self.tokenizer.tokenize(captions)
 
+    def unknown_words(self, captions: Sequence[str]) -> list[str]:
+        """Return the words that are not in its vocabulary."""
+        return self.tokenizer.unknown_words(captions)
+
     def forward(self, tokens: TokenIds) -> Text:
         """Embed token numbers: (B, M) → (B, M, E) float32; zeros at padding."""
         present: Mask = tokens > 0
@@ -189,6 +194,7 @@ class Words(SmallEncoder):
                 )
             return replace(self, words=tuple(often[: self.max_words]))
 
+        @float32_default()
         def build(self) -> Words:
             """Return an encoder with fresh weights.
 
@@ -232,6 +238,7 @@ class Bytes(SmallEncoder):
             """Return the config itself: bytes need no captions."""
             return self
 
+        @float32_default()
         def build(self) -> Bytes:
             """Return an encoder with fresh weights."""
             return Bytes(self)

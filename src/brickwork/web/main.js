@@ -1,9 +1,10 @@
 // The page: controls made from the manifest, a worker that draws, and what it says as it goes.
 
-import { openPackage, PackageError } from "./package.js";
+import { dataName, openPackage, PackageError, partsName } from "./package.js";
 import { parseSeed } from "./gaussian.js";
 import { parsePlan } from "./plan.js";
 import { show, toBytes, toPng } from "./picture.js";
+import { unknownWords } from "./tokenizer.js";
 
 const $ = (id) => document.getElementById(id);
 const SMALL = 200; // pixels; smaller pictures are shown with visible pixels
@@ -72,6 +73,7 @@ function fillControls() {
   $("guidance").max = Math.max(6, Math.ceil(sampling.guidance));
   $("guidance").value = sampling.guidance;
 
+  $("bricks-name").textContent = partsName(manifest).replace("b", "B");
   $("bricks").max = pack.counts.length - 1;
   $("bricks").value = pack.counts.length - 1;
   $("bricks").disabled = pack.counts.length === 1;
@@ -113,12 +115,22 @@ function showValues() {
   const total = pack.manifest.num_parts;
   $("bricks").disabled = planned || pack.counts.length === 1;
   $("bricks-out").textContent = planned ? "as planned" : `${parts} of ${total}`;
-  $("bricks").setAttribute("aria-valuetext", `${parts} of ${total} bricks`);
+  $("bricks").setAttribute("aria-valuetext", `${parts} of ${total} ${partsName(pack.manifest)}`);
   const most = planned ? Math.max(...parsePlan(pack.manifest.sampling.plan).map((row) => row.parts)) : parts;
   [...$("wall").children].forEach((brick, i) => brick.classList.toggle("on", i < most));
   $("steps-out").textContent = $("steps").value;
+  showUnknownWords();
   const guidance = Number($("guidance").value);
   $("guidance-out").textContent = guidance === 1 ? "off" : guidance.toFixed(1);
+}
+
+/** Say which words of the prompt mean nothing to the model. */
+function showUnknownWords() {
+  const { text } = pack.manifest;
+  if (!text?.tokenizer) return;
+  const unknown = unknownWords(text.tokenizer, $("prompt").value);
+  $("prompt-note").hidden = unknown.length === 0;
+  $("prompt-note").textContent = `The model never learned ${unknown.map((word) => `“${word}”`).join(", ")}.`;
 }
 
 /** What the controls ask for; null, and said, where the seed is none. */
@@ -380,11 +392,15 @@ function fillModel() {
   const [kind] = manifest.model.backbone ?? ["unknown"];
   const count = manifest.model.parameters;
   const { data } = manifest.origin;
-  if (data) $("about").textContent = `A model of ${data} that draws on this device. Nothing is sent anywhere.`;
+  const learned = data && dataName(data);
+  if (learned) {
+    document.title = `${learned} · brickwork`;
+    $("about").textContent = `A model of ${learned} that draws on this device. Nothing is sent anywhere.`;
+  }
   const size = Object.values(manifest.files).reduce((sum, file) => sum + file.length, 0);
   const rows = {
-    design: `${kind}, ${manifest.num_parts} bricks${count ? `, ${(count / 1e6).toPrecision(3)} M parameters` : ""}`,
-    "trained on": data ?? "not said",
+    design: `${kind}, ${manifest.num_parts} ${partsName(manifest)}${count ? `, ${(count / 1e6).toPrecision(3)} M parameters` : ""}`,
+    "trained on": learned || "not said",
     draws: `${manifest.sampling.steps} steps of ${manifest.sampling.solver} on ${manifest.sampling.grid}`,
     precision: manifest.precision,
     parity: manifest.parity.db ? `${manifest.parity.db.toFixed(0)} dB to the model in PyTorch` : "not said",

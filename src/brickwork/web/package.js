@@ -124,3 +124,12 @@ async function load(base, name, onBytes = () => {}) {
   }
   return data;
 }
+
+/** What a model's parts are called: only LEGO's are bricks. */
+export const partsName = ({ model }) => (model.backbone?.[0] === "lego" ? "bricks" : "blocks");
+
+/** A name for people of data at a path or on the Hub: the last part of its address, without a suffix. */
+export function dataName(address) {
+  const parts = String(address).split(/[\\/]/).filter((part) => part);
+  return (parts.at(-1) ?? "").replace(/^hf:|\.(zip|npz|gz)$/gi, "");
+}

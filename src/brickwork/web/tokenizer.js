@@ -1,4 +1,4 @@
-// Captions to token numbers, as src/brickwork/tokens.py makes them; 0 is no token and stands behind all others.
+// Captions to token numbers, as src/brickwork/files/tokenizers.py makes them; 0 is no token and stands behind all others.
 
 const UNKNOWN = 1; // a word that is not in the vocabulary
 
@@ -20,6 +20,13 @@ function bytes() {
 }
 
 export const TOKENIZERS = { words, bytes };
+
+/** The words of a caption that have no token of their own in the tokenizer of a manifest's entry, each once. */
+export function unknownWords([name, options], caption) {
+  if (name !== "words") return [];
+  const known = new Set(options.words);
+  return [...new Set(wordsOf(caption))].filter((word) => !known.has(word));
+}
 
 /** A function of a caption to its tokens, BigInt64Array (length), for the entry [name, options] of a manifest. */
 export function tokenizerOf([name, options]) {

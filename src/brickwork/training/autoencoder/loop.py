@@ -20,6 +20,7 @@ from brickwork.diffusion.gaussian import TRAINING, integers
 from brickwork.errors import ConfigError
 from brickwork.model.model import Precision
 from brickwork.nn.device import choose_device
+from brickwork.nn.floats import float32_default
 from brickwork.nn.pinned import pinned
 from brickwork.nn.shapes import Image
 from brickwork.training.autoencoder.adversary import deceiving_loss, judging_loss
@@ -46,6 +47,7 @@ from brickwork.training.run.trainer import Trainer
 __all__ = ["AutoencoderRecipe", "AutoencoderReport", "train_autoencoder"]
 
 
+@float32_default()
 def train_autoencoder(
     recipe: AutoencoderRecipe | str | Path,
     data: Dataset | str | Path,

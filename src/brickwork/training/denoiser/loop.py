@@ -9,6 +9,7 @@ from pathlib import Path
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.model.model import Model
+from brickwork.nn.floats import float32_default
 from brickwork.nn.pinned import pinned
 from brickwork.training.denoiser.batches import draw_batch, prepare_data
 from brickwork.training.denoiser.begin import Beginning, begin
@@ -90,6 +91,7 @@ def train(
     return train_model(start, Path(out), [*observers, *trackers], resume=resume, progress=progress)
 
 
+@float32_default()
 def train_model(
     start: Beginning, out: Path, observers: Sequence[Observer[Model]], *, resume: bool, progress: bool
 ) -> Model:
