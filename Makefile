@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY ?= passive
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[digits,plots]"
+	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[train,digits,plots]"
 	touch $@
 
 .venv/ready-dev: .venv/ready
@@ -21,7 +21,7 @@ export OMP_WAIT_POLICY ?= passive
 demo: .venv/ready        ## draw digits with the shipped model, train a fresh one, draw with that
 	rm -rf runs/demo
 	$(BIN)/brickwork sample digits --guidance 2 --steps 25 --out runs/demo/shipped.png
-	$(BIN)/brickwork train recipes/digits.toml --data digits --out runs/demo/fresh
+	$(BIN)/brickwork train digits --data digits --out runs/demo/fresh
 	$(BIN)/brickwork sample runs/demo/fresh --guidance 2 --steps 25 --out runs/demo/fresh.png
 	@echo "look at runs/demo/shipped.png (the shipped model), runs/demo/fresh.png (trained just now)"
 	@echo "and runs/demo/fresh/curve.png; train on your own pictures with: $(BIN)/brickwork train stoic-small --help"
@@ -43,14 +43,14 @@ test: .venv/ready-dev    ## under ten minutes on two cores
 
 .venvs/%/ready: pyproject.toml constraints-devices.txt
 	$(PYTHON) -m venv .venvs/$*
-	.venvs/$*/bin/python $(PIP) --constraint constraints-devices.txt beartype pytest pytest-timeout --editable ".[$*]"
+	.venvs/$*/bin/python $(PIP) --constraint constraints-devices.txt beartype pytest pytest-timeout --editable ".[train,$*]"
 	touch $@
 
 # Its converter wants an older typing-extensions than tyro does, and runs with the newer one: so in two steps.
 .venvs/litert/ready: pyproject.toml constraints-devices.txt
 	$(PYTHON) -m venv .venvs/litert
 	.venvs/litert/bin/python $(PIP) torch==2.13.0 litert-torch==0.10.0 ai-edge-litert==2.3.0
-	.venvs/litert/bin/python $(PIP) --constraint constraints-devices.txt beartype pytest pytest-timeout --editable .
+	.venvs/litert/bin/python $(PIP) --constraint constraints-devices.txt beartype pytest pytest-timeout --editable ".[train]"
 	touch $@
 
 test-devices: .venv/ready-dev .venvs/bare/ready .venvs/executorch/ready .venvs/litert/ready .venvs/openvino/ready  ## every runtime

@@ -4,12 +4,23 @@
 does not import torch.
 """
 
+from typing import Any
+
 import lazy_loader
+
+from brickwork.errors import without_training
 
 __version__ = "0.2.0.dev0"
 
-__getattr__, _, _names = lazy_loader.attach_stub(__name__, __file__)
+_look_up, _, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted([*_names, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]  (the stub has them)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _look_up(name)
+    except ModuleNotFoundError as error:
+        raise (without_training(error, f"brickwork.{name}") or error) from error
 
 
 def __dir__() -> list[str]:

@@ -133,6 +133,21 @@ class MissingExtraError(BrickworkError):
         super().__init__(f'{purpose} needs {package}: pip install "brickwork[{extra}]"')
 
 
+TRAIN = frozenset({"einops", "filelock", "jaxtyping", "platformdirs", "tomli_w", "torch", "tqdm", "typing_extensions"})
+"""Imports that the extra ``train`` installs."""
+
+
+def without_training(error: ModuleNotFoundError, purpose: str) -> MissingExtraError | None:
+    """Return the error for a user who lacks the extra ``train``; None if some other module is missing.
+
+    Args:
+        error: The import that failed.
+        purpose: The feature that needs it.
+    """
+    name = (error.name or "").partition(".")[0]
+    return MissingExtraError("train", name, purpose) if name in TRAIN else None
+
+
 class TrainingError(BrickworkError):
     """A run that cannot go on."""
 

@@ -42,6 +42,48 @@ def test_no_torch_comes_in(words: tuple[str, ...]) -> None:
     assert start(*words) == "loaded 0"
 
 
+WITHOUT = """
+import importlib.abc, sys
+from brickwork.errors import TRAIN
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in TRAIN:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (("list",), 0, ""),
+        (("info", "digits"), 0, ""),
+        (("run", "nowhere"), 1, "brickwork run: nowhere holds no manifest.json"),
+        (("sample", "digits"), 1, 'brickwork sample needs torch: pip install "brickwork[train]"'),
+        (
+            ("train", "digits", "--data", "x", "--out", "y"),
+            1,
+            'brickwork train needs jaxtyping: pip install "brickwork[',
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_device_needs_no_extra_and_what_trains_names_it(words: tuple[str, ...], code: int, line: str) -> None:
+    program = f"{WITHOUT}\nfrom brickwork.cli import main\nsys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.startswith(line)
+    assert len(done.stderr.splitlines()) == code, "an error is one line"
+
+
+def test_a_public_name_without_its_extra_names_it() -> None:
+    program = f"{WITHOUT}\nimport brickwork as bw\nbw.Sampler\ntry:\n bw.load\nexcept bw.BrickworkError as e: print(e)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == 'brickwork.load needs torch: pip install "brickwork[train]"\n'
+
+
 @pytest.mark.parametrize(
     ("known", "table"),
     [(names.PRESETS, PRESETS), (names.TEXTS, TEXTS), (names.GIVEN, GIVEN)],

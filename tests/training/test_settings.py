@@ -268,6 +268,9 @@ def test_an_autoencoder_takes_a_path(photos: Path, tmp_path: Path) -> None:
 
 
 def test_recipes_by_name() -> None:
+    assert load_recipe("fashion-mnist") == load_recipe("recipes/fashion-mnist.toml")
+    with pytest.raises(UnknownNameError, match="no recipe or preset named 'fashion-mnst'; did you mean fashion-mnist"):
+        load_recipe("fashion-mnst")
     recipe = load_recipe("lego-digits", minutes=3)
     assert recipe.minutes == 3
     assert type(recipe.process) is bw.Edm

@@ -17,6 +17,7 @@ from brickwork.cli.words import call
 from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError, UnknownNameError
 from brickwork.files.proposed import settled
+from brickwork.files.recipes import recipe_names
 from brickwork.files.streams import say
 
 if TYPE_CHECKING:
@@ -125,15 +126,16 @@ SUB_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "info": 
 
 
 def _first_recipe(name: str | None) -> AutoencoderRecipe:
-    """Return the recipe in a file or a run folder, or the default one."""
+    """Return the recipe of a name, in a file or a run folder, or the default one."""
     from brickwork.training.autoencoder.recipe import load_autoencoder_recipe
 
     if name is None:
         return bw.AutoencoderRecipe()
-    if Path(name).suffix != ".toml" and not Path(name).is_dir():
+    shipped = recipe_names("autoencoder")
+    if Path(name).suffix != ".toml" and not Path(name).is_dir() and name not in shipped:
         raise ArgumentError(
-            f"autoencoder train {name}: the first word may be a recipe, a .toml file or a run folder; give the images "
-            "as --data DATA"
+            f"autoencoder train {name}: the first word may be a recipe ({', '.join(shipped)}), a .toml file or a run "
+            "folder; give the images as --data DATA"
         )
     return load_autoencoder_recipe(name)
 

@@ -9,6 +9,7 @@ from brickwork.cli.names import GIVEN, PRESETS, TEXTS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
+from brickwork.files.recipes import recipe_names
 from brickwork.files.streams import say
 from brickwork.model.header import SHIPPED
 from brickwork.package.targets.table import TARGETS
@@ -18,6 +19,7 @@ from brickwork.sampling.solvers import SOLVERS
 
 ROWS: dict[str, Iterable[str]] = {
     "models": SHIPPED,
+    "recipes": [*recipe_names(), *recipe_names("autoencoder")],
     "presets": PRESETS,
     "solvers": SOLVERS,
     "schedules": SCHEDULES,
@@ -31,6 +33,8 @@ ROWS: dict[str, Iterable[str]] = {
 """Names by the title of their row."""
 
 EXTRAS = {
+    "train": "torch",
+    "runtime": "onnxruntime",
     "digits": "sklearn",
     "hub": "huggingface_hub",
     "peers": "diffusers",

@@ -16,6 +16,7 @@ from brickwork.cli.words import call
 from brickwork.data.heldout import images_of_run
 from brickwork.errors import ArgumentError
 from brickwork.files.proposed import settled
+from brickwork.files.recipes import recipe_names
 from brickwork.files.streams import say
 from brickwork.sampling.options import choose
 
@@ -34,11 +35,11 @@ def train(words: Sequence[str]) -> int:
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     if name is None:
         if set(words) & {"-h", "--help"}:
-            print(f"{train.__doc__}\n    Presets: {', '.join(PRESETS)}; or a recipe, as in recipes/*.toml.")
+            print(f"{train.__doc__}\n    Recipes: {', '.join(recipe_names())}.\n    Presets: {', '.join(PRESETS)}.")
             return 0
         raise ArgumentError(
-            f"train {' '.join(words)}: the first word must be a preset or a recipe, as in `brickwork train "
-            f"stoic-small --data photos/ --out runs/a --minutes 30`; `brickwork list` names the presets"
+            f"train {' '.join(words)}: the first word must be a preset, a recipe or its file, as in `brickwork train "
+            f"stoic-small --data photos/ --out runs/a --minutes 30`; `brickwork list` names both"
         )
 
     start, code = _take_parts(bw.load_recipe(name), rest := words[1:]), 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO, cast, final
 
-from brickwork.errors import MAX_MESSAGE, BrickworkError, BrickworkWarning, printable
+from brickwork.errors import MAX_MESSAGE, BrickworkError, BrickworkWarning, printable, without_training
 
 MAX_LINE = 4000
 """Longest line that a command prints whole."""
@@ -113,6 +113,11 @@ def _exit_code(act: Callable[[], int | None], program: str) -> int:
             return act() or 0
     except BrickworkError as error:
         print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if not (missing := without_training(error, program)):
+            raise
+        print(missing, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{program}: stopped", file=sys.stderr)

@@ -13,6 +13,7 @@ from brickwork.codec.autoencoder import Autoencoder, AutoencoderConfig
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
 from brickwork.files.proposed import filled
+from brickwork.files.recipes import shipped_recipe
 from brickwork.training.run.acting import Idle, idle_reading
 from brickwork.training.run.fitting import reading_of
 from brickwork.training.run.recipe import RunRecipe, RunReport
@@ -103,13 +104,17 @@ def idle_settings(recipe: AutoencoderRecipe) -> list[Idle]:
 
 
 def load_autoencoder_recipe(path: str | Path) -> AutoencoderRecipe:
-    """Read a recipe from a TOML file or a run folder.
+    """Read a recipe from a TOML file, a run folder, or by the name of one that comes with the library.
 
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
     """
-    path = Path(path)
-    return read_recipe(path / RECIPE_FILE if path.is_dir() else path, parse_autoencoder_recipe)
+    place = Path(path)
+    if place.is_dir():
+        place = place / RECIPE_FILE
+    elif not place.exists():
+        place = shipped_recipe(str(path), "autoencoder") or place
+    return read_recipe(place, parse_autoencoder_recipe)
 
 
 def parse_autoencoder_recipe(text: str) -> AutoencoderRecipe:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from brickwork.backbone.presets import preset
+from brickwork.backbone.presets import PRESETS, preset
 from brickwork.backbone.table import BACKBONES
 from brickwork.codec.given import GIVEN
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
-from brickwork.errors import ConfigError
+from brickwork.errors import ConfigError, UnknownNameError
+from brickwork.files.recipes import recipe_names, shipped_recipe
 from brickwork.files.schema import TOML
 from brickwork.registry import Registry
 from brickwork.text.table import TEXTS
@@ -42,24 +43,31 @@ def load_recipe(name: str | Path, **settings: object) -> Recipe:
     """Read a recipe from a TOML file or a run folder, or build the default one around a preset.
 
     Args:
-        name: ``recipes/digits.toml``, ``runs/a``, or ``stoic-small``, which comes with the process, prediction, times
-            and weighting that its design was published with, and a learning rate for its width.
+        name: A file, as ``mine.toml``; a run folder; a recipe that comes with the library, as ``fashion-mnist``; or a
+            preset, as ``stoic-small``, which comes with the process, prediction, times and weighting that its design
+            was published with, and a learning rate for its width.
         settings: Fields of the recipe to set, as ``minutes=60``.
 
     Raises:
         ConfigError: The file is missing, no TOML, or has keys or values that a recipe does not know.
-        UnknownNameError: A preset, process, prediction, times or weighting that does not exist.
+        UnknownNameError: A recipe, preset, process, prediction, times or weighting that does not exist.
         ExtensionError: A class of a package that is not installed here.
     """
     path = Path(name)
     if (path / RECIPE_FILE).is_file():
         path = path / RECIPE_FILE
-    if path.suffix == ".toml" or path.is_file():
-        recipe = read_recipe(path, parse_recipe)
-    else:
-        backbone = preset(str(name))
-        recipe = Recipe(backbone=backbone, lr=preset_rate(backbone), **published_parts(backbone))
+    elif not path.is_file():
+        path = shipped_recipe(str(name)) or path
+    recipe = read_recipe(path, parse_recipe) if path.suffix == ".toml" or path.is_file() else _around(str(name))
     return with_settings(recipe, settings)
+
+
+def _around(name: str) -> Recipe:
+    """Return the default recipe around a preset."""
+    if name not in PRESETS:
+        raise UnknownNameError("recipe or preset", name, [*recipe_names(), *PRESETS])
+    backbone = PRESETS[name]
+    return Recipe(backbone=backbone, lr=preset_rate(backbone), **published_parts(backbone))
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -1,4 +1,4 @@
-"""Train a feature network: ``python recipes/features/train.py grey --data ../shared/data``.
+"""Train a feature network: ``python benchmarks/features/train.py grey --data ../shared/data``.
 
 The network of ``brickwork.quality.features`` with a batch normalisation after every convolution, which is folded into
 the convolution when it is saved. One thread; bf16 autocast; SGD with Nesterov momentum, a warm-up and a cosine.
@@ -25,7 +25,7 @@ from brickwork.quality.features import FeatureNet, metadata
 
 WIDTHS = {"grey": (32, 48, 96, 128), "colour": (32, 64, 128, 160)}
 MOMENTUM, DECAY, WARM_UP = 0.9, 5e-4, 0.1
-OUT = Path(__file__).parents[2] / "src" / "brickwork" / "measure" / "weights"
+OUT = Path(__file__).parents[2] / "src" / "brickwork" / "quality" / "weights"
 
 
 class Normed(nn.Module):
