@@ -133,7 +133,7 @@ class MissingExtraError(BrickworkError):
         super().__init__(f'{purpose} needs {package}: pip install "brickwork[{extra}]"')
 
 
-TRAIN = frozenset({"einops", "filelock", "jaxtyping", "platformdirs", "tomli_w", "torch", "tqdm", "typing_extensions"})
+TRAIN = frozenset({"einops", "filelock", "jaxtyping", "platformdirs", "tomli_w", "torch", "tqdm"})
 """Imports that the extra ``train`` installs."""
 
 

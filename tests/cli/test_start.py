@@ -43,13 +43,19 @@ def test_no_torch_comes_in(words: tuple[str, ...]) -> None:
 
 
 WITHOUT = """
-import importlib.abc, sys
+import sys
+from importlib.machinery import ModuleSpec
 from brickwork.errors import TRAIN
 
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name.partition(".")[0] in TRAIN:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        return ModuleSpec(name, self) if name.partition(".")[0] in TRAIN else None
+
+    def create_module(self, spec):
+        raise ModuleNotFoundError(f"No module named {spec.name!r}", name=spec.name)
+
+    def exec_module(self, module):
+        pass
 
 sys.meta_path.insert(0, Missing())
 """
