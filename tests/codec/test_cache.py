@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from brickwork.codec.cache import AT_ONCE, FACTS, LATENTS, open_latents
+from brickwork.codec.cache import AT_ONCE, open_latents
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
-from brickwork.errors import ArgumentError, ConfigError, OutputError
+from brickwork.errors import ArgumentError, BrickworkWarning, ConfigError, OutputError
 
 MakePictures = Callable[..., Dataset]
 MakeCodec = Callable[..., Latents]
@@ -57,12 +56,12 @@ def test_a_stopped_computation_goes_on(
         patch.setattr(Latents, "posterior", stopping)
         with pytest.raises(KeyboardInterrupt):
             open_latents(data, codec, tmp_path)
-    assert json.loads((tmp_path / FACTS).read_text())["done"] == AT_ONCE
     counted: list[int] = []
     monkeypatch.setattr(Latents, "posterior", lambda self, x: (counted.append(len(x)), whole(self, x))[1])
     cache = open_latents(data, codec, tmp_path)
     assert counted == [6]
-    np.testing.assert_allclose(cache.mean[0], codec.encode(torch.from_numpy(data.images)).numpy(), atol=1e-5)
+    mean = cache.batch(np.arange(len(data)), None)[0]
+    np.testing.assert_allclose(mean, codec.encode(torch.from_numpy(data.images)).numpy(), atol=1e-5)
 
 
 def test_sampled_latents_keep_their_deviation(
@@ -76,7 +75,8 @@ def test_sampled_latents_keep_their_deviation(
 
 
 @pytest.mark.parametrize(
-    ("other", "says"), [("codec", "latents of another codec"), ("data", "latents of another data")]
+    ("other", "says"),
+    [("codec", r"latents of something else \(codec: "), ("data", r"latents of something else \(data: ")],
 )
 def test_latents_of_something_else_are_refused(
     other: str, says: str, make_pictures: MakePictures, make_codec: MakeCodec, tmp_path: Path
@@ -86,7 +86,7 @@ def test_latents_of_something_else_are_refused(
     codec = make_codec(seed=1) if other == "codec" else make_codec()
     with pytest.raises(ConfigError, match=says):
         open_latents(data, codec, tmp_path)
-    with pytest.raises(ConfigError, match="another shape"):
+    with pytest.raises(ConfigError, match=r"something else \(shape: "):
         open_latents(replace(make_pictures(5), flip=True), make_codec(), tmp_path)
 
 
@@ -100,8 +100,34 @@ def test_half_scaled_latents_are_refused(make_pictures: MakePictures, make_codec
 def test_errors_of_one_line(make_pictures: MakePictures, make_codec: MakeCodec, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="factor 4 must divide both"):
         open_latents(make_pictures(5, 18), make_codec(), tmp_path)
-    (tmp_path / LATENTS).write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"holds latents without cache\.json"):
+    (tmp_path / "latents.npy").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"holds latents\.npy without cache\.json"):
         open_latents(make_pictures(5), make_codec(), tmp_path)
     with pytest.raises(OutputError, match="cannot keep latents here"):
-        open_latents(make_pictures(5), make_codec(), tmp_path / LATENTS)
+        open_latents(make_pictures(5), make_codec(), tmp_path / "latents.npy")
+
+
+def test_a_flipped_latent_is_encoded_again(make_pictures: MakePictures, make_codec: MakeCodec, tmp_path: Path) -> None:
+    data, codec = make_pictures(AT_ONCE + 6, flip=True), make_codec(posterior="sample")
+    rows = np.arange(len(data))
+    first = open_latents(data, codec, tmp_path).batch(rows, rows % 2 == 0)
+    whole = bytearray((tmp_path / "latents.npy").read_bytes())
+    whole[-9] ^= 64
+    (tmp_path / "latents.npy").write_bytes(whole)
+    with pytest.warns(BrickworkWarning, match=f"latents kept there: rows {AT_ONCE} to {AT_ONCE + 5} are damaged"):
+        again = open_latents(data, codec, tmp_path).batch(rows, rows % 2 == 0)
+    for one, other in zip(first, again, strict=True):
+        assert one is not None
+        assert other is not None
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_cache_of_an_earlier_version_is_made_anew(
+    make_pictures: MakePictures, make_codec: MakeCodec, tmp_path: Path
+) -> None:
+    (tmp_path / "cache.json").write_text('{"format": 1, "data": "", "codec": "", "shape": [], "done": 5}')
+    for name in ("latents.npy", "deviations.npy"):
+        np.save(tmp_path / name, np.zeros((1, 5, 4, 4, 4), np.float32))
+    with pytest.warns(BrickworkWarning, match="of an earlier version; all is made anew"):
+        open_latents(make_pictures(5), make_codec(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"cache.json", "latents.npy", "latents.sums"}

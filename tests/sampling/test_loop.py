@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_models import latent_model, tiny_model
 
 from brickwork.diffusion.arrays import Array
 from brickwork.diffusion.denoiser import Condition
@@ -233,3 +234,15 @@ def test_guidance_is_a_finite_number(guidance: float) -> None:
 def test_a_guidance_interval_rises(interval: tuple[float, float]) -> None:
     with pytest.raises(ArgumentError, match=r"guidance interval .*below"):
         sample(Toy(), seeds=[0], steps=1, guidance=2.0, guidance_interval=interval)
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_no_graph_is_kept_of_a_model_that_could_learn(latent: bool) -> None:
+    model = latent_model() if latent else tiny_model("stoic")
+    for weight in (*model.backbone.parameters(), *(model.codec.parameters() if latent else ())):
+        weight.requires_grad_()
+    seen: list[bool] = []
+    x0 = sample_x0(model, seeds=[0], steps=2, on_step=lambda _, x, latest: seen.append(x.requires_grad))
+    assert seen == [False, False]
+    assert not x0.requires_grad
+    assert sample(model, seeds=[0], steps=2).shape == (1, 8, 8, 3)

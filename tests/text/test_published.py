@@ -277,7 +277,7 @@ def test_sharded_weights(folders: dict[str, Path], tmp_path: Path) -> None:
 def test_cached_embeddings_of_a_published_encoder(folders: dict[str, Path], tmp_path: Path) -> None:
     encoder = build("clip", folders["clip"])
     found = embedded(encoder, CAPTIONS, tmp_path, dtype="float32")
-    np.testing.assert_allclose(found, embed(encoder, CAPTIONS), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[np.arange(len(CAPTIONS))], embed(encoder, CAPTIONS), rtol=1e-5, atol=1e-6)
 
 
 def test_transformers_speaks_again_afterwards(folders: dict[str, Path]) -> None:

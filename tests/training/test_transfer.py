@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import pytest
 import torch
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
 from brickwork.diffusion.prediction import Velocity
 from brickwork.diffusion.process import LinearFlow
+from brickwork.errors import ConfigError
 from brickwork.model.model import Model
 from brickwork.training.denoiser.transfer import resize_positions, transfer
 
@@ -78,3 +81,11 @@ def test_a_plane_of_positions_stays_a_plane() -> None:
     expected = (torch.arange(16.0) + 0.5) / 2 - 0.5
     torch.testing.assert_close(resized[8, 5:11, 0], expected[5:11])
     torch.testing.assert_close(resized[5:11, 8, 1], expected[5:11])
+
+
+def test_weights_that_are_not_finite_are_no_start() -> None:
+    source = model_of()
+    with torch.no_grad():
+        source.backbone.get_parameter("final_conv.weight")[0] = math.nan
+    with pytest.raises(ConfigError, match=r"\(init\) holds NaN or infinity in final_conv\.weight: start from another"):
+        transfer(source, model_of())

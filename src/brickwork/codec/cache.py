@@ -1,16 +1,16 @@
-"""Latents of a data set, computed once into memory-mapped files; an interrupted computation continues.
+"""Latents of a data set, computed once into a file; an interrupted computation continues, and damage is made good.
 
-latents.npy       float32 (V, N, Z, h, w): view 0 is the picture, view 1, where training mirrors, its mirror image
-deviations.npy    the same shape: the posterior's standard deviation, where the codec samples
-cache.json        digests of the data and the codec, and how many pictures are done
+latents.npy    float32 (N, K, V, Z, h, w). K: mean, and the posterior's standard deviation where the codec samples;
+               view 0 is the picture, view 1, where training mirrors, its mirror image
+latents.sums and cache.json    what :mod:`brickwork.files.chunks` says
 """
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -20,14 +20,13 @@ from brickwork.data.cache import cache_folder
 from brickwork.data.dataset import Dataset
 from brickwork.data.order import Flips
 from brickwork.data.source import Rows
-from brickwork.errors import ConfigError, OutputError
+from brickwork.errors import ConfigError
 from brickwork.files.bars import Bar
-from brickwork.files.whole import write_whole
+from brickwork.files.chunks import Chunks
 
-FACTS, LATENTS, DEVIATIONS = "cache.json", "latents.npy", "deviations.npy"
-FORMAT = 1
+FORMAT = 2
 AT_ONCE = 64
-"""Pictures encoded before the count of finished ones is written again."""
+"""Pictures that are encoded, written and checked together."""
 WIDEST, FARTHEST = 4.0, 2.0
 """Largest plausible standard deviation and mean of a scaled channel; beyond, the scaling is of other data."""
 
@@ -38,23 +37,22 @@ class LatentCache:
     """Scaled latents of N pictures.
 
     Attributes:
-        mean: float32 (V, N, Z, h, w), mapped from a file.
-        deviation: The same, or None where latents are not sampled.
+        rows: float32 (N, K, V, Z, h, w), in a file: mean, and deviation where latents are sampled.
     """
 
-    mean: np.ndarray
-    deviation: np.ndarray | None
+    rows: Chunks
 
     def batch(self, rows: Rows, mirrored: Flips | None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return mean and deviation of the latents of some pictures, (B, Z, h, w) each.
+        """Return mean and deviation of the latents of some pictures, (B, Z, h, w) each; None where none is sampled.
 
         Args:
             rows: Numbers of the pictures, (B,).
             mirrored: True for each one to mirror, (B,); None for none.
         """
         views = np.zeros(len(rows), np.int64) if mirrored is None else mirrored.astype(np.int64)
-        mean = np.ascontiguousarray(self.mean[views, rows])
-        return mean, None if self.deviation is None else np.ascontiguousarray(self.deviation[views, rows])
+        parts = self.rows[rows][np.arange(len(rows)), :, views]
+        mean, *rest = (np.ascontiguousarray(parts[:, k]) for k in range(parts.shape[1]))
+        return mean, rest[0] if rest else None
 
 
 def latents_folder(data: Dataset, codec: Latents) -> Path:
@@ -76,76 +74,43 @@ def open_latents(data: Dataset, codec: Latents, folder: Path | None = None, *, p
             scales them.
         OutputError: The folder cannot be written or the disk is full; finished latents stay.
     """
-    folder = latents_folder(data, codec) if folder is None else folder
+    place = latents_folder(data, codec) if folder is None else folder
     Z, (H, W) = codec.channels, (side // codec.factor for side in data.shape[:2])
     codec.check(torch.from_numpy(data.batch(np.zeros(1, np.int64))))
-    shape = (1 + data.flip, len(data), Z, H, W)
-    sampled = codec.config.posterior == "sample"
-    facts = {"format": FORMAT, "data": data.digest, "codec": codec.digest, "shape": list(shape), "sampled": sampled}
-    names = [LATENTS, DEVIATIONS] if sampled else [LATENTS]
-    try:
-        done = _begin(folder, facts, names)
-        if done < len(data):
-            _compute(folder, facts, names, done, data, codec, progress)
-        mean, *rest = [np.load(folder / name, mmap_mode="r") for name in names]
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(
-            f"{folder}: cannot keep latents here ({reason}); make room, or name another folder"
-        ) from error
-    _check_scale(folder, mean)
-    return LatentCache(mean, rest[0] if rest else None)
+    rows = Chunks(
+        place,
+        "latents",
+        {"format": FORMAT, "data": data.digest, "codec": codec.digest},
+        shape=(len(data), 1 + (codec.config.posterior == "sample"), 1 + data.flip, Z, H, W),
+        dtype="float32",
+        per_chunk=AT_ONCE,
+        make=lambda start, stop: _latents(data, codec, np.arange(start, stop)),
+        ours=folder is None,
+    )
+    with suppress(OSError):
+        (place / "deviations.npy").unlink(missing_ok=True)  # of caches by 0.1, which are made anew
+    with Bar(total=len(data), initial=rows.made, unit="image", desc="latents", disable=not progress) as bar:
+        rows.fill(bar.update)
+    _check_scale(place, rows)
+    return LatentCache(rows)
 
 
-def _begin(folder: Path, facts: dict[str, Any], names: list[str]) -> int:
-    """Return how many pictures are done; create the files where there are none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / FACTS).exists():
-        try:
-            found = json.loads((folder / FACTS).read_text())
-        except ValueError:
-            found = {}
-        for key, value in facts.items():
-            if found.get(key) != value:
-                raise ConfigError(
-                    f"{folder} holds latents of another {key} ({str(found.get(key))[:12]}, not {str(value)[:12]}): "
-                    "give the data and the autoencoder that they were made with, or another folder"
-                )
-        if all((folder / name).exists() for name in names):
-            return int(found.get("done", 0))
-    elif any((folder / name).exists() for name in names):
-        raise ConfigError(f"{folder} holds latents without {FACTS} that says what they are of: name another folder")
-    for name in names:
-        np.lib.format.open_memmap(folder / name, "w+", np.float32, tuple(facts["shape"])).flush()
-    _note(folder, facts, 0)
-    return 0
+def _latents(data: Dataset, codec: Latents, rows: Rows) -> np.ndarray:
+    """Return latents of some pictures, (B, K, V, Z, h, w)."""
+    views = []
+    for view in range(1 + data.flip):
+        images = torch.from_numpy(data.batch(rows, np.full(len(rows), bool(view))))
+        mean, deviation = codec.posterior(images.to(codec.mean.device))
+        if codec.config.posterior != "sample":
+            views.append(mean[:, None])
+        else:
+            views.append(torch.stack([mean, torch.zeros_like(mean) if deviation is None else deviation], dim=1))
+    return torch.stack(views, dim=2).cpu().numpy()
 
 
-def _compute(
-    folder: Path, facts: dict[str, Any], names: list[str], done: int, data: Dataset, codec: Latents, progress: bool
-) -> None:
-    files = [np.lib.format.open_memmap(folder / name, "r+") for name in names]
-    with Bar(total=len(data), initial=done, unit="image", desc="latents", disable=not progress) as bar:
-        for start in range(done, len(data), AT_ONCE):
-            rows = np.arange(start, min(start + AT_ONCE, len(data)))
-            for view in range(facts["shape"][0]):
-                images = torch.from_numpy(data.batch(rows, np.full(len(rows), bool(view))))
-                parts = codec.posterior(images.to(codec.mean.device))
-                for file, part in zip(files, parts, strict=False):
-                    file[view, rows] = 0 if part is None else part.cpu().numpy()
-            for file in files:
-                file.flush()
-            _note(folder, facts, start + len(rows))
-            bar.update(len(rows))
-
-
-def _note(folder: Path, facts: dict[str, Any], done: int) -> None:
-    write_whole(folder / FACTS, json.dumps({**facts, "done": done}).encode())
-
-
-def _check_scale(folder: Path, mean: np.ndarray) -> None:
+def _check_scale(folder: Path, rows: Chunks) -> None:
     """Refuse latents far from mean 0 and deviation 1: a noise level would not mean the same for them."""
-    some = np.asarray(mean[0, :: max(1, len(mean[0]) // 1024)], np.float64)
+    some = rows[np.arange(0, len(rows), max(1, len(rows) // 1024))][:, 0, 0].astype(np.float64)
     centres, spreads = some.mean(axis=(0, 2, 3)), some.std(axis=(0, 2, 3))
     odd = np.flatnonzero((np.abs(centres) > FARTHEST) | (spreads > WIDEST) | (spreads < 1 / WIDEST))
     for k in odd[:1]:

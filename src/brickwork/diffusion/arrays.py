@@ -6,6 +6,7 @@ A torch tensor can only exist where torch has been imported already: it is found
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,12 @@ def namespace(x: Array) -> Any:
     """Return the module whose ``exp``, ``where``, ... work on x: torch for a tensor, numpy for all else."""
     torch = sys.modules.get("torch")
     return torch if torch is not None and isinstance(x, torch.Tensor) else np
+
+
+def no_graph() -> AbstractContextManager[Any]:
+    """Return a context in which torch records nothing to differentiate; it does nothing where torch is not imported."""
+    torch = sys.modules.get("torch")
+    return nullcontext() if torch is None else torch.no_grad()
 
 
 def like(values: Array, x: Array) -> Array:

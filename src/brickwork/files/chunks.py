@@ -159,7 +159,7 @@ class Chunks:
         """Return True if the folder says that it holds rows of this; refuse one of something else that is not ours."""
         folder = self.path.parent
         found = self._read_facts(folder / FACTS)
-        if not found and self.path.exists() and not self.sums_path.exists() and not ours:
+        if not ((folder / FACTS).exists() or self.sums_path.exists() or ours) and self.path.exists():
             raise ConfigError(
                 f"{folder} holds {self.path.name} without {FACTS} that says what it is of: "
                 "remove it, or name another folder"

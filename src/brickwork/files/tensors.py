@@ -83,7 +83,7 @@ def read_tensors(path: Path, *, finite: bool = True) -> tuple[dict[str, Tensor],
     for name, tensor in tensors.items():
         if stated is not None and _tensor_digest(tensor) != stated[1].get(name):
             raise damaged(path, f"tensor {name}")
-        if finite and not _is_finite(tensor):
+        if finite and not is_finite(tensor):
             raise CheckpointError(
                 f"{path}: its tensor {name} holds NaN or infinity, and weights must be finite: "
                 "give another file, or one saved before they went wrong"
@@ -96,7 +96,7 @@ def _tensor_digest(tensor: Tensor) -> str:
     return block_digest(tensor.flatten().view(torch.uint8).numpy().data)
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Return True unless a tensor of real numbers holds NaN or infinity; its extremes show either, in one pass."""
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, Unpack
 
 import numpy as np
 
-from brickwork.diffusion.arrays import Array, like, namespace
+from brickwork.diffusion.arrays import Array, like, namespace, no_graph
 from brickwork.diffusion.denoiser import Condition, Denoiser
 from brickwork.diffusion.gaussian import Seeds, as_seeds, normals
 from brickwork.errors import ArgumentError
@@ -125,8 +125,9 @@ def sample_x0(
     """Draw images in model space, (N, C, H, W) of the model's kind of array.
 
     x starts as sigma_max * z, z the seed's draw 0: in a process's own space that is sigma(t_max) * z. A solver that
-    needs noise takes draw 1, 2, ... The arguments are those of ``sample``, and a task if the run starts from more
-    than noise.
+    needs noise takes draw 1, 2, ... No graph is kept, so that memory does not grow with the steps; a denoiser that
+    needs gradients turns them on for itself. The arguments are those of ``sample``, and a task if the run starts from
+    more than noise.
     """
     how, keys = how.but(**changes), as_seeds(seeds_for(seeds, labels, text, given))
     if len(keys) == 0:
@@ -141,7 +142,7 @@ def sample_x0(
         sigmas, repeats = task.levels(sigmas), task.repeats
     starts = range(0, len(keys), how.batch_size)
     done = []
-    with _progress(progress, len(starts) * len(sigmas[1:])) as bar:
+    with no_graph(), _progress(progress, len(starts) * len(sigmas[1:])) as bar:
 
         def tick(i: int, x: Array, denoised: Array) -> None:
             bar.update()
@@ -208,7 +209,8 @@ def sample(
 
 def decoded(model: Denoiser, x0: Array, batch_size: int) -> Pictures:
     """Decode model space into pictures, uint8 (N, H, W, C), in batches."""
-    images = [model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)]
+    with no_graph():
+        images = [model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)]
     return Pictures.of(np.concatenate(images))
 
 

@@ -1,7 +1,7 @@
-"""Embedded captions of a data set, computed once into a memory-mapped file; an interrupted computation continues.
+"""Embedded captions of a data set, computed once into a file; it is taken up where it was left, and damage made good.
 
-embeddings.npy    float16 or float32 (N, M, E), in the order of the captions
-cache.json        digests of captions and encoder, and how many different captions are done
+embeddings.npy    float16 or float32 (U, M, E), each of U different captions once, in the order of first use
+embeddings.sums and cache.json    what :mod:`brickwork.files.chunks` says
 """
 
 from __future__ import annotations
@@ -9,23 +9,45 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
 
 from brickwork.data.cache import cache_folder
-from brickwork.errors import ArgumentError, ConfigError, OutputError
+from brickwork.data.source import Rows
+from brickwork.errors import ArgumentError
 from brickwork.files.bars import Bar
-from brickwork.files.whole import write_whole
+from brickwork.files.chunks import Chunks
 from brickwork.text.base import TextEncoder
 
-FACTS, EMBEDDINGS = "cache.json", "embeddings.npy"
-FORMAT = 1
+FORMAT = 2
 AT_ONCE = 64
-"""Captions embedded before the count of finished ones is written again."""
+"""Captions that are embedded, written and checked together."""
+
+
+@final
+@dataclass(frozen=True)
+class Embedded:
+    """Embedded tokens of N captions, read like an array (N, M, E).
+
+    Attributes:
+        different: Tokens of each different caption, (U, M, E), in a file.
+        row: The row there of each caption, (N,).
+    """
+
+    different: Chunks
+    row: Rows
+
+    def __len__(self) -> int:
+        """Return N, the number of captions."""
+        return len(self.row)
+
+    def __getitem__(self, rows: Rows) -> np.ndarray:
+        """Return tokens of some captions by their numbers, (B, M, E)."""
+        return self.different[self.row[rows]]
 
 
 def embedded(
@@ -35,8 +57,8 @@ def embedded(
     *,
     dtype: Literal["float16", "float32"] = "float16",
     progress: bool = False,
-) -> np.ndarray:
-    """Return embedded tokens of captions, (N, M, E), mapped from a file; missing ones are computed.
+) -> Embedded:
+    """Return embedded tokens of captions, kept in a file; missing ones are computed.
 
     Args:
         encoder: The text encoder, on the device to compute on.
@@ -50,28 +72,27 @@ def embedded(
         ArgumentError: An embedding has numbers that are not finite, or too large for the dtype.
         OutputError: The folder cannot be written or the disk is full; finished embeddings stay.
     """
-    facts = {
-        "format": FORMAT,
-        "encoder": encoder_digest(encoder),
-        "captions": captions_digest(captions),
-        "shape": [len(captions), encoder.config.num_tokens, encoder.config.token_width],
-        "dtype": dtype,
-    }
-    folder = texts_folder(facts) if folder is None else folder
-    try:
-        if (done := _begin(folder, facts)) < len(set(captions)):
-            _compute(folder, facts, done, encoder, captions, progress)
-        return np.load(folder / EMBEDDINGS, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OutputError(
-            f"{folder}: cannot keep embedded captions here ({reason}); make room, or name another folder"
-        ) from error
+    numbers = {caption: row for row, caption in enumerate(dict.fromkeys(captions))}
+    texts = list(numbers)
+    facts = {"format": FORMAT, "encoder": encoder_digest(encoder), "captions": captions_digest(captions)}
+    different = Chunks(
+        texts_folder(facts, dtype) if folder is None else folder,
+        "embeddings",
+        facts,
+        shape=(len(texts), encoder.config.num_tokens, encoder.config.token_width),
+        dtype=dtype,
+        per_chunk=AT_ONCE,
+        make=lambda start, stop: _embed(encoder, texts[start:stop], dtype),
+        ours=folder is None,
+    )
+    with Bar(total=len(texts), initial=different.made, unit="caption", desc="captions", disable=not progress) as bar:
+        different.fill(bar.update)
+    return Embedded(different, np.array([numbers[caption] for caption in captions], np.int64))
 
 
-def texts_folder(facts: dict[str, Any]) -> Path:
+def texts_folder(facts: dict[str, Any], dtype: str) -> Path:
     """Return the default folder of embeddings: below ``texts`` in brickwork's cache folder."""
-    name = f"{facts['captions'][:16]}-{facts['encoder'][:16]}-{facts['dtype']}"
+    name = f"{facts['captions'][:16]}-{facts['encoder'][:16]}-{dtype}"
     return cache_folder().parent / "texts" / name
 
 
@@ -94,49 +115,13 @@ def captions_digest(captions: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(captions)).encode()).hexdigest()
 
 
-def _begin(folder: Path, facts: dict[str, Any]) -> int:
-    """Return how many different captions are done; create the files where there are none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / FACTS).exists():
-        try:
-            found = json.loads((folder / FACTS).read_text())
-        except ValueError:
-            found = {}
-        for key, value in facts.items():
-            if found.get(key) != value:
-                other = "other captions" if key == "captions" else f"another {key}"
-                raise ConfigError(
-                    f"{folder} holds embeddings of {other} ({str(found.get(key))[:16]}, not {str(value)[:16]}): "
-                    "give the captions and the text encoder that they were made with, or another folder"
-                )
-        if (folder / EMBEDDINGS).exists():
-            return int(found.get("done", 0))
-    elif (folder / EMBEDDINGS).exists():
-        raise ConfigError(f"{folder} holds embeddings without {FACTS} that says what they are of: name another folder")
-    np.lib.format.open_memmap(folder / EMBEDDINGS, "w+", facts["dtype"], tuple(facts["shape"])).flush()
-    _note(folder, facts, 0)
-    return 0
-
-
-def _compute(
-    folder: Path, facts: dict[str, Any], done: int, encoder: TextEncoder, captions: Sequence[str], progress: bool
-) -> None:
-    rows: dict[str, list[int]] = {}
-    for row, caption in enumerate(captions):
-        rows.setdefault(caption, []).append(row)
-    texts, file = list(rows), np.lib.format.open_memmap(folder / EMBEDDINGS, "r+")
+def _embed(encoder: TextEncoder, captions: list[str], dtype: str) -> np.ndarray:
+    """Return embedded tokens of a few captions, (B, M, E)."""
     device = next((weight.device for weight in encoder.parameters()), torch.device("cpu"))
-    with Bar(total=len(texts), initial=done, unit="caption", desc="captions", disable=not progress) as bar:
-        for start in range(done, len(texts), AT_ONCE):
-            some = texts[start : start + AT_ONCE]
-            with torch.no_grad():
-                numbers = encoder(torch.from_numpy(encoder.tokenize(some)).to(device)).float().cpu().numpy()
-            _check(some, numbers, facts["dtype"])
-            for caption, tokens in zip(some, numbers, strict=True):
-                file[rows[caption]] = tokens
-            file.flush()
-            _note(folder, facts, start + len(some))
-            bar.update(len(some))
+    with torch.no_grad():
+        numbers = encoder(torch.from_numpy(encoder.tokenize(captions)).to(device)).float().cpu().numpy()
+    _check(captions, numbers, dtype)
+    return numbers
 
 
 def _check(captions: list[str], numbers: np.ndarray, dtype: str) -> None:
@@ -146,7 +131,3 @@ def _check(captions: list[str], numbers: np.ndarray, dtype: str) -> None:
             f"the text encoder makes numbers up to {largest[odd[0]]} of {captions[odd[0]]!r}, which {dtype} cannot "
             "hold: keep embeddings in float32, or take another encoder"
         )
-
-
-def _note(folder: Path, facts: dict[str, Any], done: int) -> None:
-    write_whole(folder / FACTS, json.dumps({**facts, "done": done}).encode())

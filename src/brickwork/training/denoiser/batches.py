@@ -18,7 +18,7 @@ from brickwork.data.order import flips, indices
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.gaussian import DROPOUT, TIME, TRAINING, integers, uniform
 from brickwork.model.model import Model
-from brickwork.text.cache import embedded
+from brickwork.text.cache import Embedded, embedded
 from brickwork.training.denoiser.parts import chosen_windows
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.run.group import Group
@@ -66,7 +66,7 @@ class Prepared:
 
     latents: LatentCache | None = None
     """Latents, for a codec of latents; None to encode every batch."""
-    texts: np.ndarray | None = None
+    texts: np.ndarray | Embedded | None = None
     """Captions as token numbers, int64 (N, M), or as tokens embedded by a frozen encoder, (N, M, E)."""
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from brickwork.errors import ConfigError
+from brickwork.files.tensors import is_finite
 from brickwork.model.model import Model
 
 CLASS_TABLE = "classes.table.weight"
@@ -49,7 +51,13 @@ def transfer(source: Model, model: Model) -> Transfer:
     Args:
         source: The model to copy from.
         model: The model to fill.
+
+    Raises:
+        ConfigError: A weight of the source is NaN or infinite.
     """
+    for name, tensor in source.own_backbone.state_dict().items():
+        if not is_finite(tensor):
+            raise ConfigError(f"the model to start from (init) holds NaN or infinity in {name}: start from another one")
     result = Transfer()
     old, new = source.own_backbone.state_dict(), model.own_backbone.state_dict()
     for name, tensor in new.items():
