@@ -36,6 +36,7 @@ EXTRAS = {
     "train": "torch",
     "runtime": "onnxruntime",
     "digits": "sklearn",
+    "heif": "pillow_heif",
     "hub": "huggingface_hub",
     "peers": "diffusers",
     "plots": "matplotlib",
