@@ -12,7 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from brickwork.cli.arguments import Drawing, ModelName
 from brickwork.data.decode import Decoder, with_channels
 from brickwork.data.fit import fit
-from brickwork.data.regular import open_regular, size_of
+from brickwork.data.regular import read_regular, regular_size
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.picture import save_png, sheet
 from brickwork.files.streams import say
@@ -186,8 +186,8 @@ def _decoded(path: Path) -> np.ndarray:
     Raises:
         DataError: It is missing or no image.
     """
-    with open_regular(path, f"{path}: cannot be read; give an image file") as file:
-        return Decoder().decode_file(size_of(file), file.read, str(path))
+    size = regular_size(path, f"{path}: cannot be read; give an image file")
+    return Decoder().decode_file(size, lambda: read_regular(path, str(path), size), str(path))
 
 
 def _save_sheet(

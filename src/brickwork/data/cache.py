@@ -164,7 +164,9 @@ def make_room(folder: Path, room: int) -> None:
 
 
 def put(folder: Path, key: str, part: Path, decoded: Decoded) -> Path:
-    """Give a finished file of images its place, flushed to the disk, and facts beside it; return the place.
+    """Give a finished file of images its place, and facts beside it; return the place.
+
+    The file is not flushed to the disk: what a loss of power leaves of it is found by the digests of its blocks.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written.
@@ -181,8 +183,6 @@ def put(folder: Path, key: str, part: Path, decoded: Decoded) -> Path:
         "sums": [block_digest(images[i : i + step].data) for i in range(0, len(images), step)],
     }
     facts = json.loads(json.dumps(facts))
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
     os.replace(part, path)
     try:
         data = json.dumps({**facts, DIGEST_OF_FACTS: facts_digest(facts)}).encode()

@@ -56,7 +56,7 @@ def texts_beside(images: Sequence[str], others: Collection[str]) -> dict[str, st
         if (suffix := (dot + suffix).lower()) in SUFFIXES:
             texts[stem, suffix] = file
     found = {}
-    for path in images:
+    for path in images if texts else ():
         stems = (str(PurePosixPath(path).with_suffix("")), path)
         places = (texts.get((stem, suffix)) for suffix in SUFFIXES for stem in stems)
         if beside := next(filter(None, places), None):

@@ -152,8 +152,8 @@ class Decoder:
                 f"{image.width}x{image.height} is more than {self.max_pixels} pixels; --max-pixels raises the limit"
             )
         DECODING.claim(memory_of(image))
-        two_greys = image.format == "PNG" and any("LA;16B" in str(tile) for tile in getattr(image, "tile", ()))
-        deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+        deep = image.format != "JPEG" and any(";16" in str(tile) for tile in getattr(image, "tile", ()))
+        two_greys = deep and image.format == "PNG" and "LA;16B" in str(getattr(image, "tile", ()))
         profile = image.info.get("icc_profile")
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "F":

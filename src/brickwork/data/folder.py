@@ -10,7 +10,7 @@ from brickwork.data.decode import Decoder
 from brickwork.data.files import source_of_files
 from brickwork.data.found import passed_over
 from brickwork.data.names import clean_name
-from brickwork.data.regular import open_regular, read_regular, size_of
+from brickwork.data.regular import read_regular, regular_size
 from brickwork.data.source import Source
 
 
@@ -28,11 +28,10 @@ def open_folder(path: Path, *, captions: bool = True, decoder: Decoder | None = 
     """
 
     def read(file: str, limit: int) -> bytes:
-        return read_regular(path / file, clean_name(file), limit)
+        return read_regular(os.path.join(path, file), clean_name(file), limit)
 
     def size(file: str) -> int:
-        with open_regular(path / file, clean_name(file)) as opened:
-            return size_of(opened)
+        return regular_size(os.path.join(path, file), clean_name(file))
 
     files, closed = walk(path)
     return source_of_files(
@@ -60,8 +59,9 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
             subfolders.clear()
             continue
         seen.add(real)
-        prefix = Path(folder).relative_to(root)
-        found += [(prefix / file).as_posix() for file in files]
+        inside = Path(folder).relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        found += [f"{prefix}{file}" for file in files]
     return found, [os.path.relpath(error.filename, root) for error in closed]
 
 
@@ -70,7 +70,7 @@ def version_of(root: Path, paths: list[str]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         try:
-            facts = (root / path).stat()
+            facts = os.stat(os.path.join(root, path))
         except OSError:  # a link that leads nowhere: reported when it is read
             continue
         digest.update(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import PurePosixPath
 from typing import Any
 
 from brickwork.errors import DataError, MissingExtraError
@@ -49,7 +48,7 @@ def check_heif(paths: Iterable[str], read: Callable[[str, int], bytes]) -> None:
         MissingExtraError: One is HEIC by its suffix and its first bytes, and pillow-heif is not installed.
     """
     for path in paths:
-        if PurePosixPath(path).suffix.lower() not in SUFFIXES:
+        if not path.lower().endswith(SUFFIXES):
             continue
         try:
             head = read(path, HEAD)

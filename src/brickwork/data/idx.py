@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from brickwork.data.folder import version_of
-from brickwork.data.regular import check_unpacking, open_regular, size_of
+from brickwork.data.regular import check_unpacking, read_regular, regular_size
 from brickwork.data.source import SPLITS, Source, checked_labels
 from brickwork.errors import DataError
 
@@ -33,10 +34,10 @@ MAPPED_FROM = 1 << 31
 def idx_files(folder: Path) -> dict[str, Path]:
     """Return the images files by split, of the IDX files directly in a folder; empty if there are none."""
     found = {}
-    for path in sorted(folder.iterdir()):
-        prefix = path.name.split("-")[0]
-        if prefix in PREFIXES and "-images" in path.name and "idx3-ubyte" in path.name and path.is_file():
-            found.setdefault(PREFIXES[prefix], path)
+    for name in sorted(name for name in os.listdir(folder) if "idx3-ubyte" in name and "-images" in name):
+        prefix = name.split("-")[0]
+        if prefix in PREFIXES and (folder / name).is_file():
+            found.setdefault(PREFIXES[prefix], folder / name)
     return found
 
 
@@ -90,8 +91,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     """Read one IDX file of uint8 with so many axes; a large plain one is mapped."""
     length = 4 + 4 * axes
     try:
-        with open_regular(path, str(path)) as raw:
-            packed, size = raw.read(2) == b"\x1f\x8b", size_of(raw)
+        packed, size = read_regular(path, str(path), 2) == b"\x1f\x8b", regular_size(path, str(path))
         with gzip.open(path, "rb") if packed else path.open("rb") as file:
             head = file.read(length)
             if head[:4] != bytes([0, 0, 8, axes]):

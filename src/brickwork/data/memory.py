@@ -51,6 +51,8 @@ class MemoryBudget:
         self._own.bytes = size
 
     def _give(self, size: int) -> None:
+        if not size:
+            return
         with self._changed:
             self._used -= size
             self._changed.notify_all()

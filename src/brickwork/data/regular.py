@@ -15,25 +15,36 @@ RATIO = 32
 """Bytes that one byte of a larger packed file may unpack to: pictures, even drawings, seldom shrink so much."""
 
 
-def open_regular(path: Path, name: str) -> IO[bytes]:
-    """Open a regular file; a pipe, a socket or a device, which might never end, is not even opened.
+def regular_size(path: str | Path, name: str) -> int:
+    """Return the size of a regular file in bytes.
 
     Raises:
-        DataError: It is missing, cannot be read, or is no regular file. name: its name in the message.
+        DataError: It is missing, or is no regular file but a pipe, a socket or a device, which might never end. name:
+            its name in the message.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DataError(f"{name}: not a regular file, and no other is read")
-        file = open(path, "rb", opener=_open_at_once)  # noqa: SIM115
+        facts = os.stat(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # it changed meanwhile
-        file.close()
+    if not stat.S_ISREG(facts.st_mode):
         raise DataError(f"{name}: not a regular file, and no other is read")
-    return file
+    return facts.st_size
 
 
-def read_regular(path: Path, name: str, limit: int) -> bytes:
+def open_regular(path: str | Path, name: str) -> IO[bytes]:
+    """Open a regular file; another one is not even opened.
+
+    Raises:
+        DataError: ``regular_size`` would raise it, or the file cannot be read.
+    """
+    regular_size(path, name)
+    try:
+        return open(path, "rb", opener=_open_at_once)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_regular(path: str | Path, name: str, limit: int) -> bytes:
     """Return the first so many bytes of a regular file.
 
     Raises:
@@ -44,11 +55,6 @@ def read_regular(path: Path, name: str, limit: int) -> bytes:
             return file.read(limit)
         except OSError as error:
             raise DataError(f"{name}: {error.strerror or error}") from None
-
-
-def size_of(file: IO[bytes]) -> int:
-    """Return the size of an open file in bytes."""
-    return os.fstat(file.fileno()).st_size
 
 
 def believed(packed: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from pathlib import Path
 from typing import IO
 
@@ -93,6 +94,8 @@ class Gathering:
             return self.array[: self.count]
         self.file.seek(0)
         self.file.write(npy_header(self.count, self.shape))
+        self.file.flush()
+        os.fsync(self.file.fileno())  # what is mapped must not be lost when memory is short
         self.file.close()
         return np.load(self.path, mmap_mode="r")
 
