@@ -111,7 +111,8 @@ def test_timing_ends_at_once_and_is_begun_again(
     assert (model.facts["steps"], model.facts["finished"]) == (0, False)
     assert calls[0] <= 2
     begun = bw.load_recipe(tmp_path / "recipe.toml")
-    assert (begun.batch, begun.precision) == (0, precision)
+    assert begun.precision == precision
+    assert begun.batch in (0, 16), "what was not chosen yet is open again"
     assert train(recipe, data, tmp_path).facts["finished"]
     assert bw.load_recipe(tmp_path / "recipe.toml").batch in (16, 32)
 
