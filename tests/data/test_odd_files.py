@@ -88,9 +88,7 @@ def test_a_profile_that_cannot_be_used_is_passed_over_and_counted(profile: bytes
     for name in ("a.png", "b.png"):
         data = packed(Image.new("RGB", (2, 2), (1, 2, 3)), icc_profile=profile)
         assert decoder.decode(data, name)[0, 0].tolist() == [1, 2, 3]
-    assert [line.startswith("2 colour profiles are passed over") for line in decoder.remarks()] == [True] * bool(
-        profile
-    )
+    assert [line.startswith("2 colour profiles passed over") for line in decoder.remarks()] == [True] * bool(profile)
 
 
 # ---- chunks of PNG --------------------------------------------------------------------------------------------------
@@ -184,12 +182,21 @@ def test_12_bits_in_16_are_warned_of_once_and_read_with_the_option(
     assert dark.images.max() == 16
     (line,) = [record.getMessage() for record in caplog.records if "16-bit" in record.getMessage()]
     assert "3 pictures of 16-bit grey" in line
-    assert "12 bits, values up to 4095 of 65535; first: 0.tif" in line
+    assert "12 bits in use, dark for that: values up to 4095 of 65535; first: 0.tif" in line
     assert "--grey-bits 12" in line
     bright = load_dataset(tmp_path, DataConfig(split="all", grey_bits=12))
     assert bright.images[:, 0, 0, 0].tolist() == [255, 255, 255]
     with pytest.raises(DataError, match=r"grey values from 4095 to 4095 are not of 10 bits"):
         load_dataset(tmp_path, DataConfig(split="all", grey_bits=10, strict=True))
+
+
+@pytest.mark.parametrize(("value", "count"), [(4095, 1), (40000, 0)])
+def test_12_bits_in_16_of_colour_are_warned_of(value: int, count: int) -> None:
+    head, row = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0), b"\0" + struct.pack(">3H", value, 0, value)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    decoder = Decoder()
+    assert decoder.decode(data, "a.png").tolist() == [[[value >> 8, 0, value >> 8]]]
+    assert [line[:27] for line in decoder.remarks()] == ["1 picture of 16-bit colour "] * count
 
 
 def test_true_16_bits_are_not_warned_of() -> None:

@@ -13,6 +13,7 @@ from typing import Any, final
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 
+from brickwork.data.found import counted
 from brickwork.data.heif import HEAD, heif_factory, is_heif
 from brickwork.data.memory import DECODING, FILES
 from brickwork.data.png import needed_chunks
@@ -240,16 +241,17 @@ class Decoder:
 
 REMARKS: dict[str, Callable[[Remark], str]] = {
     "deep": lambda r: (
-        f"{r.count} pictures of 16-bit colour use 14 bits or fewer and come out dark; first: {r.first}; save them with "
-        "values up to 65535, or with 8 bits per channel"
+        f"{counted(r.count, 'picture', 'pictures')} of 16-bit colour with 14 bits or fewer in use, dark for that; "
+        f"first: {r.first}; save them with values up to 65535, or with 8 bits per channel"
     ),
     "dim": lambda r: (
-        f"{r.count} pictures of 16-bit grey come out dark, as they use {r.largest.bit_length()} bits, values up to "
-        f"{r.largest} of 65535; first: {r.first}; if white is less than 65535 in them, say of how many bits it is "
+        f"{counted(r.count, 'picture', 'pictures')} of 16-bit grey with {r.largest.bit_length()} bits in use, dark for "
+        f"that: values up to {r.largest} of 65535; first: {r.first}; if white is less, say of how many bits it is "
         f"(--grey-bits {max(9, r.largest.bit_length())})"
     ),
     "profile": lambda r: (
-        f"{r.count} colour profiles are passed over, as they are broken or do not fit their pictures; first: {r.first}"
+        f"{counted(r.count, 'colour profile', 'colour profiles')} passed over, broken or of no use for the pictures; "
+        f"first: {r.first}"
     ),
 }
 """Texts of remarks by kind."""
