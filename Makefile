@@ -6,16 +6,20 @@ export OMP_NUM_THREADS ?= 2
 # Waiting threads sleep instead of spinning: where other work shares the cores, spinning costs several times the speed.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo page test test-devices test-web check docs bench clean
+.PHONY: demo page test test-devices test-web check docs bench lock clean
 .DEFAULT_GOAL := demo
 
-.venv/ready: pyproject.toml constraints.txt
+# Every file is checked by its hash, but those of torch and of what a kind of machine needs beside it: torch has another
+# build for each, so that the second step takes them by version.
+.venv/ready: pyproject.toml constraints.txt requirements.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[train,digits,plots]"
+	$(BIN)/python $(PIP) --require-hashes --no-deps --requirement requirements.txt
+	$(BIN)/python $(PIP) --no-build-isolation --constraint constraints.txt --editable ".[train,digits,plots]"
 	touch $@
 
-.venv/ready-dev: .venv/ready
-	$(BIN)/python $(PIP) --constraint constraints.txt --editable ".[dev,hub]"
+.venv/ready-dev: .venv/ready requirements-dev.txt
+	$(BIN)/python $(PIP) --require-hashes --no-deps --requirement requirements-dev.txt
+	$(BIN)/python $(PIP) --no-build-isolation --constraint constraints.txt --editable ".[dev,hub]"
 	touch $@
 
 demo: .venv/ready        ## draw digits with the shipped model, train a fresh one, draw with that
@@ -75,6 +79,16 @@ docs: .venv/ready-dev    ## the site in build/site, without a warning; runs the 
 
 bench: .venv/ready-dev   ## side by side in one run; writes benchmarks/results
 	$(BIN)/python benchmarks/stoic_throughput.py
+
+# Wheels alone, so that nothing is built by code that no hash covers; setuptools builds the project itself.
+LOCK = echo setuptools | .venvs/lock/bin/uv pip compile --quiet --python-version 3.11.5 --only-binary :all: --generate-hashes \
+	--no-annotate --no-header --no-emit-package torch --constraint constraints.txt pyproject.toml -
+
+lock:                    ## write the hashes of constraints.txt's versions anew
+	$(PYTHON) -m venv .venvs/lock
+	.venvs/lock/bin/python $(PIP) uv==0.13.9
+	$(LOCK) --extra train --extra digits --extra plots --output-file requirements.txt
+	$(LOCK) --extra train --extra dev --extra hub --output-file requirements-dev.txt
 
 clean:
 	rm -rf .venv .venvs build dist src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
