@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from brickwork.errors import ArgumentError
+from brickwork.files.streams import say as print_lines
 from brickwork.speed.measure import measure
 from brickwork.speed.subjects import subjects
 
@@ -53,10 +54,10 @@ def bench(
         speed = measure(found, rounds=repeats, warmup=warmup, batch=batch, threads=threads, say=say)
     finally:
         say("")
-    print(speed)
+    print_lines(*str(speed).split("\n"))
     if out is not None:
         speed.save(out)
-        print(f"written to {out}")
+        print_lines(f"written to {out}")
 
 
 def interpreters(texts: tuple[str, ...]) -> dict[str, str]:

@@ -32,7 +32,7 @@ from brickwork.data.order import Flips
 from brickwork.data.reading import read_all, read_one
 from brickwork.data.rows import Gathering
 from brickwork.data.source import Images, Labels, Rows, Source
-from brickwork.errors import DataError, MissingSplitError, OutputError
+from brickwork.errors import MAX_MESSAGE, DataError, MissingSplitError, OutputError, printable
 from brickwork.files.bars import tell
 from brickwork.files.notebook import facts_html, image_html
 from brickwork.files.owned import owned_folder
@@ -149,7 +149,7 @@ def load_dataset(
     source = open_source(spec, config.split, holdout=config.holdout, captions=config.captions, decoder=decoder)
     decoded = decode_all(source, config, progress, max_bytes, cache, decoder)
     for remark in decoded.remarks:
-        LOG.warning("%s: %s", source.name, remark)
+        LOG.warning("%s: %s", printable(source.name), printable(remark, MAX_MESSAGE))
     if not len(decoded.images):
         kind, what = (MissingSplitError, "held-out ") if config.split == "heldout" else (DataError, "")
         raise kind(f"{source.name}: none of {len(source)} {what}images can be read; first: {decoded.skipped[0]}")
@@ -161,7 +161,7 @@ def load_dataset(
     if progress and not again:
         tell(f"{source.name}: {found}")
     elif decoded.skipped or untrained or not (again or all(over.expected for over in source.passed)):
-        LOG.warning("%s: %s", source.name, found)
+        LOG.warning("%s: %s", printable(source.name), printable(found, MAX_MESSAGE))
     return Dataset(
         name=source.name,
         images=decoded.images,
