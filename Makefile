@@ -1,4 +1,4 @@
-# demo · page · test · test-devices · test-web · check · docs · bench: each makes its own environment first, with pinned versions.
+# demo · page · test · test-slow · test-devices · test-web · check · docs · bench: each makes its own environment first, with pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 2
 # Waiting threads sleep instead of spinning: where other work shares the cores, spinning costs several times the speed.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo page test test-devices test-web check docs bench lock clean
+.PHONY: demo page test test-slow test-devices test-web check docs bench lock clean
 .DEFAULT_GOAL := demo
 
 # Every file is checked by its hash, but those of torch and of what a kind of machine needs beside it: torch has another
@@ -56,6 +56,9 @@ test: .venv/ready-dev    ## under ten minutes on two cores
 	.venvs/litert/bin/python $(PIP) torch==2.13.0 litert-torch==0.10.0 ai-edge-litert==2.3.0
 	.venvs/litert/bin/python $(PIP) --constraint constraints-devices.txt beartype pytest pytest-timeout --editable ".[train]"
 	touch $@
+
+test-slow: .venv/ready-dev  ## what the other tests leave out as it takes minutes: rare options, large sizes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-devices: .venv/ready-dev .venvs/bare/ready .venvs/executorch/ready .venvs/litert/ready .venvs/openvino/ready  ## every runtime
 	BRICKWORK_BARE_PYTHON=$(CURDIR)/.venvs/bare/bin/python $(BIN)/python -m pytest tests/devices/test_bare.py

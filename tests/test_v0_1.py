@@ -201,6 +201,7 @@ def stored_draws() -> dict[str, np.ndarray]:
         return dict(file)
 
 
+@pytest.mark.filterwarnings("ignore:text. the model never learned")
 @pytest.mark.parametrize("name", DRAWS)
 def test_pictures_are_those_of_0_1(name: str, packages: Path) -> None:
     how: dict[str, Any] = dict(DRAWS[name])

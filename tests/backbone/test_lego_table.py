@@ -58,7 +58,10 @@ def by_hand(c: Lego.Config) -> tuple[int, int, int]:
     return parameters, tables, macs
 
 
-@pytest.mark.parametrize("name", TABLE)
+QUICK = ("lego-s-pg-64", "lego-s-pr-64", "lego-s-u-32", "lego-l-pg-32", "lego-xl-pg-32")
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k not in QUICK)) for k in TABLE])
 def test_published_size(name: str) -> None:
     c, (millions, gmacs) = config(name), TABLE[name]
     counted = cost(c)
@@ -70,7 +73,14 @@ def test_published_size(name: str) -> None:
     assert sum(part.macs for part in counted.parts.values()) == macs
 
 
-@pytest.mark.parametrize("name", ["lego-s-pg-64", "lego-s-u-32", "lego-xl-pg-32"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lego-s-pg-64",
+        pytest.param("lego-s-u-32", marks=pytest.mark.slow),
+        pytest.param("lego-xl-pg-32", marks=pytest.mark.slow),
+    ],
+)
 def test_the_transcription_costs_what_the_authors_pay(name: str) -> None:
     """Counted by torch on the published forward itself, on tensors without memory."""
     c = config(name)

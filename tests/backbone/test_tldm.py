@@ -117,7 +117,10 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("name", SIZES)
+LARGE = ("tldm-L", "tldm-match-a", "tldm-match-b", "tldm-XL")
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k in LARGE)) for k in SIZES])
 def test_presets_are_the_sizes_of_the_table(name: str) -> None:
     c, counted = SIZES[name], cost(SIZES[name])
     d, inner, E, N = c.width, c.patch**2 * c.channels, 2, (c.size // c.patch) ** 2

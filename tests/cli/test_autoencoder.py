@@ -85,7 +85,7 @@ def test_an_interrupted_run_says_so(images: Path, tmp_path: Path, monkeypatch: p
         (["train", "foo.toml", "--data", "x", "--out", "y"], "cannot read the recipe foo.toml"),
         (["train", "--data", "nowhere", "--out", "y"], "no budget"),
         (["train", "--data", "nowhere", "--out", "y", "--steps", "1"], "nowhere"),
-        (["train", "--data", "nowhere", "--out", "y", "--factor", "5"], "factor is 5"),
+        (["train", "--data", "nowhere", "--out", "y", "--factor", "5"], "invalid choice '5' for argument '--factor'"),
         (["info", "nowhere"], "nowhere"),
     ],
 )

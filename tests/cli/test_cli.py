@@ -351,7 +351,8 @@ def test_eval_writes_its_report(run: Path, images: Path, tmp_path: Path) -> None
 
 
 def test_a_log_is_not_filled_with_bars(tmp_path: Path) -> None:
-    words = ["sample", "digits", "--seeds", "0-19", "--steps", "50", "--out", str(tmp_path / "a.png")]
+    words = ["sample", "digits", "--seeds", "0-3", "--labels", "3", "--steps", "50"]
+    words += ["--batch-size", "2", "--out", str(tmp_path / "a.png")]
     command = [sys.executable, "-c", f"from brickwork.cli import main; raise SystemExit(main({words}))"]
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -80,7 +80,11 @@ def test_torch_numpy_and_floats_agree(process: NoiseProcess, dtype: type) -> Non
     np.testing.assert_allclose(float(process.t_of(float(t[5]))), process.t_of(t)[5], rtol=tolerance)
 
 
-@pytest.mark.parametrize("process", ALL)
+QUICK = ("vp", "edm")
+EXPORTED = [pytest.param(*one.values, id=one.id, marks=[pytest.mark.slow] * (one.id not in QUICK)) for one in ALL]
+
+
+@pytest.mark.parametrize("process", EXPORTED)
 def test_exports(process: NoiseProcess) -> None:
     class Door(torch.nn.Module):
         def forward(self, level: torch.Tensor) -> tuple[torch.Tensor, ...]:

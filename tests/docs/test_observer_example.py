@@ -13,6 +13,7 @@ from brickwork.training.run.journal import read_journal
 TEXT = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
+@pytest.mark.docs
 def test_the_example_logs_and_remembers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -150,7 +150,7 @@ def test_a_file_too_many_is_seen(digits_package: Path) -> None:
         (lambda v: v.update(shape=[1, 8]), "shape"),
         (lambda v: v.update(shape=[1, 8, True]), "shape"),
         (lambda v: v.update(shape=[1, 8, 0]), "shape"),
-        (lambda v: v.update(shape=[1, 8, 10**30]), "shape"),
+        (lambda v: v.update(shape=[1, 8, 10**30]), "a whole number of 31 digits"),
         (lambda v: v.update(classes=[1, 2]), "classes"),
         (lambda v: v.update(graphs={}), "graphs"),
         (lambda v: v.update(graphs=[]), "no graph"),

@@ -86,7 +86,10 @@ def test_another_size_from_the_same_weights(stoic: tuple[Model, Runner]) -> None
     assert weights < 1.3 * 4 * sum(weight.numel() for weight in model.parameters())
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+QUICK = ("vp", "edm", "flow")
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k not in QUICK)) for k in PROCESSES])
 def test_every_process_at_every_level(name: str, tmp_path: Path) -> None:
     """The arithmetic of noise levels is inside the graph."""
     config = Stoic.Config(width=32, heads=2, depth=1, size=4, channels=1)

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.slow
 def test_deeper_models_compile_no_more(tmp_path: Path) -> None:
     """2 blocks and 6: one graph each, for the average is not compiled. Apart, as checked shapes do not trace."""
     driver = Path(__file__).with_name("compile_depth_driver.py")
