@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from numbers import Integral, Real
+from sys import float_info
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, final, get_args, get_origin, get_type_hints
 
-from brickwork.errors import BrickworkError, ConfigError
+from brickwork.errors import BrickworkError, ConfigError, short
 
 
 @final
@@ -52,6 +54,12 @@ def up_to(low: float, below: float) -> Bound:
     return Bound(f"from {low} up to, not including, {end}", lambda value: low <= value < below)
 
 
+INFINITE = Bound("a number, or infinity", lambda value: isinstance(value, Real) and value == value)
+"""Bound of a float that may be infinite; all others are finite."""
+LARGEST = 1 << 63
+"""Whole numbers are below it, as they must fit into 64 bits with a sign."""
+
+
 def check_fields(config: Any, where: str = "", error: type[BrickworkError] = ConfigError) -> None:
     """Refuse a config of which a value breaks a choice or bound that its field states.
 
@@ -66,31 +74,55 @@ def check_fields(config: Any, where: str = "", error: type[BrickworkError] = Con
     for name, hint in _hints(type(config)):
         value = getattr(config, name)
         if rule := broken_rule(value, hint):
-            raise error(f"{where}{name} {value!r}: must be {rule}")
+            raise error(f"{where}{name} {short(value)}: must be {rule}")
 
 
 def broken_rule(value: Any, hint: Any) -> str:
-    """Return the rule of a type hint that a value breaks, or "" where it keeps all; types are not looked at."""
+    """Return the rule of a type hint that a value breaks, or "" where it keeps all.
+
+    Numbers of numpy count as numbers. Whole numbers fit into 64 bits, and floats are finite unless their hint says
+    otherwise.
+    """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         broken = (bound.rule for bound in inner[1:] if isinstance(bound, Bound) and not _holds(bound, value))
-        return next(broken, "") or broken_rule(value, inner[0])
+        return next(broken, "") or ("" if INFINITE in inner else broken_rule(value, inner[0]))
     if origin is Literal:
-        return "" if value in inner else f"one of {', '.join(map(str, inner))}"
+        known = isinstance(value, str | Integral) and value in inner
+        return "" if known else f"one of {', '.join(map(str, inner))}"
     if origin in (Union, UnionType):
         rules = [broken_rule(value, kind) for kind in inner if kind is not type(None)]
-        return "" if value is None or "" in rules else f"{' or '.join(rules)}"
-    if origin is tuple and isinstance(value, tuple | list):
-        kinds = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        return next(filter(None, map(broken_rule, value, kinds)), "")
-    return ""
+        is_none = value is None and type(None) in inner
+        return "" if is_none or "" in rules else f"{' or '.join(rules)}"
+    if origin is tuple:
+        open_ended = inner[1:] == (...,)
+        if not isinstance(value, tuple | list) or not (open_ended or len(value) == len(inner)):
+            return "a list" if open_ended else f"a list of {len(inner)}"
+        return next(filter(None, map(broken_rule, value, inner[:1] * len(value) if open_ended else inner)), "")
+    return _broken_type(value, hint)
+
+
+def _broken_type(value: Any, hint: Any) -> str:
+    """Return the rule of a class that a value breaks, or "" where it is of the class."""
+    hint = get_origin(hint) or hint
+    protocol = getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False)
+    if not isinstance(hint, type) or protocol or hint.__module__ == "jaxtyping":
+        return ""
+    if hint is int:
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        return "" if whole and -LARGEST <= value < LARGEST else "a whole number of at most 64 bits"
+    if hint is float:
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        return "" if number and abs(value) <= float_info.max else "a finite number"
+    words = {str: "a text", bool: "True or False"}
+    return "" if isinstance(value, hint) else words.get(hint, f"of class {hint.__name__}")
 
 
 def _holds(bound: Bound, value: Any) -> bool:
     """Return True where a bound holds; a value that cannot be compared breaks it."""
     try:
         return bool(bound.holds(value))
-    except TypeError:
+    except (TypeError, ValueError):
         return False
 
 

@@ -11,6 +11,7 @@ BrickworkError
 │   └── ParityError          a package whose pictures are too far from its model's; it was not kept
 ├── ExtensionError       a class of another package that is missing, broken or registered wrongly
 ├── OutputError          a place that cannot be written
+├── MemoryLackError      memory that is not there
 ├── MissingExtraError    a feature whose optional dependency is not installed
 └── TrainingError        a run that cannot go on
 
@@ -24,11 +25,14 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 MAX_WORD = 160
 """Longest run of letters without a space that a message shows whole, such as a path."""
 MAX_MESSAGE = 600
 """Longest message that is shown whole."""
+MAX_SHOWN = 80
+"""Most characters of a value that a message shows."""
 MAX_LISTED = 24
 """Most names that a message lists."""
 
@@ -50,6 +54,15 @@ def printable(text: object, most: int = MAX_WORD) -> str:
         return said
     front = most * 2 // 3
     return f"{said[:front]}...{said[len(said) + front + 3 - most :]}"
+
+
+def short(value: Any) -> str:
+    """Return a value for a message of one line."""
+    try:
+        text = repr(value[: MAX_SHOWN + 1] if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # thousands of digits or levels
+        text = f"a {type(value).__name__} too large to show"
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def _escaped(letter: str) -> str:
@@ -118,6 +131,10 @@ class ExtensionError(BrickworkError):
 
 class OutputError(BrickworkError):
     """A place that cannot be written."""
+
+
+class MemoryLackError(BrickworkError):
+    """Memory that is not there."""
 
 
 class MissingExtraError(BrickworkError):

@@ -232,7 +232,7 @@ def test_guidance_is_a_finite_number(guidance: float) -> None:
 
 @pytest.mark.parametrize("interval", [(np.nan, 1.0), (0.0, np.nan), (1.0, 1.0), (2.0, 1.0)])
 def test_a_guidance_interval_rises(interval: tuple[float, float]) -> None:
-    with pytest.raises(ArgumentError, match=r"guidance interval .*below"):
+    with pytest.raises(ArgumentError, match=r"guidance.interval"):
         sample(Toy(), seeds=[0], steps=1, guidance=2.0, guidance_interval=interval)
 
 

@@ -197,7 +197,7 @@ def test_levels_fix_the_steps_and_start_within_the_process() -> None:
         ({"steps": 2.5}, "steps 2.5"),
         ({"steps": True}, "steps True"),
         ({"guidance": nan}, "guidance nan"),
-        ({"guidance": "2"}, "guidance 2: it must be a finite number"),
+        ({"guidance": "2"}, "guidance '2': it must be a finite number"),
         ({"guidance_interval": (2.0, 1.0)}, "guidance interval 2.0 to 1.0"),
         ({"batch_size": 0}, "batch size 0"),
         ({"plan": "pg:2"}, "pg:2"),

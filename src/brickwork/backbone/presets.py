@@ -12,6 +12,7 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.backbone.tldm import Tldm
 from brickwork.backbone.unet import Unet
 from brickwork.backbone.uvit import Uvit
+from brickwork.doors import door
 from brickwork.errors import UnknownNameError
 from brickwork.files.proposed import proposing
 
@@ -150,6 +151,7 @@ PRESETS: dict[str, BackboneConfig] = {
 PRESETS = {name: proposing(row, FROM_DATA) for name, row in PRESETS.items()}
 
 
+@door("building a preset")
 def preset(name: str) -> BackboneConfig:
     """Return the config of a named size.
 
@@ -161,6 +163,7 @@ def preset(name: str) -> BackboneConfig:
     return PRESETS[name]
 
 
+@door("listing presets")
 def list_presets(pattern: str = "*") -> list[str]:
     """Return the names of presets that match a shell pattern, such as "lego-*", in the order of the table."""
     return [name for name in PRESETS if fnmatchcase(name, pattern)]

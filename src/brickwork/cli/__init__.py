@@ -15,6 +15,7 @@ import brickwork
 from brickwork.cli.verbs import VERBS
 from brickwork.errors import UnknownNameError
 from brickwork.files.streams import run_command
+from brickwork.memory import within_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,8 @@ def _obey(words: Sequence[str]) -> int:
     if words[0] == "--version":
         print(brickwork.__version__)
         return 0
-    return run_verb(words[0], words[1:])
+    with within_memory(words[0], "choose smaller pictures, batches or models, or use a machine with more"):
+        return run_verb(words[0], words[1:])
 
 
 def run_verb(name: str, words: Sequence[str]) -> int:

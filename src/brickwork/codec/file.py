@@ -9,10 +9,11 @@ from typing import Any
 
 from brickwork.codec.latents import Latents
 from brickwork.codec.table import CODECS
-from brickwork.errors import BrickworkError, CheckpointError
+from brickwork.doors import door
+from brickwork.errors import BrickworkError, CheckpointError, short
 from brickwork.files.header import open_tensors, read_kinds, read_metadata
 from brickwork.files.plain import read_json
-from brickwork.files.schema import from_entry, short, to_entry
+from brickwork.files.schema import from_entry, to_entry
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.nn.promised import building_no_more, check_sizes, compare
 
@@ -25,6 +26,7 @@ IN_MODEL = "codec.autoencoder."
 FORMAT = 1
 
 
+@door("saving an autoencoder")
 def save_codec(codec: Latents, path: str | Path, facts: Mapping[str, object] | None = None) -> None:
     """Write an autoencoder as one file, atomically.
 
@@ -40,6 +42,7 @@ def save_codec(codec: Latents, path: str | Path, facts: Mapping[str, object] | N
     write_tensors(Path(path), codec.autoencoder.state_dict(), {HEADER: json.dumps(header)})
 
 
+@door("loading an autoencoder")
 def load_codec(path: str | Path) -> Latents:
     """Load the autoencoder of a file, of its run's folder, or of a latent model.
 

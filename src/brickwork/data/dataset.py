@@ -32,6 +32,7 @@ from brickwork.data.order import Flips
 from brickwork.data.reading import read_all, read_one
 from brickwork.data.rows import Gathering
 from brickwork.data.source import Images, Labels, Rows, Source
+from brickwork.doors import door
 from brickwork.errors import MAX_MESSAGE, DataError, MissingSplitError, OutputError, printable
 from brickwork.files.bars import tell
 from brickwork.files.notebook import facts_html, image_html
@@ -118,6 +119,7 @@ class Dataset:
         return facts_html(self.name, facts) + ("" if some is None else image_html(some))
 
 
+@door("reading images", "lower max_bytes (more of the set stays on disk) or size")
 def load_dataset(
     spec: str | Path,
     config: DataConfig = DataConfig(),
@@ -194,6 +196,7 @@ def untrained_classes(source: Source, labels: Labels | None, config: DataConfig)
     return [source.classes[k] for k in np.setdiff1d(np.arange(len(source.classes)), labels)]
 
 
+@door("reading images", "lower max_bytes (more of the set stays on disk) or size")
 def load_heldout(
     spec: str | Path,
     config: DataConfig = DataConfig(),

@@ -12,9 +12,8 @@ import numpy as np
 from brickwork.data.names import clean_name, clean_path
 from brickwork.data.source import MAX_UNNAMED, Labels, checked_labels
 from brickwork.data.tables import LABEL_KEYS, LIMITS, Read, Table, text_of, value_of
-from brickwork.errors import DataError
+from brickwork.errors import DataError, short
 from brickwork.files.plain import read_json
-from brickwork.files.schema import short
 
 TOOL_TABLE = "dataset.json"
 FEW = 100

@@ -17,6 +17,7 @@ from brickwork.device.program import Program, open_program, runtime_of
 from brickwork.device.stack import Blocks, CheckedOnce, Stack, open_stack
 from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
+from brickwork.doors import door
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
 from brickwork.files.manifest import READER, Graph, Manifest, checked, located, manifest_digest, read_manifest
 from brickwork.files.schema import from_entry
@@ -303,6 +304,7 @@ class _First:
         return self.stack(inputs, self.parts)
 
 
+@door("opening a package")
 def open_package(path: str | Path, *, expect: str = "", threads: int | None = None) -> Runner:
     """Open a package to draw with; its manifest is checked now, each other file before it is first used.
 

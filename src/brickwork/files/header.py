@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from brickwork.errors import CheckpointError
 from brickwork.files.blocks import block_digest
 from brickwork.files.plain import read_json
+from brickwork.memory import is_memory_lack
 
 DIGESTS = "brickwork-digests"
 UNKNOWN = "0" * 32
@@ -39,6 +40,8 @@ def open_tensors(path: Path, framework: str = "pt", *, checked: bool = True) -> 
     try:
         file = safe_open(path, framework=framework)
     except (SafetensorError, OSError) as error:
+        if is_memory_lack(error):
+            raise
         with path.open("rb") as file:
             start = file.read(2)
         if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from brickwork.bounds import at_least, between, check_fields
+from brickwork.doors import door
 from brickwork.errors import PackageError
 from brickwork.files.digest import file_digest
 from brickwork.files.plain import read_json
@@ -347,12 +348,14 @@ def check_piece(path: Path, piece: Piece, data: memoryview | bytes) -> None:
     _compare(f"{path}, {piece.name}", piece.sha256, hashlib.sha256(data).hexdigest())
 
 
-def verify(folder: Path, expect: str = "") -> Manifest:
+@door("checking a package")
+def verify(folder: str | Path, expect: str = "") -> Manifest:
     """Check every byte of a package, and that the folder holds no other file.
 
     Raises:
         PackageError: At the first thing wrong.
     """
+    folder = Path(folder)
     manifest = read_manifest(folder, expect)
     for path in sorted(folder.iterdir()):
         if path.name not in (MANIFEST, SUMS, *manifest.files):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
+from brickwork.doors import door
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.pictures import Pictures
 from brickwork.files.plain import read_json
@@ -42,6 +43,7 @@ def png_of(pictures: np.ndarray, most: int = MOST) -> bytes:
     return buffer.getvalue()
 
 
+@door("writing a picture")
 def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | None = None) -> None:
     """Write one picture as PNG, with facts as JSON in its text chunk "brickwork"; whole or not at all.
 
@@ -79,6 +81,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     return facts
 
 
+@door("drawing a sheet", "give fewer pictures or a smaller scale")
 def sheet(
     images: np.ndarray,
     columns: int,

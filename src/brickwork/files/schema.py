@@ -16,13 +16,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, final, get_args, get_origin, get_type_hints
 
 from brickwork.bounds import Bound, broken_rule
-from brickwork.errors import BrickworkError, CheckpointError, ConfigError
+from brickwork.errors import MAX_SHOWN, BrickworkError, CheckpointError, ConfigError, short
 from brickwork.registry import Registry, registry_with
 
 MAX_DEPTH = 64
 """Most lists and tables in each other."""
-MAX_SHOWN = 80
-"""Most characters of a value that a message shows."""
 MAX_NAME = 200
 """Most characters of a registered name in a file."""
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "none"}
@@ -243,15 +241,6 @@ def to_entry(registry: Registry[Any], config: Any) -> list[Any]:
 def word_fields(config: Callable[..., Any]) -> dict[str, Any]:
     """Return the fields of a config that one word can set, with their type hints."""
     return {name: hint for name, hint in _fields_of(config)[0].items() if _is_word(hint)}
-
-
-def short(value: Any) -> str:
-    """Return a value for a message of one line."""
-    try:
-        text = repr(value[: MAX_SHOWN + 1] if isinstance(value, str) else value)
-    except (ValueError, RecursionError):  # thousands of digits or levels
-        text = f"a {type(value).__name__} too large to show"
-    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def _rule(hint: Any, null: bool = True) -> str:

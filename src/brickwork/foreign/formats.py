@@ -12,6 +12,7 @@ from brickwork.codec.base import Pixels
 from brickwork.codec.latents import Latents
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
+from brickwork.doors import door
 from brickwork.errors import BrickworkError, CheckpointError, UnknownNameError
 from brickwork.files.digest import file_digest
 from brickwork.foreign import dit, lego, uvit
@@ -137,6 +138,7 @@ def _told(assumed: Assumed, stated: Stated, others: list[str]) -> dict[str, str]
     return said
 
 
+@door("importing weights")
 def import_weights(path: str | Path, codec: Latents | None = None, *, stated: Stated = Stated()) -> Model:
     """Import a published model: a denoiser, ready to draw or to save.
 

@@ -21,6 +21,7 @@ from brickwork.codec.latents import Latents
 from brickwork.codec.table import CODECS
 from brickwork.diffusion.prediction import PREDICTIONS, Prediction
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
+from brickwork.doors import door
 from brickwork.errors import BrickworkError, CheckpointError
 from brickwork.files.digest import file_digest
 from brickwork.files.header import read_kinds
@@ -88,6 +89,7 @@ def digest_of(model: Model) -> str:
     return hashlib.sha256(to_bytes(tensors, {HEADER: json.dumps(meaning)})).hexdigest()
 
 
+@door("saving a model")
 def save(model: Model, path: str | Path) -> None:
     """Write a model as one file, atomically; sets ``model.digest``.
 
@@ -137,6 +139,7 @@ def _configs_of(header: Mapping[str, Any]) -> Configs:
     )
 
 
+@door("loading a model", "close other programs, or take a smaller model")
 def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Load a model, ready to draw, from a run folder, a file, or by the name of a shipped model.
 

@@ -31,6 +31,7 @@ from brickwork.backbone.bricks import Bricks
 from brickwork.backbone.unet import HeadProducts
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
+from brickwork.doors import door
 from brickwork.files.notebook import table_html
 from brickwork.model.hosted import HostedConfig
 from brickwork.nn.floats import float32_default
@@ -157,6 +158,7 @@ def megabytes(count: int) -> str:
     return f"{count / 1e6:,.3f}"
 
 
+@door("counting")
 @float32_default()
 def cost(config: BackboneConfig, *, size: int | None = None) -> Cost:
     """Count a backbone of this config without allocating its weights.

@@ -12,11 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from brickwork.errors import CheckpointError
+from brickwork.errors import CheckpointError, short
 from brickwork.files.header import read_metadata
 from brickwork.files.plain import read_json
 from brickwork.files.schema import HEADER as READER
-from brickwork.files.schema import short
 
 FORMAT = 2
 HEADER = "brickwork"

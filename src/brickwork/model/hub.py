@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from brickwork.doors import door
 from brickwork.errors import ArgumentError, CheckpointError, MissingExtraError
 from brickwork.files.picture import save_png, sheet
 from brickwork.files.revision import split_revision
@@ -23,6 +24,7 @@ SMALLEST = 96
 """Smallest side of a picture on the card, in pixels; smaller pictures are enlarged."""
 
 
+@door("uploading a model")
 def push_to_hub(
     model: Model, repository: str, *, private: bool = False, licence: str = "", pictures: int = 8, text: str = ""
 ) -> str:
@@ -91,6 +93,7 @@ def card_of(model: Model, repository: str, *, licence: str = "", picture: bool =
     return hub.ModelCard("\n\n".join(parts) + "\n")
 
 
+@door("loading a model")
 def from_pretrained(repository: str, *, revision: str | None = None, device: str | torch.device = "cpu") -> Model:
     """Download a model that :func:`push_to_hub` uploaded, and load it.
 

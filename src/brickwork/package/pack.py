@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from brickwork.device.runner import Runner, read_package
+from brickwork.doors import door
 from brickwork.errors import OutputError
 from brickwork.files.manifest import MANIFEST, Graph, Manifest, write_manifest
 from brickwork.files.whole import whole_folder
@@ -22,6 +23,7 @@ from brickwork.quality.reference import Reference
 from brickwork.sampling.sampler import Sampler
 
 
+@door("packing", "lower sizes or batches, or take a smaller model")
 @float32_default()
 def pack(
     model: Model,

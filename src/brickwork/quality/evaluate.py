@@ -19,6 +19,7 @@ import numpy as np
 
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.diffusion.denoiser import Denoiser, Described, capabilities_of
+from brickwork.doors import door
 from brickwork.errors import ArgumentError, BrickworkError, ConfigError
 from brickwork.files.plain import read_toml
 from brickwork.files.schema import TOML
@@ -112,6 +113,7 @@ class Report:
         return "\n".join([*lines, *(f"note                 {note}" for note in self.notes)])
 
 
+@door("measuring", "lower num_images or batch_size")
 @float32_default()
 def evaluate(
     model: Measurable | Planned,

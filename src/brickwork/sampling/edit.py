@@ -11,6 +11,7 @@ import numpy as np
 from brickwork.diffusion.arrays import Array, namespace
 from brickwork.diffusion.denoiser import Denoiser, Encodes
 from brickwork.diffusion.gaussian import Seeds, as_seeds
+from brickwork.doors import door
 from brickwork.errors import ArgumentError
 from brickwork.files.pictures import Pictures
 from brickwork.sampling.conditions import Labels, Texts, seeds_for
@@ -23,6 +24,7 @@ RESAMPLE = 10
 """Default number of times that each step is taken with a mask; the number of RePaint's authors."""
 
 
+@door("editing", "lower batch_size or the size of the pictures")
 def edit(
     model: Denoiser,
     pictures: np.ndarray,

@@ -12,6 +12,7 @@ import numpy as np
 from brickwork.diffusion.arrays import Array, like, namespace, no_graph
 from brickwork.diffusion.denoiser import Condition, Denoiser
 from brickwork.diffusion.gaussian import Seeds, as_seeds, normals
+from brickwork.doors import door
 from brickwork.errors import ArgumentError
 from brickwork.files.pictures import Pictures
 from brickwork.sampling.conditions import Labels, Texts, as_condition, on_device, seeds_for
@@ -159,6 +160,7 @@ def sample_x0(
     return done[0] if len(done) == 1 else namespace(done[0]).concatenate(done)
 
 
+@door("drawing", "lower batch_size, the size of the pictures or the canvas's chunk")
 def sample(
     model: Denoiser,
     *,

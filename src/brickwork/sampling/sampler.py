@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite
-from typing import Any, TypedDict, Unpack, final
+from typing import Annotated, Any, TypedDict, Unpack, final
 
 import numpy as np
 
+from brickwork.bounds import INFINITE
 from brickwork.diffusion.process import NoiseProcess
 from brickwork.diffusion.schedule import SCHEDULES, Karras, Levels, Schedule
+from brickwork.doors import door
 from brickwork.errors import ArgumentError
 from brickwork.sampling.options import choose, word_of
 from brickwork.sampling.plan import PlanRule, read_plan
@@ -21,6 +23,8 @@ from brickwork.sampling.solvers import SOLVERS, DpmSolverPP, Solver
 
 STEPS = 50
 """Default number of steps."""
+MAX_STEPS = 100_000
+"""Most steps."""
 
 KEYS = ("steps", "solver", "grid", "guidance", "guidance_interval", "plan")
 """Keys of a sampler in JSON, as manifests and pictures hold them since version 0.1; grid is the schedule."""
@@ -72,6 +76,7 @@ class Sampler:
     plan: PlanRule | None
     batch_size: int
 
+    @door("drawing")
     def __init__(
         self,
         *,
@@ -79,7 +84,7 @@ class Sampler:
         solver: Solver | str | None = None,
         schedule: Schedule | str | Sequence[float] | None = None,
         guidance: float = 1.0,
-        guidance_interval: tuple[float, float] = (0.0, inf),
+        guidance_interval: tuple[Annotated[float, INFINITE], Annotated[float, INFINITE]] = (0.0, inf),
         plan: PlanRule | str | None = None,
         batch_size: int = 64,
     ) -> None:
@@ -227,6 +232,8 @@ def _as_steps(steps: int | None, schedule: Schedule) -> int:
         return STEPS if own is None else own
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise ArgumentError(f"steps {steps!r}: a sampler takes a whole number of steps, at least 1")
+    if steps > MAX_STEPS:
+        raise ArgumentError(f"steps {steps}: a sampler takes at most {MAX_STEPS:,}; more draw the same picture")
     if own is not None and steps != own:
         raise ArgumentError(f"steps {steps} with a schedule of {own + 1} levels: leave the steps out")
     return int(steps)

@@ -17,6 +17,7 @@ from brickwork.data.dataset import Dataset
 from brickwork.data.heldout import images_of_run
 from brickwork.data.order import flips, indices
 from brickwork.diffusion.gaussian import TRAINING, integers
+from brickwork.doors import door
 from brickwork.errors import ConfigError
 from brickwork.model.model import Precision
 from brickwork.nn.device import choose_device
@@ -47,6 +48,7 @@ from brickwork.training.run.trainer import Trainer
 __all__ = ["AutoencoderRecipe", "AutoencoderReport", "train_autoencoder"]
 
 
+@door("training", "lower batch or autoencoder.width")
 @float32_default()
 def train_autoencoder(
     recipe: AutoencoderRecipe | str | Path,

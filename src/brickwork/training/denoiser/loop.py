@@ -8,6 +8,7 @@ from pathlib import Path
 
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
+from brickwork.doors import door
 from brickwork.model.model import Model
 from brickwork.nn.floats import float32_default
 from brickwork.nn.pinned import pinned
@@ -27,6 +28,7 @@ from brickwork.training.run.trackers.table import open_trackers
 from brickwork.training.run.trainer import Trainer
 
 
+@door("training", "lower batch, raise accumulation, or take a smaller backbone or data.size")
 def train(
     recipe: Recipe | str | Path,
     data: Dataset | str | Path,

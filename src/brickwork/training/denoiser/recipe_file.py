@@ -11,6 +11,7 @@ from brickwork.backbone.table import BACKBONES
 from brickwork.codec.given import GIVEN
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
+from brickwork.doors import door
 from brickwork.errors import ConfigError, UnknownNameError
 from brickwork.files.recipes import recipe_names, shipped_recipe
 from brickwork.files.schema import TOML
@@ -39,6 +40,7 @@ NAMED: dict[str, Registry[Any]] = {
 }
 
 
+@door("reading a recipe")
 def load_recipe(name: str | Path, **settings: object) -> Recipe:
     """Read a recipe from a TOML file or a run folder, or build the default one around a preset.
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from brickwork.bounds import at_least, between, up_to
-from brickwork.errors import CheckpointError
+from brickwork.errors import CheckpointError, short
 from brickwork.files.plain import read_json
-from brickwork.files.schema import Reader, short
+from brickwork.files.schema import Reader
 from brickwork.files.tensors import read_tensors, write_tensors
 
 FORMAT = 1

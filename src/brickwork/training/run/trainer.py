@@ -14,6 +14,7 @@ from torch import Tensor
 
 from brickwork.errors import OutputError, TrainingError
 from brickwork.files.bars import Bar, tell
+from brickwork.memory import is_memory_lack
 from brickwork.training.run.folder import LOG_FILE, STATE_FILE, Ingredient, RunFolder
 from brickwork.training.run.group import Group
 from brickwork.training.run.interrupt import Interrupt, Stopped
@@ -393,6 +394,8 @@ class Trainer(Generic[B]):
             self.observers.remove(observer)
             if self._is_good(True):
                 self.save()
+            if is_memory_lack(error):
+                raise
             method = arguments[0] if act == self._note else act
             raise TrainingError(_blame(observer, method, error, self.state.counters.step)) from error
 
