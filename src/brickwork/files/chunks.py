@@ -68,6 +68,7 @@ class Chunks:
         self.shape, self.dtype, self.per_chunk = tuple(shape), np.dtype(dtype), per_chunk
         self.path, self.sums_path = folder / f"{name}.npy", folder / f"{name}.sums"
         self._name, self._make = name, make
+        self._elsewhere = "set XDG_CACHE_HOME to a folder on a larger disk" if ours else "name another folder"
         self._header = _npy_header(self.shape, self.dtype)
         self._count = -(-len(self) // per_chunk)
         facts = {**facts, "shape": list(self.shape), "dtype": self.dtype.name, "per_chunk": per_chunk}
@@ -225,8 +226,8 @@ class Chunks:
             yield
         except OSError as error:
             raise OutputError(
-                f"{self.path.parent}: cannot keep {self._name} here ({error.strerror or error}); make room, or name "
-                "another folder; what is finished stays"
+                f"{self.path.parent}: cannot keep {self._name} here ({error.strerror or error}); make room, or "
+                f"{self._elsewhere}; what is finished stays"
             ) from error
 
 
