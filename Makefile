@@ -1,4 +1,4 @@
-# demo · page · test · test-slow · test-devices · test-web · check · docs · bench: each makes its own environment first, with pinned versions.
+# demo · page · test · test-slow · test-devices · test-web · check · docs · campaign · bench: each makes its own environment first, with pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 2
 # Waiting threads sleep instead of spinning: where other work shares the cores, spinning costs several times the speed.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo page test test-slow test-devices test-web check docs bench lock clean
+.PHONY: demo page test test-slow test-devices test-web check docs campaign campaign-short bench lock clean
 .DEFAULT_GOAL := demo
 
 # Every file is checked by its hash, but those of torch and of what a kind of machine needs beside it: torch has another
@@ -79,6 +79,13 @@ check: .venv/ready-dev   ## style, types, import contracts
 docs: .venv/ready-dev    ## the site in build/site, without a warning; runs the notebook and the guide's examples
 	DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m docs --numprocesses 2 --dist loadfile tests/docs tests/test_extending.py
+
+CAMPAIGN := OMP_NUM_THREADS=1 PYTHONPATH=tests:tests/support:benchmarks $(BIN)/python -m campaign
+campaign: .venv/ready-dev  ## mutations, kills, small disks: make campaign SEED=1 COUNT=20000 KILLS=300
+	$(CAMPAIGN) $(if $(SEED),--seed $(SEED)) --count $(or $(COUNT),20000) --kills $(or $(KILLS),300)
+
+campaign-short: .venv/ready-dev  ## five minutes of it, by a new seed each time
+	$(CAMPAIGN) $(if $(SEED),--seed $(SEED)) --count 800 --kills 12
 
 bench: .venv/ready-dev   ## side by side in one run; writes benchmarks/results
 	$(BIN)/python benchmarks/stoic_throughput.py

@@ -166,7 +166,7 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize("ends", [(0.0, 0.5), (-0.1, 0.5), (0.5, 0.5), (0.5, 0.2), (NAN, 0.5), (0.1, NAN), (0.1, INF)])
 def test_impossible_ends(kind: type[NoiseProcess], ends: tuple[float, float]) -> None:
     scale = 1000 if kind is DiscreteVp else 1
-    with pytest.raises(ConfigError, match=r"^process (times|t_max) "):
+    with pytest.raises(ConfigError, match=r"^process (times|t_max|t_min) "):
         kind(t_min=ends[0] * scale, t_max=ends[1] * scale)  # pyright: ignore[reportCallIssue]
 
 

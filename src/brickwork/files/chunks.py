@@ -150,9 +150,14 @@ class Chunks:
         """Return all rows, mapped from the file."""
         if self._mapped is None:
             self.fill()  # beyond the end of a file a mapping kills the process
-            rows: np.ndarray = np.load(self.path, mmap_mode="r")
-            self._mapped = rows
+            self._mapped = self._map()
         return self._mapped
+
+    def _map(self) -> np.ndarray:
+        """Map the rows; their shape is known, so that the file's own header is not asked for it."""
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)
+        return np.memmap(self.path, self.dtype, "r", len(self._header), self.shape)
 
     # ---- files --------------------------------------------------------------------------------------------------
 
@@ -188,8 +193,10 @@ class Chunks:
         return {}
 
     def _has_header(self) -> bool:
-        """Return True if the file of rows begins as it must; warn where it does not."""
+        """Return True if the file of rows begins as it must; warn where it does not, and refuse a pipe or a device."""
         start = b""
+        if self.path.exists() and not self.path.is_file():
+            raise ConfigError(f"{self.path} is no regular file: remove it, or name another folder")
         if self.path.exists():
             with self.path.open("rb") as file:
                 start = file.read(len(self._header))
