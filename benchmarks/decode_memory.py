@@ -14,6 +14,7 @@ import gc
 import statistics
 import subprocess
 import sys
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from brickwork.codec.latents import Latents
 from brickwork.nn.device import choose_device
 
 SIDES = (512, 1024, 2048)
-KINDS = {"f4c8": (4, 8), "f8c16": (8, 16)}
+KINDS: dict[str, tuple[Literal[4, 8], int]] = {"f4c8": (4, 8), "f8c16": (8, 16)}
 
 
 def decode_once(options: argparse.Namespace) -> None:

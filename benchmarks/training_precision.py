@@ -28,9 +28,9 @@ from brickwork.codec.base import Pixels
 from brickwork.nn.attention import wait
 from brickwork.training.denoiser.batches import draw_batch
 from brickwork.training.denoiser.begin import build_model
+from brickwork.training.denoiser.gradient import try_out
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data, published_parts
 from brickwork.training.denoiser.state import TrainState
-from brickwork.training.denoiser.warmup import trial
 from brickwork.training.run.precision import PRECISIONS
 
 WITHOUT_AVX512 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
@@ -46,12 +46,13 @@ def rates(device: str, rounds: int) -> Iterator[dict[str, Any]]:
         recipe = fit_to_data(recipe, data, codec=Pixels(num_channels=backbone.channels))
         state = TrainState(build_model(recipe, data).to(device), recipe)
         batch = draw_batch(recipe, data, state.model, state.counters)
-        step, seconds = trial(state, batch), {name: [0.0] * rounds for name in PRECISIONS}
+        seconds = {name: [0.0] * rounds for name in PRECISIONS}
         for turn in range(-1, rounds):
             for name in PRECISIONS:
                 wait(state.device)
                 start = time.perf_counter()
-                step(name, count)
+                state.set_precision(name)
+                try_out(state, batch)
                 wait(state.device)
                 if turn >= 0:  # the turn before chooses kernels
                     seconds[name][turn] = time.perf_counter() - start

@@ -110,12 +110,16 @@ def _broken_type(value: Any, hint: Any) -> str:
         return ""
     if hint is int:
         whole = isinstance(value, Integral) and not isinstance(value, bool)
-        return "" if whole and -LARGEST <= value < LARGEST else "a whole number of at most 64 bits"
+        return "" if whole and -LARGEST <= int(value) < LARGEST else "a whole number of at most 64 bits"
     if hint is float:
         number = isinstance(value, Real) and not isinstance(value, bool)
-        return "" if number and abs(value) <= float_info.max else "a finite number"
+        return "" if number and _is_finite(value) else "a finite number"
     words = {str: "a text", bool: "True or False"}
     return "" if isinstance(value, hint) else words.get(hint, f"of class {hint.__name__}")
+
+
+def _is_finite(value: Any) -> bool:
+    return abs(value) <= float_info.max
 
 
 def _holds(bound: Bound, value: Any) -> bool:

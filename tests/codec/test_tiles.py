@@ -14,7 +14,7 @@ from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.latents import Latents, windows
 
 
-def codec(factor: int = 4, **changes: Any) -> Latents:
+def codec(factor: Any = 4, **changes: Any) -> Latents:
     values: dict[str, Any] = {"width": 6, "channels": 3, "encoder_depth": 1, "decoder_depth": 2, "codes": 32}
     torch.manual_seed(0)
     network = Autoencoder.Config(factor=factor, **values | changes).build()

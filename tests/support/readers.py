@@ -241,14 +241,14 @@ def _images_npz() -> bytes:
     file = io.BytesIO()
     images = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
     texts = {"classes": np.array(["a", "b"]), "captions": np.array(["red", "é", ""]), "names": np.array(list("xyz"))}
-    np.savez(file, images=images, labels=np.array([0, 1, 1]), split=np.array([0, 0, 2]), **texts)
+    np.savez(file, images=images, labels=np.array([0, 1, 1]), split=np.array([0, 0, 2]), **texts)  # pyright: ignore[reportArgumentType]
     return file.getvalue()
 
 
 def _statistics() -> bytes:
     file = io.BytesIO()
     texts = {"net": "grey", "net_sha256": "a", "data_sha256": "b"}
-    np.savez(file, format=np.int64(1), num_images=np.int64(9), mean=np.zeros(3), covariance=np.eye(3), **texts)
+    np.savez(file, format=np.int64(1), num_images=np.int64(9), mean=np.zeros(3), covariance=np.eye(3), **texts)  # pyright: ignore[reportArgumentType]
     return file.getvalue()
 
 

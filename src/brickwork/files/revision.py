@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def split_revision(name: str) -> tuple[str, str | None]:
     """Return the name before the first "@", and the revision behind it, a branch, tag or commit; None without one."""
@@ -9,6 +11,6 @@ def split_revision(name: str) -> tuple[str, str | None]:
     return place, revision or None
 
 
-def asked_for(revision: str | None) -> dict[str, str]:
+def asked_for(revision: str | None) -> dict[str, Any]:
     """Return the keyword arguments that ask the Hub's libraries for a revision; none for the newest."""
     return {"revision": revision} if revision else {}

@@ -64,7 +64,7 @@ def _product_ratio(device: torch.device) -> float:
     }
 
     def product(name: Precision, _: int) -> None:
-        factors[name] @ factors[name]
+        torch.mm(factors[name], factors[name])
 
     for _ in range(ROUNDS):
         best = {name: min(value, _seconds(product, name, 1, device)) for name, value in best.items()}
