@@ -61,6 +61,7 @@ test-slow: .venv/ready-dev  ## what the other tests leave out as it takes minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-devices: .venv/ready-dev .venvs/bare/ready .venvs/executorch/ready .venvs/litert/ready .venvs/openvino/ready  ## every runtime
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "runtime and not slow" --numprocesses 2 --dist loadfile tests/package
 	BRICKWORK_BARE_PYTHON=$(CURDIR)/.venvs/bare/bin/python $(BIN)/python -m pytest tests/devices/test_bare.py
 	.venvs/openvino/bin/python -m pytest tests/devices/test_openvino.py
 	.venvs/executorch/bin/python -m pytest tests/devices/test_executorch.py tests/devices/test_coreml.py

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -17,6 +18,7 @@ from brickwork.errors import BrickworkError
 from brickwork.files.tensors import read_tensors
 from brickwork.nn.attention import use_kernel
 from brickwork.nn.linear import use_library
+from campaign.report import Counts
 from campaign.subject import fingerprint
 from campaign.subjects import caches, pictures, runs
 from campaign.subjects.models import FILE, small
@@ -84,11 +86,6 @@ def train_pixels(place: Path) -> None:
     runs.train(place / "run", runs.recipe(steps=8))
 
 
-def train_codec(place: Path) -> None:
-    """Train an autoencoder."""
-    runs.train_codec(place / "run", runs.autoencoder_recipe())
-
-
 def train_words(place: Path) -> None:
     """Train a model of words; its captions are embedded by an encoder of its own."""
     data = runs.images(captions=True)
@@ -113,13 +110,31 @@ def train_latents(place: Path) -> None:
     )
 
 
-def shares(jobs: Sequence[Job], count: int) -> list[tuple[Job, int]]:
-    """Return how often each job is tried, so many times in all; one or more for each where there are enough."""
+def each_job(
+    title: str, only: str, seed: int, count: int, counts: Counts, act: Callable[[Job, str, str, int], object]
+) -> None:
+    """Try jobs in turn, by their shares of so many times in all; one or more times each. Count, and print their rows.
+
+    Args:
+        title: What is done to the jobs, as "killed"; the start of their names in the table.
+        only: Part of the names of the jobs that are tried.
+        seed: Seed of all; each job gets one of its own.
+        count: Times in all.
+        counts: Where outcomes are counted.
+        act: Called with the job, its name in the table, its seed and its number of times. An AssertionError means that
+            the job itself is broken.
+    """
+    jobs = [job for job in JOBS if only in job.name]
     whole = sum(job.share for job in jobs)
     numbers = [max(1, int(count * job.share / whole)) for job in jobs]
-    for index in range(len(jobs)):
-        numbers[index] += max(0, count - sum(numbers)) if index == len(jobs) - 1 else 0
-    return list(zip(jobs, numbers, strict=True))
+    numbers[-1:] = [last + max(0, count - sum(numbers)) for last in numbers[-1:]]
+    for job, share in zip(jobs, numbers, strict=True):
+        start, name = time.perf_counter(), f"{title}: {job.name}"
+        try:
+            act(job, name, f"{seed}/{title}/{job.name}", share)
+        except AssertionError as error:
+            counts.broken(name, str(error))
+        counts.row(name, time.perf_counter() - start)
 
 
 def files_of(folder: Path) -> Any:
@@ -149,38 +164,18 @@ def still_saved(place: Path) -> None:
 
 def sample(place: Path) -> None:
     """Draw pictures into a folder by the command line."""
-    words = [
-        "sample",
-        str(place / FILE),
-        "--labels",
-        "0",
-        "1",
-        "--seeds",
-        "0-2",
-        "--steps",
-        "1",
-        "--out",
-        str(place / "out"),
-    ]
-    if main(words):
-        raise BrickworkError("brickwork sample failed")
+    command(place, "sample", place / FILE, "--labels", "0", "1")
 
 
 def edit(place: Path) -> None:
     """Edit a picture into a folder by the command line."""
-    words = [
-        "edit",
-        str(place / FILE),
-        str(place / "picture.png"),
-        "--steps",
-        "1",
-        "--seeds",
-        "0-2",
-        "--out",
-        str(place / "out"),
-    ]
-    if main(words):
-        raise BrickworkError("brickwork edit failed")
+    command(place, "edit", place / FILE, place / "picture.png")
+
+
+def command(place: Path, *words: str | Path) -> None:
+    """Run a verb that draws three pictures of one step each into a folder."""
+    if main([*map(str, words), "--steps", "1", "--seeds", "0-2", "--out", str(place / "out")]):
+        raise BrickworkError(f"brickwork {words[0]} failed")
 
 
 def pngs(place: Path) -> Any:
@@ -189,11 +184,6 @@ def pngs(place: Path) -> Any:
     from PIL import Image
 
     return {p.name: np.asarray(Image.open(p)) for p in sorted((place / "out").glob("*.png"))}
-
-
-def decode(place: Path) -> None:
-    """Decode a folder of pictures into a cache."""
-    caches.pictures(place)
 
 
 def undecoded(place: Path) -> None:
@@ -214,7 +204,7 @@ JOBS = (
     ),
     Job(name="cache latents", run=caches.latents, ends=caches.latents),
     Job(name="cache texts", run=caches.texts, ends=caches.texts),
-    Job(name="cache pictures", begin=undecoded, run=decode, ends=caches.pictures),
+    Job(name="cache pictures", begin=undecoded, run=caches.pictures, ends=caches.pictures),
     Job(name="pack", run=pack, ends=lambda p: files_of(p / "a.onnx"), share=0.3),
     Job(
         name="pack again",

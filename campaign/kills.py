@@ -7,14 +7,14 @@ import random
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from campaign.fork import Ended, in_fork
-from campaign.jobs import JOBS, Job, shares
+from campaign.jobs import Job, each_job
 from campaign.mutations import scratch
 from campaign.report import Counts
 from campaign.trial import Outcome
@@ -50,16 +50,12 @@ class Unbroken:
 
 def killed(seed: int, count: int, only: str, counts: Counts) -> None:
     """Kill jobs in turn, so many times in all."""
-    jobs = [job for job in JOBS if only in job.name]
-    for job, share in shares(jobs, count):
-        start = time.perf_counter()
-        kill_one(job, f"{seed}/kill/{job.name}", share, counts)
-        counts.row(f"killed: {job.name}", time.perf_counter() - start)
+    each_job("killed", only, seed, count, counts, partial(kill_one, counts))
 
 
-def kill_one(job: Job, seed: str, count: int, counts: Counts) -> None:
+def kill_one(counts: Counts, job: Job, name: str, seed: str, count: int) -> None:
     """Kill one job so many times, each run up to ``PER_JOB`` times in a row."""
-    chance, place, name = random.Random(seed), scratch(), f"killed: {job.name}"
+    chance, place = random.Random(seed), scratch()
     try:
         whole = unbroken(job, place)
         done = 0
@@ -72,8 +68,6 @@ def kill_one(job: Job, seed: str, count: int, counts: Counts) -> None:
                 counts.add(name, outcome, f"{seed} {done}")
             counts.add(name, outcomes[-1], f"{seed} {done + row - 1}")
             done += row
-    except AssertionError as error:
-        counts.broken(name, str(error))
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 from mutate import LONGEST_LINE
 
@@ -21,10 +21,7 @@ from brickwork.errors import BrickworkError
 from campaign.subject import fingerprint
 
 Kind = Literal["refused", "same", "said", "other", "silent", "traceback", "crash", "hang", "memory", "line"]
-KINDS: tuple[Kind, ...] = (
-    *("refused", "same", "said", "other"),
-    *("silent", "traceback", "crash", "hang", "memory", "line"),
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 FAULTS: tuple[Kind, ...] = KINDS[4:]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Characters that an error's line must not carry to a terminal."""

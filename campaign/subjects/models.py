@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,27 +64,23 @@ def autoencoder(place: Path) -> None:
     bw.save_codec(codec, place / "autoencoder.safetensors", {"steps": 3})
 
 
+def saved(name: str, model: Callable[[], bw.Model], share: float = 1.0) -> Subject:
+    """Return the subject that saves a model, and draws with it."""
+    return Subject(
+        name=name,
+        make=lambda place: bw.save(model(), place / FILE),
+        read=drawn,
+        guarded=each_byte,
+        headers=HEADERS,
+        share=share,
+    )
+
+
 SUBJECTS = (
-    Subject(
-        name="model", make=lambda p: bw.save(small(), p / FILE), read=drawn, guarded=each_byte, headers=HEADERS, share=2
-    ),
-    Subject(
-        name="model, guest", make=lambda p: bw.save(guest(), p / FILE), read=drawn, guarded=each_byte, headers=HEADERS
-    ),
-    Subject(
-        name="model, words",
-        make=lambda p: bw.save(text_model(), p / FILE),
-        read=drawn,
-        guarded=each_byte,
-        headers=HEADERS,
-    ),
-    Subject(
-        name="model, latents",
-        make=lambda p: bw.save(latent_model(), p / FILE),
-        read=drawn,
-        guarded=each_byte,
-        headers=HEADERS,
-    ),
+    saved("model", small, share=2.0),
+    saved("model, guest", guest),
+    saved("model, words", text_model),
+    saved("model, latents", latent_model),
     Subject(name="info", make=lambda p: bw.save(small(), p / FILE), read=described, headers=HEADERS, share=0.5),
     Subject(name="autoencoder", make=autoencoder, read=decoded, guarded=each_byte, headers=HEADERS),
 )

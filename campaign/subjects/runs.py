@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -103,18 +104,11 @@ def stopped(run: Any, settings: Any, out: Path) -> None:
     raise AssertionError("the run was not stopped")
 
 
-def resumed(place: Path) -> Any:
-    """Resume the run in a folder by its own recipe; return the weights at its end."""
+def resumed(run: Callable[[Path, Path], object], file: str, place: Path) -> Any:
+    """Resume the run in a folder by its own recipe; return the weights at its end, which are in a file there."""
     with no_curves():
-        train(place, place)
-    return read_tensors(place / "model.safetensors")[0]
-
-
-def resumed_codec(place: Path) -> Any:
-    """Resume the run of an autoencoder by its own recipe; return the weights at its end."""
-    with no_curves():
-        train_codec(place, place)
-    return read_tensors(place / "autoencoder.safetensors")[0]
+        run(place, place)
+    return read_tensors(place / file)[0]
 
 
 def guarded(file: str, level: Level) -> bool:
@@ -126,7 +120,7 @@ SUBJECTS = (
     Subject(
         name="run folder",
         make=lambda p: stopped(train, recipe(report=QUIET), p),
-        read=resumed,
+        read=partial(resumed, train, "model.safetensors"),
         guarded=guarded,
         files="*[a-z]",
         headers=HEADERS,
@@ -135,7 +129,7 @@ SUBJECTS = (
     Subject(
         name="run folder, autoencoder",
         make=lambda p: stopped(train_codec, autoencoder_recipe(report=QUIET_CODEC), p),
-        read=resumed_codec,
+        read=partial(resumed, train_codec, "autoencoder.safetensors"),
         guarded=guarded,
         files="*[a-z]",
         headers=AUTOENCODER_HEADERS,

@@ -23,6 +23,8 @@ from brickwork.sampling.loop import sample
 from brickwork.sampling.planned import Planned
 from brickwork.sampling.solvers import Ddim, EulerMaruyama, Heun
 
+pytestmark = pytest.mark.runtime
+
 LEGO_OPS = {
     "Add": 51, "Clip": 1, "Concat": 4, "Cos": 1, "Div": 4, "Gather": 1, "Gelu": 3, "Gemm": 8, "GreaterOrEqual": 1,
     "LayerNormalization": 9, "Log": 1, "MatMul": 24, "Mul": 36, "Neg": 1, "Pow": 1, "Reciprocal": 1, "Reshape": 39,

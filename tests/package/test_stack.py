@@ -37,6 +37,8 @@ from brickwork.package.workload import workload
 from brickwork.sampling.loop import sample, sample_x0
 from brickwork.sampling.planned import Planned
 
+pytestmark = pytest.mark.runtime
+
 STACKED: dict[str, BackboneConfig] = {
     "stoic": CONFIGS["stoic"],
     "stoic adaln": CONFIGS["stoic adaln"],

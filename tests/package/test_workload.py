@@ -54,7 +54,11 @@ def figures(item: Operator) -> tuple[int, int, int, int]:
 CROSSED = Tldm.Config(size=8, channels=3, num_classes=5, width=32, heads=2, depth=3, conditioning="cross_attention")
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "lego"] + ["cross"])
+QUICK = ("stoic", "tldm", "cross")
+COUNTED = [name for name in CONFIGS if name != "lego"] + ["cross"]
+
+
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] * (k not in QUICK)) for k in COUNTED])
 def test_macs_are_those_of_counting(name: str) -> None:
     config = CROSSED if name == "cross" else CONFIGS[name]
     parts = cost(config).parts
