@@ -88,6 +88,67 @@ def test_pictures_that_no_memory_holds() -> None:
         bw.cost(bw.preset("stoic-tiny"), size=1 << 40)
 
 
+def test_a_library_that_names_no_reason_lacks_memory_where_little_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("could not create a primitive")
+    monkeypatch.setattr("brickwork.memory.available", lambda: 5e9)
+    with pytest.raises(RuntimeError, match=r"^could not create a primitive$"), within_memory("training", ""):
+        raise error
+    monkeypatch.setattr("brickwork.memory.available", lambda: 5e6)
+    with pytest.raises(MemoryLackError, match=r"5\.00 MB are free"), within_memory("training", ""):
+        raise error
+
+
+HALF = "a\ud800b"
+SURROGATE = "a\udc80b"
+"""Name of a file whose bytes are no UTF-8, as Python spells it."""
+
+
+@pytest.mark.parametrize("name", [HALF, SURROGATE, "a\0b"], ids=["half", "bytes", "zero"])
+def test_a_name_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    pictures = np.zeros((2, 8, 8, 1), np.uint8)
+    model = tiny_model("stoic")
+    uses = (
+        lambda: bw.save(model, tmp_path / name),
+        lambda: bw.save_png(pictures[0], f"{tmp_path}/{name}.png"),
+        lambda: bw.pack(model, tmp_path / name),
+        lambda: bw.load(tmp_path / name),
+        lambda: bw.load_dataset(str(tmp_path / name)),
+        lambda: bw.open_package(tmp_path / name),
+        lambda: bw.verify(tmp_path / name),
+    )
+    for use in uses:
+        with pytest.raises(bw.BrickworkError):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_a_character_in_a_name_of_a_class() -> None:
+    with pytest.raises(bw.BrickworkError, match="half a character"):
+        tiny_model("stoic", classes=("a", "b", "c", "d", HALF))
+
+
+def test_a_missing_argument_names_the_function() -> None:
+    with pytest.raises(TypeError, match=r"^sheet\(\) missing 1 required positional argument: 'columns'"):
+        bw.sheet(np.zeros((2, 8, 8, 1), np.uint8))  # pyright: ignore[reportCallIssue]
+
+
+def test_captions_background_and_facts() -> None:
+    pictures: Any = np.zeros((2, 8, 8, 1), np.uint8)
+    numbers: Any = [1, 2]
+    with pytest.raises(bw.BrickworkError, match=r"column_captions .*: it must be a list, each of them a text"):
+        bw.sheet(pictures, 2, column_captions=numbers)
+    with pytest.raises(bw.BrickworkError, match=r"background -1: it must be from 0 to 255"):
+        bw.sheet(pictures, 2, background=-1)
+    with pytest.raises(bw.BrickworkError, match="JSON cannot hold them"):
+        bw.save_png(pictures[0], "nowhere/a.png", {"a": object()})
+
+
+@pytest.mark.parametrize("seeds", [range(10**9), range(10**30), [0] * 100_001], ids=["many", "endless", "one more"])
+def test_more_seeds_than_one_call_draws(seeds: Any) -> None:
+    with pytest.raises(bw.BrickworkError, match=r"^seeds: at most 100,000 at once; draw the rest in another call$"):
+        bw.sample(tiny_model("stoic"), seeds=seeds)
+
+
 def test_other_errors_come_through_and_free_memory_is_known() -> None:
     with pytest.raises(RuntimeError, match="shapes"), within_memory("drawing", "lower batch_size"):
         raise RuntimeError("shapes cannot be multiplied")

@@ -5,10 +5,11 @@ A frozen config calls :func:`check_fields` when it is made; so the same rule hol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
 from sys import float_info
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, final, get_args, get_origin, get_type_hints
@@ -24,10 +25,12 @@ class Bound:
     Attributes:
         rule: The rule as a person reads it behind "must be".
         holds: Whether a value keeps it.
+        whole: It says all about a value, so that the rule of its type is not asked.
     """
 
     rule: str
     holds: Callable[[Any], bool]
+    whole: bool = False
 
 
 def at_least(least: float) -> Bound:
@@ -54,8 +57,14 @@ def up_to(low: float, below: float) -> Bound:
     return Bound(f"from {low} up to, not including, {end}", lambda value: low <= value < below)
 
 
-INFINITE = Bound("a number, or infinity", lambda value: isinstance(value, Real) and value == value)
+INFINITE = Bound("a number, or infinity", lambda value: isinstance(value, Real) and value == value, whole=True)
 """Bound of a float that may be infinite; all others are finite."""
+UNSIGNED = Bound(
+    "a whole number from 0 to 2^64 - 1",
+    lambda value: isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 1 << 64,
+    whole=True,
+)
+"""Bound of a whole number that is of 64 bits without a sign."""
 LARGEST = 1 << 63
 """Whole numbers are below it, as they must fit into 64 bits with a sign."""
 
@@ -85,8 +94,9 @@ def broken_rule(value: Any, hint: Any) -> str:
     """
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        broken = (bound.rule for bound in inner[1:] if isinstance(bound, Bound) and not _holds(bound, value))
-        return next(broken, "") or ("" if INFINITE in inner else broken_rule(value, inner[0]))
+        bounds = [bound for bound in inner[1:] if isinstance(bound, Bound)]
+        broken = (bound.rule for bound in bounds if not _holds(bound, value))
+        return next(broken, "") or ("" if any(b.whole for b in bounds) else broken_rule(value, inner[0]))
     if origin is Literal:
         known = isinstance(value, str | Integral) and value in inner
         return "" if known else f"one of {', '.join(map(str, inner))}"
@@ -99,6 +109,11 @@ def broken_rule(value: Any, hint: Any) -> str:
         if not isinstance(value, tuple | list) or not (open_ended or len(value) == len(inner)):
             return "a list" if open_ended else f"a list of {len(inner)}"
         return next(filter(None, map(broken_rule, value, inner[:1] * len(value) if open_ended else inner)), "")
+    if origin is Sequence and inner == (str,):
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+            return "a list of texts"
+        each = value if isinstance(value, list | tuple) else ()
+        return next((f"a list, each of them {rule}" for part in each if (rule := broken_rule(part, inner[0]))), "")
     return _broken_type(value, hint)
 
 
@@ -114,8 +129,19 @@ def _broken_type(value: Any, hint: Any) -> str:
     if hint is float:
         number = isinstance(value, Real) and not isinstance(value, bool)
         return "" if number and _is_finite(value) else "a finite number"
+    if hint in (str, Path) and isinstance(value, hint):
+        return "" if _is_whole(str(value)) else "a text without half a character (a lone surrogate)"
     words = {str: "a text", bool: "True or False"}
     return "" if isinstance(value, hint) else words.get(hint, f"of class {hint.__name__}")
+
+
+def _is_whole(text: str) -> bool:
+    """Return True for a text of whole characters; a file's name may hold bytes that are none."""
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_finite(value: Any) -> bool:

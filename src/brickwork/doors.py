@@ -37,7 +37,11 @@ def door(work: str, lower: str = ELSEWHERE) -> Callable[[Callable[P, T]], Callab
         @wraps(function)
         def call(*values: P.args, **options: P.kwargs) -> T:
             hints = _hints(function)
-            for name, value in signature.bind(*values, **options).arguments.items():
+            try:
+                given = signature.bind(*values, **options).arguments
+            except TypeError:
+                return function(*values, **options)  # which says it with the function's name
+            for name, value in given.items():
                 if name in hints and (rule := broken_rule(value, hints[name])):
                     raise ArgumentError(f"{said}: {name} {short(value)}: it must be {rule}")
             with within_memory(work, lower):

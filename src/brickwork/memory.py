@@ -17,6 +17,9 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 """Words of libraries that raise errors of no class of their own: PyTorch, ONNX Runtime, OpenVINO, the system."""
+_VAGUE = re.compile(r"could not (create|execute) a (primitive|memory)", re.IGNORECASE)
+"""Words of oneDNN, which names no reason: they are about memory where little is left."""
+_LITTLE = 1e9
 _LIBRARIES = ("onnxruntime", "openvino", "safetensors", "torch")
 _BYTES = re.compile(r"allocate (\d+) bytes|buffer of size (\d+)")
 _SIZE = re.compile(r"allocate ([\d.]+) ?([KMGT])i?B", re.IGNORECASE)
@@ -30,7 +33,7 @@ def is_memory_lack(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     foreign = isinstance(error, RuntimeError) or type(error).__module__.partition(".")[0] in _LIBRARIES
-    return foreign and bool(_WORDS.search(str(error)))
+    return foreign and bool(_WORDS.search(str(error)) or (_VAGUE.search(str(error)) and 0 < available() < _LITTLE))
 
 
 @contextmanager

@@ -188,3 +188,6 @@ def test_a_limit_of_files_or_a_kill_leaves_nothing_in_the_way(photos: Path, cach
     (cache / "0123456789abcdef.12345678.part").write_bytes(b"of an earlier version")
     assert load_dataset(photos, ALL, cache=cache, max_bytes=max_bytes).digest == digest
     assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]
+    (cache / "0123456789abcdef.12345678.part").write_bytes(b"of a killed run, beside images that are kept")
+    assert load_dataset(photos, ALL, cache=cache, max_bytes=max_bytes).digest == digest
+    assert sorted(path.suffix for path in cache.iterdir()) == [".json", ".npy"]

@@ -103,9 +103,9 @@ def test_mutated_toml_is_read_as_it_is_or_refused() -> None:
 
 def test_only_regular_files_of_a_small_size_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_small(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         read_small(Path("/dev/zero"))
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(20 << 30)

@@ -248,3 +248,11 @@ def test_no_graph_is_kept_of_a_model_that_could_learn(latent: bool) -> None:
     assert seen == [False, False]
     assert not x0.requires_grad
     assert sample(model, seeds=[0], steps=2).shape == (1, 8, 8, 3)
+
+
+def test_the_largest_seed_and_those_beyond() -> None:
+    one, listed = (sample(Toy(), seeds=seeds, steps=2) for seeds in (2**64 - 1, [2**64 - 1]))
+    np.testing.assert_array_equal(one, listed)
+    for seed in (2**64, -1, True, 1.0):
+        with pytest.raises(ArgumentError, match=r"a whole number from 0 to 2\^64 - 1"):
+            sample(Toy(), seeds=seed, steps=2)  # pyright: ignore[reportArgumentType]

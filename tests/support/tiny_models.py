@@ -50,6 +50,7 @@ def tiny_model(
     target: Prediction | None = None,
     codec: Codec | None = None,
     text: TextConfig = NoText(),
+    classes: tuple[str, ...] = (),
 ) -> Model:
     """A model of a config, or of one of ``CONFIGS``, with weights that are awake."""
     config = CONFIGS[config] if isinstance(config, str) else config
@@ -57,7 +58,7 @@ def tiny_model(
     codec = codec if codec is not None else Pixels(num_channels=config.channels)
     edm = isinstance(config, Lego.Config)
     process, target = process or (Edm() if edm else LinearFlow()), target or (EdmF() if edm else Velocity())
-    model = Model(config.build(), process, target, codec, text=text)
+    model = Model(config.build(), process, target, codec, text=text, classes=classes)
     awake(model.backbone)
     return model.eval().requires_grad_(False)
 

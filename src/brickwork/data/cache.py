@@ -88,12 +88,15 @@ def cache_key(source: Source, facts: tuple[object, ...]) -> str:
 def recall(folder: Path, key: str, again: Callable[[Sequence[int], int], Images]) -> Decoded | None:
     """Return the images kept under a key, mapped; None if they are missing or incomplete.
 
+    What killed runs left in the folder is removed.
+
     Args:
         folder: The folder.
         key: The key.
         again: Function that decodes some rows of the source with so many channels, (B, H, W, C), where a block of kept
             images turns out to be damaged.
     """
+    sweep(folder, "*.part")
     place = folder / f"{key}.json"
     if not place.exists():
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from brickwork.errors import DataError
+from brickwork.files import regular
 
 BELIEVED = 1 << 30
 """Bytes that a packed file may unpack to, whatever its size: 1 GiB, more than the largest published set of digits."""
@@ -22,13 +23,8 @@ def regular_size(path: str | Path, name: str) -> int:
         DataError: It is missing, or is no regular file but a pipe, a socket or a device, which might never end. name:
             its name in the message.
     """
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
-    if not stat.S_ISREG(facts.st_mode):
-        raise DataError(f"{name}: not a regular file, and no other is read")
-    return facts.st_size
+    with _named(name):
+        return regular.regular_size(path)
 
 
 def open_regular(path: str | Path, name: str) -> IO[bytes]:
@@ -37,11 +33,8 @@ def open_regular(path: str | Path, name: str) -> IO[bytes]:
     Raises:
         DataError: ``regular_size`` would raise it, or the file cannot be read.
     """
-    regular_size(path, name)
-    try:
-        return open(path, "rb", opener=_open_at_once)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+    with _named(name):
+        return regular.open_regular(path)
 
 
 def read_regular(path: str | Path, name: str, limit: int) -> bytes:
@@ -50,11 +43,8 @@ def read_regular(path: str | Path, name: str, limit: int) -> bytes:
     Raises:
         DataError: It is missing, cannot be read, or is no regular file. name: its name in the message.
     """
-    with open_regular(path, name) as file:
-        try:
-            return file.read(limit)
-        except OSError as error:
-            raise DataError(f"{name}: {error.strerror or error}") from None
+    with open_regular(path, name) as file, _named(name):
+        return file.read(limit)
 
 
 def believed(packed: int) -> int:
@@ -80,6 +70,10 @@ def check_unpacking(name: str, packed: int, claimed: int) -> None:
         )
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for the other end of a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn errors of reading into DataError, with the file's name in the message."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name}: {getattr(error, 'strerror', None) or error}") from None

@@ -9,18 +9,24 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (P
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from math import prod
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 
+from brickwork.bounds import UNSIGNED
 from brickwork.errors import ArgumentError
 
 # Streams give each purpose its own numbers under the same seed: word 3 of the counter.
 SAMPLING, TRAINING, ORDER, TIME, AUGMENT, DROPOUT, MEASURE, CANVAS, WINDOWS, PARTS = range(10)
 
+Seed: TypeAlias = Annotated[int, UNSIGNED]
 Seeds: TypeAlias = Sequence[int] | range | np.ndarray
 Words: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+MAX_SEEDS = 100_000
+"""Most seeds of one call."""
 
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL = 0x9E3779B9, 0xBB67AE85
@@ -56,11 +62,14 @@ def as_seeds(seeds: Seeds) -> np.ndarray:
     """Convert seeds into uint64 (N,).
 
     Raises:
-        ArgumentError: A seed is no whole number from 0 to 2**64 - 1.
+        ArgumentError: A seed is no whole number from 0 to 2**64 - 1, or there are more than MAX_SEEDS.
     """
     if isinstance(seeds, np.ndarray) and seeds.ndim == 1 and seeds.dtype == np.uint64:
         return seeds
-    values = list(np.ravel(seeds)) if isinstance(seeds, np.ndarray) else list(seeds)
+    numbers = np.ravel(seeds) if isinstance(seeds, np.ndarray) else seeds
+    values = list(islice(numbers, MAX_SEEDS + 1))
+    if len(values) > MAX_SEEDS:
+        raise ArgumentError(f"seeds: at most {MAX_SEEDS:,} at once; draw the rest in another call")
     for seed in values:
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 1 << 64:
             raise ArgumentError(f"seed {seed!r}: a seed is a whole number from 0 to 2**64 - 1; choose another")

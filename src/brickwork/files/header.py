@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from brickwork.errors import CheckpointError
 from brickwork.files.blocks import block_digest
 from brickwork.files.plain import read_json
+from brickwork.files.regular import check_name, open_regular, regular_size
 from brickwork.memory import is_memory_lack
 
 DIGESTS = "brickwork-digests"
@@ -35,14 +36,19 @@ def open_tensors(path: Path, framework: str = "pt", *, checked: bool = True) -> 
     Raises:
         CheckpointError: Missing, truncated, a pickle, no safetensors file, or its header is not that of its digest.
     """
-    if not path.exists():
-        raise CheckpointError(f"no file {path}: give one that is there")
+    try:
+        regular_size(path)
+        check_name(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"no file {path}: give one that is there") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}; give another file") from None
     try:
         file = safe_open(path, framework=framework)
     except (SafetensorError, OSError) as error:
         if is_memory_lack(error):
             raise
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(2)
         if start in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise CheckpointError(

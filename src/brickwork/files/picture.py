@@ -7,11 +7,12 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
+from brickwork.bounds import between
 from brickwork.doors import door
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.pictures import Pictures
@@ -53,10 +54,14 @@ def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | 
         facts: Anything JSON can hold: seed, model hash, settings.
 
     Raises:
+        ArgumentError: The picture is of another kind, or JSON cannot hold the facts.
         OutputError: The place cannot be written or is full.
     """
     chunks = PngImagePlugin.PngInfo()
-    chunks.add_text(KEY, json.dumps(dict(facts or {}), sort_keys=True))
+    try:
+        chunks.add_text(KEY, json.dumps(dict(facts or {}), sort_keys=True))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"facts of {path}: JSON cannot hold them ({error})") from None
     buffer = io.BytesIO()
     as_pillow(image).save(buffer, format="PNG", pnginfo=chunks)
     write_whole(Path(path), buffer.getvalue())
@@ -90,7 +95,7 @@ def sheet(
     scale: int = 1,
     row_captions: Sequence[str] | None = None,
     column_captions: Sequence[str] | None = None,
-    background: int = 255,
+    background: Annotated[int, between(0, 255)] = 255,
 ) -> Pictures:
     """Lay out many pictures as one, row by row, uint8 (H', W', C).
 

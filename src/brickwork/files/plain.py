@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn, final
+
+from brickwork.files.regular import open_regular
 
 MAX_DEPTH = 64
 """Most lists and tables in each other."""
@@ -56,11 +57,8 @@ def read_small(path: Path, limits: Limits = SMALL) -> bytes:
         OSError: It is missing or cannot be read.
         ValueError: It is no regular file, or larger than the limits.
     """
-    with open(path, "rb", opener=_open_at_once) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("no regular file")
-        _check_size(found.st_size, limits)
+    with open_regular(path) as file:
+        _check_size(os.fstat(file.fileno()).st_size, limits)
         data = file.read(limits.size + 1)
     _check_size(len(data), limits)
     return data
@@ -112,11 +110,6 @@ def read_toml(text: str | bytes, limits: Limits = SMALL) -> dict[str, Any]:
 
 _TOO_DEEP = f"more than {MAX_DEPTH} lists and tables in each other"
 _TOO_LONG = f"a whole number of more than {MAX_DIGITS} digits"
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for the other end of a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _as_text(text: str | bytes, limits: Limits) -> str:

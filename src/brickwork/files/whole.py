@@ -14,6 +14,7 @@ from pathlib import Path
 
 from brickwork.errors import OutputError
 from brickwork.files.owned import lock, owned_folder, release, sweep
+from brickwork.files.regular import check_name
 
 ASIDE = ".brickwork.old"
 """End of the name of a folder that is being replaced where the system cannot swap two names."""
@@ -33,6 +34,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The place cannot be written or the disk is full. The previous file is whole, nothing else is left.
     """
+    _check_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
@@ -60,6 +62,13 @@ def write_whole(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
+def _check_name(path: Path) -> None:
+    try:
+        check_name(path)
+    except ValueError as error:
+        raise OutputError(f"{path}: cannot be written ({error})") from None
+
+
 def _flush(path: Path) -> None:
     """Flush a file, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
@@ -81,6 +90,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     Raises:
         OutputError: The place cannot be written; the previous folder is whole.
     """
+    _check_name(out)
     place = out.resolve()
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

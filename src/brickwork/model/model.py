@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from brickwork.backbone.base import Backbone, BackboneConfig, check_parts
 from brickwork.backbone.bricks import Bricks
+from brickwork.bounds import broken_rule
 from brickwork.codec.base import Codec
 from brickwork.codec.given import Given, Nothing
 from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.preconditioning import Preconditioning, precondition
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
-from brickwork.errors import ConfigError
+from brickwork.errors import ConfigError, short
 from brickwork.files.notebook import facts_html
 from brickwork.model.hosted import Hosted, check_hosting, host
 from brickwork.nn.shapes import Image, Sigma
@@ -79,6 +80,8 @@ class Model(nn.Module):
                 f"{len(classes)} class names for a backbone of {config.num_classes} classes: make them equal "
                 "(backbone.num_classes)"
             )
+        if rule := broken_rule(classes, tuple[str, ...]):
+            raise ConfigError(f"class names {short(classes)}: must be {rule}")
         self.classes = classes or tuple(str(k) for k in range(config.num_classes))
         self.backbone = backbone if guest is None else host(guest, backbone, codec, self.classes)
         self.process = process

@@ -10,7 +10,7 @@ import numpy as np
 
 from brickwork.diffusion.arrays import Array, like, namespace
 from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, KnowsWords, capabilities_of
-from brickwork.diffusion.gaussian import Seeds
+from brickwork.diffusion.gaussian import Seed, Seeds
 from brickwork.errors import ArgumentError, BrickworkWarning
 from brickwork.sampling.options import class_number
 from brickwork.sampling.wrapper import ability
@@ -79,7 +79,7 @@ def _numbers(labels: Any, classes: Sequence[str]) -> Any:
     return [_numbers(part, classes) for part in labels] if isinstance(labels, list | tuple) else labels
 
 
-def seeds_for(seeds: int | Seeds, labels: Labels | None, text: Texts | None, given: np.ndarray | None) -> Seeds:
+def seeds_for(seeds: Seed | Seeds, labels: Labels | None, text: Texts | None, given: np.ndarray | None) -> Seeds:
     """Return one seed for each picture; a single number becomes the seed of every picture.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 
 from brickwork.diffusion.arrays import Array, namespace
 from brickwork.diffusion.denoiser import Denoiser, Encodes
-from brickwork.diffusion.gaussian import Seeds, as_seeds
+from brickwork.diffusion.gaussian import Seed, Seeds, as_seeds
 from brickwork.doors import door
 from brickwork.errors import ArgumentError
 from brickwork.files.pictures import Pictures
@@ -29,7 +29,7 @@ def edit(
     model: Denoiser,
     pictures: np.ndarray,
     *,
-    seeds: int | Seeds,
+    seeds: Seed | Seeds,
     strength: float,
     mask: np.ndarray | None = None,
     resample: int | None = None,

@@ -11,7 +11,7 @@ import numpy as np
 
 from brickwork.diffusion.arrays import Array, like, namespace, no_graph
 from brickwork.diffusion.denoiser import Condition, Denoiser
-from brickwork.diffusion.gaussian import Seeds, as_seeds, normals
+from brickwork.diffusion.gaussian import Seed, Seeds, as_seeds, normals
 from brickwork.doors import door
 from brickwork.errors import ArgumentError
 from brickwork.files.pictures import Pictures
@@ -112,7 +112,7 @@ def noise_source(seeds: Seeds, x: Array) -> Noise:
 def sample_x0(
     model: Denoiser,
     *,
-    seeds: int | Seeds,
+    seeds: Seed | Seeds,
     labels: Labels | None = None,
     text: Texts | None = None,
     negative: Texts | None = None,
@@ -164,7 +164,7 @@ def sample_x0(
 def sample(
     model: Denoiser,
     *,
-    seeds: int | Seeds,
+    seeds: Seed | Seeds,
     labels: Labels | None = None,
     text: Texts | None = None,
     negative: Texts | None = None,

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from brickwork.diffusion.gaussian import MAX_SEEDS
 from brickwork.errors import ArgumentError
 from brickwork.files.schema import Reader, word_fields
 from brickwork.registry import Registry
-
-MAX_SEEDS = 100_000
 
 
 def choose(kind: str, text: str, registry: Registry[Any]) -> Any:
