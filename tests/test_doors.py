@@ -122,6 +122,12 @@ def test_a_name_that_cannot_be_written(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("use", ["load", "load_dataset", "load_recipe", "load_codec", "open_package", "verify"])
+def test_a_name_that_is_too_long(use: str) -> None:
+    with pytest.raises(bw.BrickworkError, match=r"nnn.*: File name too long|nnn.* no "):
+        getattr(bw, use)("n" * 5000)
+
+
 def test_half_a_character_in_a_name_of_a_class() -> None:
     with pytest.raises(bw.BrickworkError, match="half a character"):
         tiny_model("stoic", classes=("a", "b", "c", "d", HALF))

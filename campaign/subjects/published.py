@@ -59,8 +59,7 @@ def lego() -> nn.Module:
 def imported(place: Path) -> Any:
     """Import the network, and return its weights and what is known of it."""
     dit.HEADS[32], uvit.HEADS[32] = 4, 4  # as if a network of a small width had been published
-    file = next(path for path in place.iterdir() if path.name.startswith("weights"))
-    network = read_network(file)
+    network = read_network(next(place.glob("weights*"), place / "weights.pt"))
     return network.backbone.state_dict(), network.process, network.prediction, network.facts.get("assumed")
 
 

@@ -74,7 +74,7 @@ def called(place: Path) -> Any:
     known = {json.dumps(words) for words in LINES.values()}
     os.chdir(place)
     codes = []
-    for words in lines:
+    for words in lines[: 2 * len(LINES)]:
         if json.dumps(words) in known or not isinstance(words, list):
             continue
         texts = [str(word) for word in words][:60]

@@ -11,7 +11,7 @@ from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from brickwork.bounds import broken_rule
-from brickwork.errors import ArgumentError, short
+from brickwork.errors import ArgumentError, PlaceError, short
 from brickwork.memory import within_memory
 
 P = ParamSpec("P")
@@ -23,8 +23,8 @@ ELSEWHERE = "close other programs, or use a machine with more"
 def door(work: str, lower: str = ELSEWHERE) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Return a decorator of a public function.
 
-    The function raises ArgumentError for an argument that is not of its annotation, and MemoryLackError where memory
-    is not there.
+    The function raises ArgumentError for an argument that is not of its annotation, MemoryLackError where memory is not
+    there, and PlaceError for a file or folder that the system does not let it reach.
 
     Args:
         work: What the function does, as "training", for messages.
@@ -44,8 +44,13 @@ def door(work: str, lower: str = ELSEWHERE) -> Callable[[Callable[P, T]], Callab
             for name, value in given.items():
                 if name in hints and (rule := broken_rule(value, hints[name])):
                     raise ArgumentError(f"{said}: {name} {short(value)}: it must be {rule}")
-            with within_memory(work, lower):
-                return function(*values, **options)
+            try:
+                with within_memory(work, lower):
+                    return function(*values, **options)
+            except OSError as error:  # where a name is only looked up; readers and writers have lines of their own
+                if error.filename is None:
+                    raise
+                raise PlaceError(error) from error
 
         return call
 

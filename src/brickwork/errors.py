@@ -11,6 +11,7 @@ BrickworkError
 │   └── ParityError          a package whose pictures are too far from its model's; it was not kept
 ├── ExtensionError       a class of another package that is missing, broken or registered wrongly
 ├── OutputError          a place that cannot be written
+├── PlaceError           a file or folder that the system does not let this process reach
 ├── MemoryLackError      memory that is not there
 ├── MissingExtraError    a feature whose optional dependency is not installed
 └── TrainingError        a run that cannot go on
@@ -22,6 +23,7 @@ and the way out. What a message echoes is shown by ``printable``: it cannot stee
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -131,6 +133,18 @@ class ExtensionError(BrickworkError):
 
 class OutputError(BrickworkError):
     """A place that cannot be written."""
+
+
+class PlaceError(BrickworkError):
+    """A file or folder that the system does not let this process reach.
+
+    Args:
+        error: The system's error; it names the file.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else error.filename
+        super().__init__(f"{name}: {error.strerror or error}; name another place, or change its permissions")
 
 
 class MemoryLackError(BrickworkError):

@@ -181,6 +181,9 @@ def test_weights_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     with pytest.raises(CheckpointError, match="is of UNet2DModel"):
         Published.open(tmp_path)
+    (tmp_path / "config.json").write_text('{"_class_name": ["AutoencoderKL"]}')
+    with pytest.raises(CheckpointError, match=r"is of \['AutoencoderKL'\]"):
+        Published.open(tmp_path)
 
 
 def test_weights_that_are_not_whole(tmp_path: Path) -> None:

@@ -81,6 +81,14 @@ def test_truncated_gzip(idx: Write) -> None:
         open_source(path)
 
 
+def test_zeros_behind_a_packed_file_are_not_read(idx: Write) -> None:
+    path = next(idx({"train": (IMAGES,)}, packed=True).iterdir())
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match=r"1099511627776 bytes for 600 of images"):
+        open_source(path)
+
+
 def test_labels_of_another_number(idx: Write) -> None:
     with pytest.raises(DataError, match=r"labels-idx1.*5 labels for 20 images"):
         open_source(idx({"train": (IMAGES, LABELS[:5])}))

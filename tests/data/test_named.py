@@ -136,6 +136,14 @@ def test_hub_config_and_captions(hub: dict) -> None:
     assert len(train) + len(load_heldout("hf:o/n:big", DataConfig(holdout=0.2))) == 40
 
 
+def test_hub_labels_of_several_shapes(hub: dict) -> None:
+    cells = rows(0, 4)
+    cells[2]["label"] = [1, 0]
+    hub["o/n", None] = {"train": Table(cells, FEATURES)}
+    with pytest.raises(DataError, match="column label holds labels of several shapes"):
+        open_source("hf:o/n")
+
+
 def test_hub_secret_labels_are_no_split(hub: dict) -> None:
     hub["o/n", None] = {
         "train": Table(rows(0, 4), FEATURES),

@@ -125,6 +125,16 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(tmp_path: Path, monkey
     np.testing.assert_array_equal(Cache(tmp_path).all(), ROWS)
 
 
+@pytest.mark.parametrize("name", ["rows.npy", "rows.sums"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, name: str, known: bool) -> None:
+    Cache(tmp_path).rows.fill()
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match="is no regular file"):
+        Cache(tmp_path, of="a" if known else "b")
+
+
 def test_no_rows_at_all(tmp_path: Path) -> None:
     none: Any = Cache(tmp_path, rows=ROWS[:0]).all()
     assert none.shape == (0, 2, 3)

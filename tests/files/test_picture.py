@@ -1,5 +1,6 @@
 import errno
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,15 @@ def test_readers_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a readable PNG"):
         read_facts(tmp_path / "text.png")
     Image.new("L", (2, 2)).save(tmp_path / "plain.png")
+    data = bytearray((tmp_path / "plain.png").read_bytes())
+    data[16:24] = b"\0\x10\0\0" * 2  # the size that its header states: 2^40 pixels
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    (tmp_path / "huge.png").write_bytes(data)
+    with pytest.raises(DataError, match="not a readable PNG"):
+        read_facts(tmp_path / "huge.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="not a readable PNG"):
+        read_facts(tmp_path / "pipe.png")
     with pytest.raises(DataError, match="carries no brickwork facts"):
         read_facts(tmp_path / "plain.png")
 

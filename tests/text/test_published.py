@@ -212,6 +212,16 @@ def test_the_hub_is_asked_for_safetensors_alone(
         build("t5", Path("someone/t5"))
 
 
+def test_a_config_of_a_network_that_cannot_run(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(folders["clip"], folder)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"num_attention_heads": -1}))
+    with pytest.raises(CheckpointError, match=r"config\.json|cannot be read") as caught:
+        build("clip", folder)(torch.ones(1, 4, dtype=torch.int64))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -223,6 +233,7 @@ def test_the_hub_is_asked_for_safetensors_alone(
         ("broken tokenizer", "holds no tokenizer that can be read"),
         ("other tokenizer", "has 54 tokens and the encoder 30"),
         ("config", r"holds no config\.json that can be read"),
+        ("no padding", "names no token for padding"),
     ],
 )
 def test_broken_folders(change: str, says: str, folders: dict[str, Path], tmp_path: Path) -> None:
@@ -248,6 +259,9 @@ def test_broken_folders(change: str, says: str, folders: dict[str, Path], tmp_pa
     elif change == "other tokenizer":
         for file in folders["clip"].glob("tokenizer*"):
             shutil.copy(file, folder)
+    elif change == "no padding":
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": None}))
     else:
         (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=says) as caught:

@@ -283,7 +283,7 @@ def _design_in(folder: Path) -> str:
         design = read_json(read_small(path))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} cannot be read ({_first_line(error)}): copy or fetch it again") from error
-    if design not in WIDTHS:
+    if not isinstance(design, str) or design not in WIDTHS:
         raise CheckpointError(f"{path} is of {str(design)[:60]}: brickwork opens {', '.join(WIDTHS)}")
     return design
 

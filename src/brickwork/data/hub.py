@@ -131,7 +131,13 @@ def labels_of(
     values = [v for table in tables.values() for v in table[column]]
     known = getattr(next(iter(tables.values())).features[column], "names", None)
     if known is not None:
-        return *checked_labels(name, np.array(values), len(values), known), []
+        try:
+            numbers = np.array(values)
+        except (ValueError, OverflowError):
+            raise DataError(
+                f"{name}: column {column} holds labels of several shapes; one whole number is one"
+            ) from None
+        return *checked_labels(name, numbers, len(values), known), []
     labels, classes, why = labels_of_values(values)
     return labels, classes, passed_over(f"column of labels {why}", [column] if why else [])
 

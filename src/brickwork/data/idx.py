@@ -105,6 +105,10 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
                 raise DataError(f"{path}: claims {count} bytes; up to {MAX_BYTES} are read: split it")
             if packed:
                 check_unpacking(str(path), size, count)
+                if size > 2 * (count + length) + PIECE:  # its reader skips zeros at the end, however many they are
+                    raise DataError(
+                        f"{path}: {size} bytes for {count} of images; nothing is packed so badly: get it again"
+                    )
             elif size - length == count > MAPPED_FROM:
                 return np.memmap(path, np.uint8, "r", length, shape)
             body = read_into(file, np.empty(count if packed else min(count, max(0, size - length)), np.uint8))

@@ -24,6 +24,7 @@ import numpy as np
 from brickwork.errors import BrickworkWarning, ConfigError, OutputError
 from brickwork.files.blocks import block_digest
 from brickwork.files.plain import LARGE, read_json, read_small
+from brickwork.files.regular import open_regular
 from brickwork.files.whole import write_whole
 
 FACTS = "cache.json"
@@ -74,6 +75,7 @@ class Chunks:
         facts = {**facts, "shape": list(self.shape), "dtype": self.dtype.name, "per_chunk": per_chunk}
         with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
+            self._check_regular()
             if not (self._holds(facts, ours=ours) and self._has_header() and self.sums_path.exists()):
                 self._begin(facts)
             self._sums = self._read_sums()
@@ -192,13 +194,17 @@ class Chunks:
         self._say(f"{FACTS} is damaged, or of an earlier version; all is made anew")
         return {}
 
+    def _check_regular(self) -> None:
+        """Refuse a pipe or a device in the place of a file."""
+        for path in (self.path, self.sums_path):
+            if path.exists() and not path.is_file():
+                raise ConfigError(f"{path} is no regular file: remove it, or name another folder")
+
     def _has_header(self) -> bool:
-        """Return True if the file of rows begins as it must; warn where it does not, and refuse a pipe or a device."""
+        """Return True if the file of rows begins as it must; warn where it does not."""
         start = b""
-        if self.path.exists() and not self.path.is_file():
-            raise ConfigError(f"{self.path} is no regular file: remove it, or name another folder")
         if self.path.exists():
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 start = file.read(len(self._header))
         if not self._header.startswith(start):
             self._say(f"{self.path.name} is damaged; all is made anew")
@@ -213,7 +219,8 @@ class Chunks:
 
     def _read_sums(self) -> list[str]:
         """Return the line of every chunk, a digest unless it is damaged; "" where line or rows are not there whole."""
-        lines = self.sums_path.read_bytes()
+        with open_regular(self.sums_path) as file:
+            lines = file.read(self._count * LINE)
         size = self.path.stat().st_size
         made = [self._offset(self._bounds(chunk)[1]) <= size for chunk in range(min(self._count, len(lines) // LINE))]
         found = [

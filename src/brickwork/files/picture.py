@@ -17,11 +17,14 @@ from brickwork.doors import door
 from brickwork.errors import ArgumentError, DataError
 from brickwork.files.pictures import Pictures
 from brickwork.files.plain import read_json
+from brickwork.files.regular import open_regular
 from brickwork.files.whole import write_whole
 
 KEY = "brickwork"  # name of the PNG's text chunk
 
 
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""Errors of Pillow for a picture that claims a size that nobody draws."""
 MOST = 64
 """Pictures that a notebook shows at once."""
 SIDE = 64
@@ -74,12 +77,12 @@ def read_facts(path: str | Path) -> dict[str, Any]:
         DataError: The file is missing, no PNG, or carries no facts of brickwork.
     """
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
             chunk = image.info.get(KEY)
         facts = None if chunk is None else read_json(chunk)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; give a PNG that brickwork wrote") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, *BOMBS):
         raise DataError(f"{path}: not a readable PNG; give a picture that brickwork wrote") from None
     if not isinstance(facts, dict):
         raise DataError(f"{path}: carries no brickwork facts; only pictures that brickwork wrote, unedited, do")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO, cast, final
 
-from brickwork.errors import MAX_MESSAGE, BrickworkError, BrickworkWarning, printable, without_training
+from brickwork.errors import MAX_MESSAGE, BrickworkError, BrickworkWarning, PlaceError, printable, without_training
 
 MAX_LINE = 4000
 """Longest line that a command prints whole."""
@@ -118,6 +118,11 @@ def _exit_code(act: Callable[[], int | None], program: str) -> int:
         if not (missing := without_training(error, program)):
             raise
         print(missing, file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{program}: {PlaceError(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{program}: stopped", file=sys.stderr)

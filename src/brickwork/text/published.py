@@ -17,6 +17,7 @@ import torch
 
 from brickwork.data.names import whole_text
 from brickwork.errors import CheckpointError, ConfigError
+from brickwork.memory import is_memory_lack
 from brickwork.nn.floats import float32_default
 from brickwork.nn.shapes import Text
 from brickwork.text.base import TextConfig, TextEncoder, TokenIds
@@ -24,6 +25,7 @@ from brickwork.text.source import (
     config_of,
     digest_of,
     find_encoder,
+    first_line,
     net_of,
     tokenizer_of,
     transformers_for,
@@ -160,7 +162,15 @@ class PublishedEncoder(TextEncoder):
         seen = present.clone()
         seen[:, 0] = True  # a text of padding alone attends to itself, as attention to nothing is NaN
         numbers = torch.where(present, tokens - 1, self.tokenizer.pad_token_id)
-        hidden = self.net(input_ids=numbers, attention_mask=seen.long()).last_hidden_state
+        try:
+            hidden = self.net(input_ids=numbers, attention_mask=seen.long()).last_hidden_state
+        except Exception as error:  # sizes in its config that do not fit each other show only here, in many kinds
+            if is_memory_lack(error):
+                raise
+            raise CheckpointError(
+                f"{self.config.source}: its config.json describes no network that runs ({first_line(error)}): copy or "
+                "fetch it again"
+            ) from error
         return torch.where(present[..., None], hidden.float(), 0.0)
 
 

@@ -165,7 +165,7 @@ def tokenizer_of(transformers: Any, folder: Path) -> Any:
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise CheckpointError(f"{folder} holds no tokenizer ({', '.join(VOCABULARIES)}): copy or fetch it")
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        found = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except ImportError as error:
         package = "sentencepiece" if "sentencepiece" in str(error).lower() else "tokenizers"
         raise MissingExtraError("text", package, f"the tokenizer in {folder}") from error
@@ -173,6 +173,9 @@ def tokenizer_of(transformers: Any, folder: Path) -> Any:
         raise CheckpointError(
             f"{folder} holds no tokenizer that can be read ({first_line(error)}): copy or fetch it"
         ) from error
+    if not isinstance(found.pad_token_id, int):
+        raise CheckpointError(f"the tokenizer in {folder} names no token for padding: copy or fetch it again")
+    return found
 
 
 def net_of(source: str, kind: Any, folder: Path) -> Any:
