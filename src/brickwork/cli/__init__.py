@@ -13,7 +13,7 @@ from functools import partial
 
 import brickwork
 from brickwork.cli.verbs import VERBS
-from brickwork.errors import UnknownNameError
+from brickwork.errors import UnknownNameError, printable
 from brickwork.files.streams import run_command
 from brickwork.memory import within_memory
 
@@ -21,7 +21,7 @@ from brickwork.memory import within_memory
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code; a user's error becomes one line and exit code 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return run_command(partial(_obey, words), f"brickwork {words[0]}" if words and words[0] in VERBS else "brickwork")
+    return run_command(partial(_obey, words), f"brickwork {printable(words[0], 40)}" if words else "brickwork")
 
 
 def _obey(words: Sequence[str]) -> int:
