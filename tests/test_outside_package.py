@@ -68,7 +68,7 @@ def run_folder(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_listed_by_name_and_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "packages    brickwork-conv (backbone conv, solver midpoint)" in lines
+    assert "packages        brickwork-conv (backbone conv, solver midpoint)" in lines
     assert next(line for line in lines if line.startswith("solvers")).endswith("midpoint")
     assert "brickwork_conv" not in sys.modules  # a list imports nothing
 
@@ -96,7 +96,7 @@ def test_its_model_is_known_drawn_and_packed(
 def test_its_network_keeps_the_contract_of_backbones() -> None:
     config: Any = bw.load_recipe(EXAMPLE / "recipe.toml").backbone
     assert type(config).__module__ == "brickwork_conv"
-    told: dict[str, Any] = {"size": 8, "channels": 3, "num_classes": 4, "given_channels": 3}
+    told: dict[str, Any] = {"size": 8, "channels": 3, "num_classes": 4, "condition_channels": 3}
     check_backbone(type(config)(width=16, depth=2, **told))
     check_backbone(type(config)(width=16, depth=2, size=8, channels=1))
     with pytest.raises(bw.ConfigError, match="width 12"):

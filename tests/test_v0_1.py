@@ -168,7 +168,7 @@ def opened(how: dict[str, Any], packages: Path) -> Any:
     else:
         model = loaded(how.pop("model"))
     if rows := how.pop("given", []):
-        how["given"] = model.give(images_of("data/patterns.npz", rows))
+        how["image"] = model.as_image_condition(images_of("data/patterns.npz", rows))
     if "first" in how:
         model = model.first(how.pop("first"))
     if "plan" in how:
@@ -188,11 +188,11 @@ def arguments(how: dict[str, Any]) -> dict[str, Any]:
 def edited(task: dict[str, Any]) -> dict[str, Any]:
     """What ``edit`` starts from."""
     pictures = images_of(task["data"], task["rows"])
-    given = {key: task[key] for key in ("strength", "resample") if key in task}
+    asked = {key: task[key] for key in ("strength", "resample") if key in task}
     if "mask" in task:
-        given["mask"] = np.zeros(pictures.shape[1:3], bool)
-        given["mask"][slice(*task["mask"]), slice(*task["mask"])] = True
-    return {"pictures": pictures, **given}
+        asked["mask"] = np.zeros(pictures.shape[1:3], bool)
+        asked["mask"][slice(*task["mask"]), slice(*task["mask"])] = True
+    return {"pictures": pictures, **asked}
 
 
 @cache

@@ -19,10 +19,10 @@ from .codec.base import FirstStageConfig as FirstStageConfig
 from .codec.base import Pixels as Pixels
 from .codec.file import load_codec as load_codec
 from .codec.file import save_codec as save_codec
-from .codec.given import Coarse as Coarse
-from .codec.given import Given as Given
-from .codec.given import Grey as Grey
-from .codec.given import Nothing as Nothing
+from .codec.image_condition import Coarse as Coarse
+from .codec.image_condition import Grey as Grey
+from .codec.image_condition import ImageCondition as ImageCondition
+from .codec.image_condition import Nothing as Nothing
 from .codec.latents import Latents as Latents
 from .codec.published import Published as Published
 from .data.config import DataConfig as DataConfig

@@ -98,7 +98,7 @@ def test_refusals_say_what_is_taken(family: str) -> None:
     with pytest.raises(ArgumentError, match=f"channels: this model takes {config.channels}"):
         network(torch.cat([x, x], dim=1), c_noise, condition)
     with pytest.raises(ArgumentError, match="leave it out"):
-        network(x, c_noise, Condition(given=torch.zeros(2, 1, *x.shape[2:])))
+        network(x, c_noise, Condition(image=torch.zeros(2, 1, *x.shape[2:])))
     told = replace(config, text_length=4, text_width=12)
     with pytest.raises(ArgumentError, match=r"\(4, 12\)"):
         told.build()(x, c_noise, Condition(text=torch.zeros(2, 3, 12)))

@@ -292,15 +292,15 @@ class Flat(nn.Module):
         self.model = model
 
     def forward(
-        self, x: Tensor, number: Tensor, labels: Tensor | None, text: Tensor | None, given: Tensor | None
+        self, x: Tensor, number: Tensor, labels: Tensor | None, text: Tensor | None, image: Tensor | None
     ) -> Tensor:
-        return self.model(x, number, Condition(labels=labels, text=text, given=given))
+        return self.model(x, number, Condition(labels=labels, text=text, image=image))
 
 
 def exported(config: Tldm.Config) -> torch.export.ExportedProgram:
     model = network(config).eval()
     x, number, condition = inputs_of(config)
-    arguments = (x, number, condition.labels, condition.text, condition.given)
+    arguments = (x, number, condition.labels, condition.text, condition.image)
     with torch.no_grad():
         graph = torch.export.export(Flat(model), arguments)
         expected = model(x, number, condition)

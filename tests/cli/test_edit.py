@@ -14,7 +14,7 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.cli import main
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Pixels
-from brickwork.codec.given import Coarse, Given, Grey, Nothing
+from brickwork.codec.image_condition import Coarse, Grey, ImageCondition, Nothing
 from brickwork.codec.latents import Latents
 from brickwork.diffusion.prediction import V
 from brickwork.diffusion.process import Vp
@@ -24,14 +24,22 @@ from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
 
 
-def model_file(path: Path, given: Given) -> Path:
+def model_file(path: Path, image_condition: ImageCondition) -> Path:
     """An untrained model of 8x8 pixels in colour, with weights of some size."""
     torch.manual_seed(0)
-    alone = isinstance(given, Nothing)
+    alone = isinstance(image_condition, Nothing)
     config = Stoic.Config(
-        size=8, channels=3, num_classes=2 if alone else 0, width=32, depth=1, heads=1, given_channels=0 if alone else 3
+        size=8,
+        channels=3,
+        num_classes=2 if alone else 0,
+        width=32,
+        depth=1,
+        heads=1,
+        condition_channels=0 if alone else 3,
     )
-    model = Model(config.build(), Vp(), V(), Pixels(), ("bright", "dark") if alone else (), given=given)
+    model = Model(
+        config.build(), Vp(), V(), Pixels(), ("bright", "dark") if alone else (), image_condition=image_condition
+    )
     with torch.no_grad():
         for weight in model.backbone.parameters():
             weight += 0.1 * torch.randn_like(weight)
@@ -137,21 +145,21 @@ def test_a_mask_of_another_size(model: Path, photo: Path, tmp_path: Path) -> Non
     assert np.argwhere(pixels(tmp_path / "b" / "mask.png")[..., 0]).tolist() == [[2, 3]]
 
 
-@pytest.mark.parametrize("given", [Coarse(scale=4), Grey()])
-def test_a_model_that_is_given_pictures(
-    given: Given, photo: Path, mask: Path, tmp_path: Path, line: Callable[..., str]
+@pytest.mark.parametrize("image_condition", [Coarse(scale=4), Grey()])
+def test_a_model_with_an_image_condition(
+    image_condition: ImageCondition, photo: Path, mask: Path, tmp_path: Path, line: Callable[..., str]
 ) -> None:
-    path = model_file(tmp_path / "given.safetensors", given)
-    kind = "grey" if isinstance(given, Grey) else "coarse"
+    path = model_file(tmp_path / "a.safetensors", image_condition)
+    kind = "grey" if isinstance(image_condition, Grey) else "coarse"
     words = ["edit", str(path), str(photo), "--steps", "2", "--seeds", "0-1"]
     assert main([*words, "--out", str(tmp_path / "a")]) == 0
     picture = np.asarray(Image.open(photo).crop((4, 0, 20, 16)).resize((8, 8), Image.Resampling.LANCZOS))
-    wanted = given.degrade(torch.from_numpy(picture[None].copy())).numpy()[0]
+    wanted = image_condition.degrade(torch.from_numpy(picture[None].copy())).numpy()[0]
     assert np.array_equal(pixels(tmp_path / "a" / f"{kind}.png"), wanted)
     assert not np.array_equal(pixels(tmp_path / "a" / "seed0.png"), pixels(tmp_path / "a" / "seed1.png"))
-    assert read_facts(tmp_path / "a" / "sheet.png")["given"] == kind
-    assert f"given a {kind} picture" in line(*words, "--mask", mask, "--out", tmp_path / "b.png")
-    assert f"given a {kind} picture" in line(*words, "--strength", "0.5", "--out", tmp_path / "b.png")
+    assert read_facts(tmp_path / "a" / "sheet.png")["image_condition"] == kind
+    assert f"image condition is a {kind} picture" in line(*words, "--mask", mask, "--out", tmp_path / "b.png")
+    assert f"image condition is a {kind} picture" in line(*words, "--strength", "0.5", "--out", tmp_path / "b.png")
     if kind == "coarse":
         Image.new("RGB", (2, 2), (200, 10, 10)).save(tmp_path / "tiny.png")
         assert main(["edit", str(path), str(tmp_path / "tiny.png"), "--steps", "1", "--out", str(tmp_path / "c")]) == 0

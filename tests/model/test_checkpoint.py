@@ -8,6 +8,7 @@ import os
 import pickle
 import types
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import huggingface_hub
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save as to_bytes
 from safetensors.torch import save_file
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
+from brickwork.codec.image_condition import Coarse
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import Velocity
 from brickwork.diffusion.process import Edm, LinearFlow
@@ -26,7 +29,7 @@ from brickwork.errors import CheckpointError, ConfigError, MissingExtraError, Ou
 from brickwork.files.header import open_tensors
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.model import hub
-from brickwork.model.checkpoint import load, read_header, save
+from brickwork.model.checkpoint import digest_of, load, named_weights, read_header, save
 from brickwork.model.header import HEADER, MODEL_FILE, find_model
 from brickwork.model.model import Model
 
@@ -180,6 +183,12 @@ def test_a_header_that_lies(file: Path, change: Any, word: str) -> None:
         (lambda h: h.update(classes=["a", 1, "c"]), "list of names"),
         (lambda h: h.update(classes=None), "list of names"),
         (lambda h: h.update(training=["a"]), "training"),
+        (lambda h: h.update(prediction=h["target"]), "target and prediction: they are the former and the present name"),
+        (lambda h: h.update(image_condition=h["given"]), "leave out the former"),
+        (
+            lambda h: h["backbone"][1].update(condition_channels=0),
+            "backbone.given_channels and backbone.condition_chan",
+        ),
     ],
 )
 def test_a_foreign_header_is_refused_before_anyone_uses_it(file: Path, change: Any, word: str) -> None:
@@ -189,6 +198,33 @@ def test_a_foreign_header_is_refused_before_anyone_uses_it(file: Path, change: A
     with pytest.raises(CheckpointError) as error:
         read_header(file)
     assert word in str(error.value)
+
+
+COARSE_OF_0_1 = """{
+    "format": 2,
+    "backbone": ["stoic", {"size": 8, "channels": 1, "num_classes": 0, "text_length": 0, "text_width": 0,
+        "given_channels": 1, "width": 16, "depth": 1, "heads": 1}],
+    "process": ["flow", {}], "target": ["velocity", {}], "codec": ["pixels", {"num_channels": 1}],
+    "given": ["coarse", {"scale": 2}], "text": ["none", {}], "classes": [], "training": {}
+}"""
+
+
+def test_an_image_condition_of_0_1(tmp_path: Path) -> None:
+    """Its keys ``given`` and ``given_channels`` are read, and written as they were, so that digests stay."""
+    config = Stoic.Config(width=16, depth=1, heads=1, size=8, channels=1, condition_channels=1)
+    save_file(config.build().state_dict(), tmp_path / "old.safetensors", {HEADER: COARSE_OF_0_1})
+    model = load(tmp_path / "old.safetensors")
+    assert model.image_condition == Coarse(scale=2)
+    assert model.backbone.config == config
+    digest = digest_of(model)
+    save(model, tmp_path / "new.safetensors")
+    header = json.loads(read_tensors(tmp_path / "new.safetensors")[1][HEADER])
+    assert list(header) == list(json.loads(COARSE_OF_0_1))
+    assert header["given"] == ["coarse", {"scale": 2}]
+    assert list(header["backbone"][1].items())[5] == ("given_channels", 1)
+    header.pop("training")
+    tensors = {name: tensor.contiguous() for name, tensor in named_weights(model).items()}
+    assert digest == sha256(to_bytes(tensors, {HEADER: json.dumps([header])})).hexdigest()
 
 
 @pytest.mark.parametrize("text", ["", "[", "[1]", "3", "null", "[" * 100_000])

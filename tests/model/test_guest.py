@@ -373,7 +373,7 @@ def test_the_shipped_digits_as_a_guest(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["info", run]) == 0
     out = capsys.readouterr().out
     assert "\nguest      stoic: size=8, " in out
-    assert "\n           process flow: t_min=0.001, t_max=0.999; target velocity: \n" in out
+    assert "\n           process flow: t_min=0.001, t_max=0.999; prediction velocity: \n" in out
     assert main(["macs", run, "--steps", "4", "--plan", "1@1,3", "--json"]) == 0
     counted = json.loads(capsys.readouterr().out)
     digits = cost(load("digits").backbone.config).macs

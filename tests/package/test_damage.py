@@ -16,7 +16,7 @@ import pytest
 from brickwork.cli import main
 from brickwork.device.runner import open_package
 from brickwork.errors import BrickworkError, PackageError
-from brickwork.files.manifest import MANIFEST, SUMS, manifest_digest, verify
+from brickwork.files.manifest import MANIFEST, SUMS, from_json, manifest_digest, to_json, verify
 from brickwork.sampling.loop import sample
 
 
@@ -165,6 +165,10 @@ def test_a_file_too_many_is_seen(digits_package: Path) -> None:
         (lambda v: v["graphs"][0]["inputs"][0].update(shape=[1, -1, 8, 8]), "shape"),
         (lambda v: v.update(text={"length": 3, "width": 4, "tokenizer": ["runes", {}]}), "runes"),
         (lambda v: v.update(factor=0), "factor"),
+        (
+            lambda v: v.update(condition_channels=0),
+            "given_channels and condition_channels: they are the former and the",
+        ),
     ],
 )
 def test_a_manifest_that_says_nonsense(digits_package: Path, change: Callable[[Any], object], said: str) -> None:
@@ -172,6 +176,19 @@ def test_a_manifest_that_says_nonsense(digits_package: Path, change: Callable[[A
     with pytest.raises(BrickworkError, match=re.escape(said)) as caught:
         assert open_package(digits_package).tokenizer
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_manifest_keeps_the_keys_of_0_1() -> None:
+    text = """{
+        "format": 1, "brickwork": "0.1.0", "target": "onnx", "shape": [1, 8, 8], "picture_channels": 1,
+        "process": ["flow", {}], "given_channels": 3, "graphs": [], "files": {}
+    }"""
+    manifest = from_json(text)
+    assert manifest.condition_channels == 3
+    written = json.loads(to_json(manifest))
+    assert written["given_channels"] == 3
+    assert "condition_channels" not in written
+    assert from_json(to_json(manifest)) == manifest
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"format": NaN}', '{"format": 1}', "[" * 100_000])

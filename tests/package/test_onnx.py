@@ -12,7 +12,7 @@ from package_contract import GUIDED, PackageContract, draw, packed
 from tiny_models import IMAGE, tiny_model
 
 from brickwork.backbone.stoic import Stoic
-from brickwork.codec.given import Grey
+from brickwork.codec.image_condition import Grey
 from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import X0
@@ -104,16 +104,18 @@ def test_every_process_at_every_level(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(package(x, sigma, Condition()) / scale, theirs / scale, atol=1e-4)
 
 
-def test_a_picture_that_is_given(tmp_path: Path) -> None:
-    config = Stoic.Config(width=32, heads=2, depth=2, given_channels=3, **IMAGE)
+def test_an_image_condition(tmp_path: Path) -> None:
+    config = Stoic.Config(width=32, heads=2, depth=2, condition_channels=3, **IMAGE)
     plain = tiny_model(config.__class__(width=32, heads=2, depth=2, **IMAGE))
     torch.manual_seed(0)
     model = (
-        Model(config.build(), plain.process, plain.prediction, plain.codec, given=Grey()).eval().requires_grad_(False)
+        Model(config.build(), plain.process, plain.prediction, plain.codec, image_condition=Grey())
+        .eval()
+        .requires_grad_(False)
     )
     package = packed(model, "onnx", tmp_path)
-    given = normal((3, 3, 8, 8))
-    assert psnr(draw(model, labels=1, given=given), draw(package, labels=1, given=given)) > 90
+    image = normal((3, 3, 8, 8))
+    assert psnr(draw(model, labels=1, image=image), draw(package, labels=1, image=image)) > 90
 
 
 def test_packages_open_again(stoic: tuple[Model, Runner]) -> None:

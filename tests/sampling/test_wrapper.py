@@ -129,9 +129,9 @@ def test_a_level_of_any_kind_is_a_batch() -> None:
     assert levels_like(2, torch.zeros(2, 1, 1, 1)).dtype == torch.float32
 
 
-def test_what_is_given_cannot_be_left_out() -> None:
-    with pytest.raises(ArgumentError, match="no condition: this denoiser draws after a picture"):
-        Capabilities(shape=(1, 2, 2), given_channels=1).nothing(np.zeros((1, 1, 2, 2)))
+def test_an_image_condition_cannot_be_left_out() -> None:
+    with pytest.raises(ArgumentError, match="no condition: this denoiser needs an image condition"):
+        Capabilities(shape=(1, 2, 2), condition_channels=1).nothing(np.zeros((1, 1, 2, 2)))
 
 
 # ---- guidance asks twice only where something is asked ----------------------------------------------------------

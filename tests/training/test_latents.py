@@ -14,7 +14,7 @@ from brickwork.backbone.lego import Lego
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.autoencoder import Autoencoder
 from brickwork.codec.base import Pixels
-from brickwork.codec.given import Coarse
+from brickwork.codec.image_condition import Coarse
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
@@ -132,17 +132,17 @@ def test_bricks_with_a_guest_share_one_autoencoder(make_recipe: MakeRecipe, data
     np.testing.assert_array_equal(sample(again, seeds=[0], steps=2), sample(model, seeds=[0], steps=2))
 
 
-def test_given_pictures_are_of_model_space(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
+def test_image_conditions_are_of_model_space(make_recipe: MakeRecipe, data: Dataset, tmp_path: Path) -> None:
     codec = codec_for(data)
-    recipe = make_recipe(given=Coarse(scale=4), report={"sheet_steps": 2, "sheet_seeds": 2})
+    recipe = make_recipe(image_condition=Coarse(scale=4), report={"sheet_steps": 2, "sheet_seeds": 2})
     model = trained(recipe, data, tmp_path / "a", codec)
-    assert model.given_channels == 4
-    given = model.give(data.images[:2])
-    assert given.shape == (2, 4, 4, 4)
-    assert sample(model, seeds=[0, 1], labels=0, given=given, steps=2).shape == (2, 16, 16, 3)
+    assert model.condition_channels == 4
+    image = model.as_image_condition(data.images[:2])
+    assert image.shape == (2, 4, 4, 4)
+    assert sample(model, seeds=[0, 1], labels=0, image=image, steps=2).shape == (2, 16, 16, 3)
     batch = draw_batch(fit_to_data(recipe, data, codec=codec), data, model, Counters(), prepare_data(data, model))
-    assert batch.condition.given is not None
-    assert batch.condition.given.shape == batch.x0.shape
+    assert batch.condition.image is not None
+    assert batch.condition.image.shape == batch.x0.shape
 
 
 def test_what_does_not_go_together(make_recipe: MakeRecipe, data: Dataset, make_data: MakeData) -> None:
@@ -155,5 +155,5 @@ def test_what_does_not_go_together(make_recipe: MakeRecipe, data: Dataset, make_
         fit_to_data(make_recipe(), make_data(8, 16, 1), codec=codec)
     with pytest.raises(ConfigError, match="this autoencoder takes 3 channels and sides that 4 divides"):
         fit_to_data(make_recipe(), make_data(8, 18, 3), codec=codec)
-    with pytest.raises(ConfigError, match="the backbone is given 0 channels and coarse has 4"):
-        Model(config.build(), *parts, codec, given=Coarse(scale=2))
+    with pytest.raises(ConfigError, match="an image condition of 0 channels and coarse has 4"):
+        Model(config.build(), *parts, codec, image_condition=Coarse(scale=2))

@@ -9,10 +9,12 @@ import pytest
 
 from brickwork.backbone.presets import preset
 from brickwork.backbone.stoic import Stoic
+from brickwork.codec.image_condition import Coarse
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.diffusion.prediction import PREDICTIONS, Eps
 from brickwork.diffusion.process import PROCESSES, Vp
 from brickwork.errors import ConfigError, UnknownNameError
+from brickwork.files.proposed import proposals
 from brickwork.training.denoiser.loss import WEIGHTINGS
 from brickwork.training.denoiser.recipe import Recipe, Report, fit_to_data
 from brickwork.training.denoiser.recipe_file import load_recipe, parse_recipe, to_toml
@@ -84,6 +86,11 @@ def test_our_recipes(path: Path) -> None:
         ("label_dropout = 2.0\n", "from 0 to 1"),
         ("lr = -1.0\n", r"lr is -1\.0: it must be a number, at least 0"),
         ("betas = [0.9, 1.0]\n", r"betas\[1\] is 1\.0: it must be a number, from 0 up to, not including, 1"),
+        (
+            "[given]\nname = 'grey'\n[image_condition]\nname = 'grey'\n",
+            "given and image_condition: they are the former",
+        ),
+        ("[target]\nname = 'eps'\n[prediction]\nname = 'eps'\n", "target and prediction: .* leave out the former"),
         ("[report]\nlog_every = 0\n", r"report\.log_every is 0: it must be a whole number, at least 1"),
     ],
 )
@@ -92,6 +99,40 @@ def test_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None:
     path.write_text(text if "needs a table" in message else text + "\n[backbone]\npreset = 'stoic-tiny'\n")
     with pytest.raises(ConfigError, match=message):
         load_recipe(path)
+
+
+OLD = """
+steps = 5
+
+[backbone]
+kind = "stoic"
+given_channels = 3
+width = 64
+proposed = ["given_channels"]
+
+[target]
+name = "velocity"
+
+[given]
+name = "coarse"
+scale = 2
+"""
+
+
+def test_recipes_with_the_words_of_0_1() -> None:
+    recipe = parse_recipe(OLD)
+    assert recipe.image_condition == Coarse(scale=2)
+    assert recipe.prediction == PREDICTIONS["velocity"]()
+    assert recipe.backbone.condition_channels == 3
+    assert "condition_channels" in proposals(recipe.backbone)
+    text = to_toml(recipe)
+    assert "given" not in text
+    assert "[image_condition]" in text
+    assert parse_recipe(text) == recipe
+    with pytest.raises(ConfigError, match=r"backbone\.given_channels and backbone\.condition_channels: they are"):
+        parse_recipe(OLD.replace("width = 64", "condition_channels = 3"))
+    around_preset = parse_recipe("[backbone]\npreset = 'stoic-tiny'\ngiven_channels = 1\n").backbone
+    assert around_preset.condition_channels == 1
 
 
 def test_unknown_names_have_neighbours(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_presets_and_defaults_propose_and_users_set() -> None:
         "channels",
         "text_length",
         "text_width",
-        "given_channels",
+        "condition_channels",
     ]
     assert bw.cost(known).size == 32
 
@@ -76,7 +76,7 @@ def test_presets_and_defaults_propose_and_users_set() -> None:
         ("channels", 3, "backbone.channels is 3, and the data make it 1: .* data.channels"),
         ("num_classes", 10, "backbone.num_classes is 10, and the data make it 3: .* conditional = false"),
         ("num_classes", 0, "backbone.num_classes is 0, and the data make it 3: .* conditional = false"),
-        ("given_channels", 1, "backbone.given_channels is 1, and the data make it 0"),
+        ("condition_channels", 1, "backbone.condition_channels is 1, and the data make it 0"),
     ],
 )
 def test_a_number_that_the_data_contradict_is_refused(data: Dataset, field: str, value: int, way: str) -> None:

@@ -18,7 +18,7 @@ from brickwork.errors import ArgumentError, ConfigError
 from brickwork.files.proposed import Proposed
 from brickwork.nn.shapes import Image, Sigma
 
-FROM_DATA = ("size", "channels", "num_classes", "text_length", "text_width", "given_channels")
+FROM_DATA = ("size", "channels", "num_classes", "text_length", "text_width", "condition_channels")
 """Fields of every backbone that training sets from its data; presets and defaults propose them."""
 
 
@@ -40,7 +40,7 @@ class BackboneConfig(ABC):
     """Text tokens of a caption; 0 for a model without text."""
     text_width: Annotated[int, at_least(0)] = Proposed(0)
     """Width of one text token, in numbers."""
-    given_channels: Annotated[int, at_least(0)] = Proposed(0)
+    condition_channels: Annotated[int, at_least(0)] = Proposed(0)
     """Channels of the image condition, as for super-resolution; 0 for none."""
 
     def __post_init__(self) -> None:
@@ -61,7 +61,7 @@ class BackboneConfig(ABC):
     @property
     def in_channels(self) -> int:
         """Channels that the first layer reads: those of x, then those of the image condition."""
-        return self.channels + self.given_channels
+        return self.channels + self.condition_channels
 
     @property
     def num_parts(self) -> int:
@@ -186,7 +186,7 @@ class Backbone(nn.Module, ABC):
             x: Input of the network: c_in times x0 + sigma noise.
             c_noise: Noise level as the network reads it, (B,), float32; see ``Preconditioning``.
             condition: ``labels`` (B,) ints, -1 for no class, or None for no class at all; ``text`` (B, M, E), zeros for
-                no text, or None; ``given`` (B, G, H, W), G the config's ``given_channels``, or None for zeros.
+                no text, or None; ``image`` (B, G, H, W), G the config's ``condition_channels``, or None for zeros.
         """
 
 
@@ -198,15 +198,15 @@ def beside(x: Image, condition: Condition, config: BackboneConfig) -> Float[Tens
     """
     if x.shape[1] != config.channels:
         raise ArgumentError(f"image of {x.shape[1]} channels: this model takes {config.channels}")
-    given, wanted = condition.given, (len(x), config.given_channels, *x.shape[2:])
-    if given is None:
-        return torch.cat([x, x.new_zeros(wanted)], dim=1) if config.given_channels else x
-    if tuple(given.shape) != wanted:
+    image, wanted = condition.image, (len(x), config.condition_channels, *x.shape[2:])
+    if image is None:
+        return torch.cat([x, x.new_zeros(wanted)], dim=1) if config.condition_channels else x
+    if tuple(image.shape) != wanted:
         raise ArgumentError(
-            f"given a picture of {tuple(given.shape)}: this model takes {wanted}"
-            + (" beside x" if config.given_channels else ", that is none; leave it out")
+            f"an image condition of shape {tuple(image.shape)}: this model takes {wanted}"
+            + (" beside x" if config.condition_channels else ", that is none; leave it out")
         )
-    return torch.cat([x, given.to(x.dtype)], dim=1)
+    return torch.cat([x, image.to(x.dtype)], dim=1)
 
 
 def check_parts(n: int, num_parts: int) -> None:

@@ -87,8 +87,8 @@ def check_inputs_count(config: BackboneConfig) -> None:
         others["labels"] = 1e-4, network(x, c_noise, replace(condition, labels=condition.labels * 0 - 1))
     if condition.text is not None:
         others["text"] = 1e-4, network(x, c_noise, replace(condition, text=-condition.text))
-    if condition.given is not None:
-        others["given"] = 1e-4, network(x, c_noise, replace(condition, given=-condition.given))
+    if condition.image is not None:
+        others["image"] = 1e-4, network(x, c_noise, replace(condition, image=-condition.image))
     for name, (least, other) in others.items():
         assert largest(output[:1], other[:1]) > least, f"{name} changes nothing"
 
@@ -100,7 +100,7 @@ def check_nothing_asked(config: BackboneConfig) -> None:
     nothing = Condition(
         labels=None if condition.labels is None else torch.full((len(x),), -1),
         text=None if condition.text is None else torch.zeros_like(condition.text),
-        given=None if condition.given is None else torch.zeros_like(condition.given),
+        image=None if condition.image is None else torch.zeros_like(condition.image),
     )
     expected = network(x, c_noise, nothing)
     assert torch.equal(network(x, c_noise, Condition()), expected), "an empty condition asks for something"
@@ -209,9 +209,9 @@ def check_refusals(config: BackboneConfig) -> None:
     x, c_noise, condition = inputs_of(config)
     with _refused(ArgumentError, "an image of other channels"):
         network(torch.cat([x, x], dim=1), c_noise, condition)
-    wrong = torch.zeros(len(x), config.given_channels + 1, *x.shape[2:])
-    with _refused(ArgumentError, "a given picture of other channels"):
-        network(x, c_noise, replace(condition, given=wrong))
+    wrong = torch.zeros(len(x), config.condition_channels + 1, *x.shape[2:])
+    with _refused(ArgumentError, "an image condition of other channels"):
+        network(x, c_noise, replace(condition, image=wrong))
     if condition.text is not None:
         with _refused(ArgumentError, "a text of another length"):
             network(x, c_noise, replace(condition, text=torch.cat([condition.text, condition.text], dim=1)))
@@ -236,7 +236,7 @@ def check_export(config: BackboneConfig) -> None:
     """Check that torch.export can export the network, and that the graph gives the same numbers."""
     network = random_network(config).eval()
     x, c_noise, condition = inputs_of(config)
-    arguments = x, c_noise, condition.labels, condition.text, condition.given
+    arguments = x, c_noise, condition.labels, condition.text, condition.image
     with torch.no_grad():
         graph = torch.export.export(_Flat(network), arguments).module()
         expected = network(x, c_noise, condition)
@@ -287,9 +287,9 @@ def inputs_of(config: BackboneConfig, height: int = 0, width: int = 0, seed: int
         return torch.randn(2, *shape, generator=generator) if shape[0] else None
 
     x = torch.randn(2, config.channels, *side, generator=generator)
-    text, given = normal(config.text_length, config.text_width), normal(config.given_channels, *side)
+    text, image = normal(config.text_length, config.text_width), normal(config.condition_channels, *side)
     labels = torch.tensor([config.num_classes * 2 // 3, -1]) if config.num_classes else None
-    return x, torch.tensor([20.0, 700.5]), Condition(labels=labels, text=text, given=given)
+    return x, torch.tensor([20.0, 700.5]), Condition(labels=labels, text=text, image=image)
 
 
 def largest(a: Tensor, b: Tensor) -> float:
@@ -310,10 +310,10 @@ class _Flat(nn.Module):
         self.network = network
 
     def forward(
-        self, x: Tensor, c_noise: Tensor, labels: Tensor | None, text: Tensor | None, given: Tensor | None
+        self, x: Tensor, c_noise: Tensor, labels: Tensor | None, text: Tensor | None, image: Tensor | None
     ) -> Tensor:
         """Return the network's output."""
-        return self.network(x, c_noise, Condition(labels=labels, text=text, given=given))
+        return self.network(x, c_noise, Condition(labels=labels, text=text, image=image))
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -81,7 +81,7 @@ def edit(
         "text": wish.prompt,
         "negative": wish.negative,
     }
-    after = _after_given if denoiser.given_channels else _after_picture
+    after = _after_condition if denoiser.condition_channels else _after_picture
     shown, drawn, facts = after(denoiser, picture, wish, drawing, asked)
     facts |= {"picture": picture.name, "prompt": wish.prompt, "negative": wish.negative}
     facts |= drawing.facts(model, denoiser)
@@ -122,25 +122,27 @@ def _after_picture(
     return shown, drawn, facts
 
 
-def _after_given(
+def _after_condition(
     model: Model, path: Path, wish: Wish, drawing: Drawing, asked: dict[str, Any]
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, Any]]:
     """Draw with the picture as image condition; returns the same as ``_after_picture``."""
     import torch
 
-    from brickwork.codec.given import GIVEN
+    from brickwork.codec.image_condition import IMAGE_CONDITIONS
 
-    kind = next(name for name, known in GIVEN.items() if isinstance(model.given, known))
+    kind = next(name for name, known in IMAGE_CONDITIONS.items() if isinstance(model.image_condition, known))
     if wish.mask is not None or wish.strength is not None or wish.resample is not None:
         raise ArgumentError(
-            f"--mask, --strength or --resample with a model that is given a {kind} picture: it draws all of it anew "
-            "after PICTURE; leave them out"
+            f"--mask, --strength or --resample with a model whose image condition is a {kind} picture: it draws all of "
+            "it anew after PICTURE; leave them out"
         )
     side = model.shape[1] * model.codec.factor
-    picture, _ = _read(path, model.given.sides(side), model.codec.picture_channels)
-    shown = model.given.prepare(torch.from_numpy(picture[None]), side, side).numpy()[0]
-    drawn = sample(model, given=model.give(picture[None]), how=drawing.sampler_of(model), progress=True, **asked)
-    return {kind: shown}, drawn, {"given": kind}
+    picture, _ = _read(path, model.image_condition.sides(side), model.codec.picture_channels)
+    shown = model.image_condition.prepare(torch.from_numpy(picture[None]), side, side).numpy()[0]
+    drawn = sample(
+        model, image=model.as_image_condition(picture[None]), how=drawing.sampler_of(model), progress=True, **asked
+    )
+    return {kind: shown}, drawn, {"image_condition": kind}
 
 
 def _read(path: Path, sides: tuple[int, ...], channels: int) -> tuple[np.ndarray, tuple[int, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +13,9 @@ from tyro.conf import Positional, arg
 from brickwork.cli.verify import describe
 from brickwork.errors import printable
 from brickwork.files.digest import file_digest
-from brickwork.files.manifest import MANIFEST, read_manifest
+from brickwork.files.manifest import MANIFEST, read_manifest, to_table
 from brickwork.files.streams import say
-from brickwork.model.header import ENTRIES, chain, existing_model, stored_header
+from brickwork.model.header import ENTRIES, KEYS, as_stored, chain, existing_model, stored_header
 
 
 def print_info(
@@ -42,7 +41,7 @@ def _print_package(folder: Path, as_json: bool) -> None:
     """Describe a package by its manifest, without reading its files."""
     manifest = read_manifest(folder)
     if as_json:
-        print(json.dumps(asdict(manifest), indent=1))
+        print(json.dumps(to_table(manifest), indent=1))
         return
     say(f"package    {folder}: `brickwork verify {shlex.quote(str(folder))}` checks its bytes")
     say(*describe(folder, manifest))
@@ -53,15 +52,16 @@ def _print_model(name: str, as_json: bool) -> None:
     path = existing_model(name)
     header, _ = stored_header(path)
     if as_json:
-        print(json.dumps(header, indent=2))
+        print(json.dumps(as_stored(header), indent=2))
         return
     say(f"file       {path} ({path.stat().st_size / 1e6:.2f} MB)", f"sha256     {file_digest(path)}")
-    for part in ENTRIES:
-        say(f"{part:<10} {_entry(header[part])}")
+    for key in ENTRIES:
+        part = KEYS.get(key, key)
+        say(f"{part.removeprefix('image_'):<10} {_entry(header[part])}")
     say(f"classes    {', '.join(map(printable, header['classes'])) or 'none'}")
     for guest in chain(header)[1:]:
         say(f"guest      {_entry(guest['backbone'])}")
-        say(f"           process {_entry(guest['process'])}; target {_entry(guest['target'])}")
+        say(f"           process {_entry(guest['process'])}; prediction {_entry(guest['prediction'])}")
     for key, value in header["training"].items():
         first, *rest = str(value).strip().split("\n")
         say(f"{key:<10} {first}", *(f"{'':<10} {line}" for line in rest))

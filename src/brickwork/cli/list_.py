@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 
-from brickwork.cli.names import GIVEN, PRESETS, TEXTS
+from brickwork.cli.names import IMAGE_CONDITIONS, PRESETS, TEXTS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
@@ -26,7 +26,7 @@ ROWS: dict[str, Iterable[str]] = {
     "processes": PROCESSES,
     "predictions": PREDICTIONS,
     "texts": TEXTS,
-    "given": GIVEN,
+    "image-condition": IMAGE_CONDITIONS,
     "canvases": MODES,
     "devices": TARGETS,
 }
@@ -57,9 +57,10 @@ EXTRAS = {
 
 def print_list() -> None:
     """List presets, solvers, schedules, processes, predictions, devices, shipped models and extras."""
+    width = max(map(len, ROWS))
     for title, names in ROWS.items():
-        say(f"{title:<11} {'  '.join(names)}")
+        say(f"{title:<{width}} {'  '.join(names)}")
     for package, names in outside_names().items():
-        say(f"{'packages':<11} {package} ({', '.join(names)})")
+        say(f"{'packages':<{width}} {package} ({', '.join(names)})")
     here = (f"{extra} ({'installed' if find_spec(module) else 'missing'})" for extra, module in EXTRAS.items())
-    say(f"{'extras':<11} {'  '.join(here)}")
+    say(f"{'extras':<{width}} {'  '.join(here)}")

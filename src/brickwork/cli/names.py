@@ -24,8 +24,8 @@ TEXTS = (
 )
 """Text encoders, as in ``brickwork.text.table.TEXTS``."""
 
-GIVEN = (
+IMAGE_CONDITIONS = (
     "nothing", "coarse", "grey",
 )
-"""Image conditions, as in ``brickwork.codec.given.GIVEN``."""
+"""Image conditions, as in ``brickwork.codec.image_condition.IMAGE_CONDITIONS``."""
 # fmt: on

@@ -30,7 +30,8 @@ def train(words: Sequence[str]) -> int:
     """Train a preset or a recipe on images; any field of the recipe can be set.
 
     brickwork train NAME --help lists the fields, which depend on the backbone of the preset or recipe.
-    --process, --prediction, --times, --weighting, --text and --given take a name and come before their own fields.
+    --process, --prediction, --times, --weighting, --text and --image-condition take a name and come before their own
+    fields.
     """
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     if name is None:
@@ -140,10 +141,10 @@ def _take_parts(recipe: Recipe, words: list[str]) -> Recipe:
     for kind, registry in NAMED.items():
         for place, word in enumerate(words):
             flag, equals, name = word.partition("=")
-            if flag == f"--{kind}":
+            if flag.replace("_", "-") == f"--{kind.replace('_', '-')}":
                 length = 1 if equals else 2
                 name = name if equals else "".join(words[place + 1 : place + 2])
-                recipe = replace(recipe, **{kind: choose(kind, name, registry)})
+                recipe = replace(recipe, **{kind: choose(registry.kind, name, registry)})
                 del words[place : place + length]
                 break
     return recipe

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from brickwork.files.manifest import Manifest, manifest_digest
+from brickwork.files.manifest import Manifest, manifest_digest, to_table
 from brickwork.files.manifest import verify as check
 from brickwork.files.streams import say
 
@@ -24,7 +23,7 @@ def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bo
     """
     manifest = check(package, expect)
     if as_json:
-        print(json.dumps(asdict(manifest), indent=1))
+        print(json.dumps(to_table(manifest), indent=1))
         return
     size = sum(file.length for file in manifest.files.values())
     say(f"package    {package}: whole, {len(manifest.files)} files, {size / 1e6:.4g} MB")

@@ -47,7 +47,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     p.add_argument("--prompt", nargs="+", default=[], help="texts, quoted; one row each")
     p.add_argument("--negative", help="a text that guidance leads away from")
     p.add_argument("--text-embedding", type=Path, metavar="NPY", help="embedded text, where the encoder was left out")
-    p.add_argument("--given", type=Path, metavar="NPY", help="picture in model space that is drawn after")
+    p.add_argument("--image-condition", type=Path, metavar="NPY", help="image condition, in model space")
     p.add_argument("--seeds", "--seed", nargs="+", default=["0"], metavar="SEED", help="seeds and ranges, as in 0-7 12")
     p.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG file, or folder for each picture")
     p.add_argument("--size", help="pixels, as 64 or 32x64: one of those packed")
@@ -92,7 +92,7 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
         labels=[k for k in rows for _ in seeds] or None,
         text=[words for words in text for _ in seeds] if isinstance(text, list) else text,
         negative=asked.negative,
-        given=None if asked.given is None else _array(asked.given),
+        image=None if asked.image_condition is None else _array(asked.image_condition),
         how=how,
         progress=find_spec("tqdm") is not None and sys.stderr.isatty(),
     )

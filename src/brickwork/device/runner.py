@@ -19,7 +19,16 @@ from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
 from brickwork.doors import door
 from brickwork.errors import ArgumentError, BrickworkError, PackageError
-from brickwork.files.manifest import READER, Graph, Manifest, checked, located, manifest_digest, read_manifest
+from brickwork.files.manifest import (
+    CONDITION_PORTS,
+    READER,
+    Graph,
+    Manifest,
+    checked,
+    located,
+    manifest_digest,
+    read_manifest,
+)
 from brickwork.files.schema import from_entry
 from brickwork.files.tokenizers import TOKENIZERS, Tokenizer
 from brickwork.files.whole import restore
@@ -111,9 +120,9 @@ class Runner:
         return None if text is None else (text.length, text.width)
 
     @property
-    def given_channels(self) -> int:
+    def condition_channels(self) -> int:
         """Channels of the image condition; 0 for none."""
-        return self.manifest.given_channels
+        return self.manifest.condition_channels
 
     @property
     def capabilities(self) -> Capabilities:
@@ -124,7 +133,7 @@ class Runner:
             classes=self.classes,
             text_shape=self.text_shape,
             reads_text=self.manifest.text is not None and self.manifest.text.tokenizer is not None,
-            given_channels=self.given_channels,
+            condition_channels=self.condition_channels,
             factor=self.manifest.factor,
         )
 
@@ -231,10 +240,12 @@ class Runner:
             told["text"] = (
                 np.zeros((count, *self.text_shape), np.float32) if text is None else np.asarray(text, np.float32)
             )
-        if self.given_channels:
-            shape = (count, self.given_channels, self.height, self.width)
-            given = condition.given
-            told["given"] = np.zeros(shape, np.float32) if given is None else np.asarray(given, np.float32)
+        if self.condition_channels:
+            shape = (count, self.condition_channels, self.height, self.width)
+            image = condition.image
+            told[CONDITION_PORTS["image"]] = (
+                np.zeros(shape, np.float32) if image is None else np.asarray(image, np.float32)
+            )
         return told
 
     def asarray(self, values: np.ndarray) -> np.ndarray:

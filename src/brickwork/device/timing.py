@@ -110,10 +110,10 @@ class Run:
         self.how, self.batch, self.planned = how, batch, planned(denoise, how.plan)
         guided = self.planned if how.guidance == 1 else Guided(self.planned, how.guidance, how.guidance_interval)
         self.timed = Timed(guided)
-        channels = capabilities_of(denoise).given_channels
+        channels = capabilities_of(denoise).condition_channels
         self.told: dict[str, Any] = {
             "labels": [seed % denoise.num_classes for seed in range(batch)] if denoise.num_classes else None,
-            "given": np.zeros((channels, *denoise.shape[1:]), np.float32) if channels else None,
+            "image": np.zeros((channels, *denoise.shape[1:]), np.float32) if channels else None,
             # Any text that is not "no text", of which guidance would ask once and not twice.
             "text": None if denoise.text_shape is None else np.ones(denoise.text_shape, np.float32),
         }

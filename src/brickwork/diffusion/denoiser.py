@@ -24,21 +24,21 @@ class Condition:
             (B, rows, columns), the classes of regions.
         text: Embedded tokens, (B, M, E) floats, zeros for no text; None for a model without text. In training also
             token numbers, (B, M) integers, zeros for no text, if the model has a text encoder of its own.
-        given: Image condition in model space, concatenated to x: (B, G, H, W) floats, such as the coarse image of
+        image: Image condition in model space, concatenated to x: (B, G, H, W) floats, such as the coarse image of
             super-resolution; None for a model without one. Guidance never drops it.
         negative: Text like ``text`` that guidance steers away from; None to steer away from no text.
     """
 
     labels: Array | None = None
     text: Array | None = None
-    given: Array | None = None
+    image: Array | None = None
     negative: Array | None = None
 
     def dropped(self) -> Condition:
         """Return the unconditional batch: no class, and no text or the negative one; the image condition stays."""
         labels = None if self.labels is None else self.labels * 0 - 1
         text = None if self.text is None else self.text * 0
-        return Condition(labels=labels, text=text if self.negative is None else self.negative, given=self.given)
+        return Condition(labels=labels, text=text if self.negative is None else self.negative, image=self.image)
 
     def joined(self, *others: Condition) -> Condition:
         """Concatenate several batches, this one first; negative texts are left out."""
@@ -49,7 +49,7 @@ class Condition:
         return Condition(
             labels=all_of(self.labels, *(other.labels for other in others)),
             text=all_of(self.text, *(other.text for other in others)),
-            given=all_of(self.given, *(other.given for other in others)),
+            image=all_of(self.image, *(other.image for other in others)),
         )
 
     @cached_property
@@ -67,9 +67,9 @@ class Condition:
 
     def __getitem__(self, rows: slice | list[int]) -> Condition:
         """Return some rows of the batch."""
-        parts = (self.labels, self.text, self.given, self.negative)
-        labels, text, given, negative = (None if part is None else part[rows] for part in parts)
-        return Condition(labels=labels, text=text, given=given, negative=negative)
+        parts = (self.labels, self.text, self.image, self.negative)
+        labels, text, image, negative = (None if part is None else part[rows] for part in parts)
+        return Condition(labels=labels, text=text, image=image, negative=negative)
 
 
 @runtime_checkable
@@ -132,7 +132,7 @@ class Capabilities:
         classes: Their names, num_classes of them.
         text_shape: (M, E) of one embedded text; None for a denoiser without text.
         reads_text: Captions can be embedded: the denoiser, or what it wraps, is an ``EmbedsText``.
-        given_channels: Channels of a picture that is given beside x; 0 for none.
+        condition_channels: Channels of the image condition; 0 for none.
         takes_regions: Labels may be (B, rows, columns).
         factor: Pixels of a picture for each place of x, each way.
     """
@@ -143,7 +143,7 @@ class Capabilities:
     classes: tuple[str, ...] = ()
     text_shape: tuple[int, int] | None = None
     reads_text: bool = False
-    given_channels: int = 0
+    condition_channels: int = 0
     takes_regions: bool = False
     factor: int = 1
 
@@ -151,11 +151,12 @@ class Capabilities:
         """Return the condition of a batch that asks for nothing: no class and no text, in arrays like x.
 
         Raises:
-            ArgumentError: A picture has to be given.
+            ArgumentError: It needs an image condition.
         """
-        if self.given_channels:
+        if self.condition_channels:
             raise ArgumentError(
-                "no condition: this denoiser draws after a picture; give Condition(given=...), which model.give makes"
+                "no condition: this denoiser needs an image condition; give Condition(image=...), which "
+                "model.as_image_condition makes of pictures"
             )
         xp = namespace(x)
         labels = xp.asarray(np.full(len(x), -1, np.int64), device=x.device) if self.num_classes else None
@@ -176,7 +177,7 @@ def capabilities_of(denoise: Denoiser) -> Capabilities:
         classes=tuple(getattr(denoise, "classes", ())) or tuple(map(str, range(count))),
         text_shape=getattr(denoise, "text_shape", None),
         reads_text=getattr(denoise, "reads_text", isinstance(denoise, EmbedsText)),
-        given_channels=getattr(denoise, "given_channels", 0),
+        condition_channels=getattr(denoise, "condition_channels", 0),
         takes_regions=getattr(denoise, "takes_regions", False),
         factor=getattr(denoise, "factor", 1),
     )
@@ -217,11 +218,11 @@ class KnowsWords(Protocol):
 
 
 @runtime_checkable
-class Gives(Protocol):
-    """An ability: pictures to what is given beside x."""
+class MakesImageCondition(Protocol):
+    """An ability: pictures to image conditions."""
 
-    def give(self, pictures: np.ndarray) -> np.ndarray:
-        """Return what is given beside x: uint8 (N, H, W, C) → float32 (N, G, h, w)."""
+    def as_image_condition(self, pictures: np.ndarray) -> np.ndarray:
+        """Return image conditions in model space: uint8 (N, H, W, C) → float32 (N, G, h, w)."""
         ...
 
 

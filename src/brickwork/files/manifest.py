@@ -26,6 +26,10 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
 MAX_MANIFEST_BYTES = 64 << 20
+KEYS = {"given_channels": "condition_channels"}
+"""Fields of a manifest by their keys in the file, which are as 0.1 wrote them, where the two differ."""
+CONDITION_PORTS = {"labels": "labels", "text": "text", "image": "given"}
+"""Inputs of a denoiser's graphs by the fields of ``Condition`` that they take; they are called as 0.1 called them."""
 READER = Reader(
     error=PackageError,
     form="json",
@@ -157,7 +161,7 @@ class Manifest:
         process: Entry of ``brickwork.diffusion.process.PROCESSES``.
         classes: Names; empty for a model without classes.
         text: Text that it takes, or None.
-        given_channels: Channels of the image condition; 0 for none.
+        condition_channels: Channels of the image condition; 0 for none.
         sampling: Default sampler settings.
         graphs: All graphs.
         files: All files but the manifest and the sums.
@@ -181,7 +185,7 @@ class Manifest:
     process: list[Any]
     classes: tuple[str, ...] = ()
     text: TextInput | None = None
-    given_channels: int = 0
+    condition_channels: int = 0
     sampling: Sampling = Sampling()
     graphs: tuple[Graph, ...]
     files: dict[str, File]
@@ -242,9 +246,15 @@ def check_name(name: str) -> None:
 # ---- JSON -------------------------------------------------------------------------------------------------------
 
 
+def to_table(manifest: Manifest) -> dict[str, Any]:
+    """Return a manifest as ``manifest.json`` has it."""
+    keys = {field: key for key, field in KEYS.items()}
+    return {keys.get(field, field): value for field, value in asdict(manifest).items()}
+
+
 def to_json(manifest: Manifest) -> str:
     """Return the text of ``manifest.json``."""
-    return json.dumps(asdict(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(to_table(manifest), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Manifest:
@@ -261,7 +271,7 @@ def from_json(text: str) -> Manifest:
         raise PackageError(f"its {MANIFEST} has no format: it is no package of brickwork")
     if values["format"] != FORMAT:
         raise PackageError(f"it is of format {values['format']}, this brickwork reads {FORMAT}: upgrade or pack again")
-    return READER.config(Manifest, values)
+    return READER.config(Manifest, READER.renamed(values, KEYS))
 
 
 # ---- files ------------------------------------------------------------------------------------------------------

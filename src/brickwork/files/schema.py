@@ -94,6 +94,25 @@ class Reader:
         if not (whole and all(isinstance(name, str) and len(name) <= MAX_NAME for name in entry[::2])):
             self._refuse(path, entry, "[name, fields]")
 
+    def renamed(self, table: Any, names: Mapping[str, str], path: str = "") -> Any:
+        """Return a table with the present keys in place of former ones, in the same order; what is no table stays.
+
+        Args:
+            table: A table as JSON or TOML has it.
+            names: Present keys by former ones.
+            path: Place of the table, for messages.
+
+        Raises:
+            BrickworkError: Of the reader's class: the table has a key by both names.
+        """
+        if not isinstance(table, Mapping):
+            return table
+        for former, present in names.items():
+            if former in table and present in table:
+                both = f"{_joined(path, former)} and {_joined(path, present)}"
+                self._fail(f"{both}: they are the former and the present name of one {self.noun}; leave out the former")
+        return {names.get(key, key): value for key, value in table.items()}
+
     # ---- each kind of value -------------------------------------------------------------------------------------
 
     def _entry(self, registry: Registry[Any], entry: Any, path: str) -> Any:

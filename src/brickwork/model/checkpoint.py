@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from brickwork.backbone.base import BackboneConfig
 from brickwork.backbone.table import BACKBONES
 from brickwork.codec.base import CodecConfig
-from brickwork.codec.given import GIVEN, Given
+from brickwork.codec.image_condition import IMAGE_CONDITIONS, ImageCondition
 from brickwork.codec.latents import Latents
 from brickwork.codec.table import CODECS
 from brickwork.diffusion.prediction import PREDICTIONS, Prediction
@@ -27,7 +27,7 @@ from brickwork.files.digest import file_digest
 from brickwork.files.header import read_kinds
 from brickwork.files.schema import from_entry, to_entry
 from brickwork.files.tensors import read_tensors, write_tensors
-from brickwork.model.header import FORMAT, GUEST, HEADER, chain, existing_model, stored_header
+from brickwork.model.header import FORMAT, GUEST, HEADER, as_stored, chain, existing_model, stored_header
 from brickwork.model.hosted import HostedConfig, check_hosting
 from brickwork.model.model import Model
 from brickwork.nn.promised import building_no_more, check_sizes, compare
@@ -44,7 +44,7 @@ class Configs:
     process: NoiseProcess
     prediction: Prediction
     codec: CodecConfig
-    given: Given
+    image_condition: ImageCondition
     text: TextConfig
 
 
@@ -57,9 +57,9 @@ def header_of(model: Model) -> dict[str, Any]:
         "format": FORMAT,
         "backbone": to_entry(BACKBONES, model.own_backbone.config),
         "process": to_entry(PROCESSES, model.process),
-        "target": to_entry(PREDICTIONS, model.prediction),
+        "prediction": to_entry(PREDICTIONS, model.prediction),
         "codec": to_entry(CODECS, model.codec.config),
-        "given": to_entry(GIVEN, model.given),
+        "image_condition": to_entry(IMAGE_CONDITIONS, model.image_condition),
         "text": to_entry(TEXTS, model.text_config),
         "classes": list(model.classes),
         "training": model.facts,
@@ -84,7 +84,8 @@ def _modules(model: Model) -> Iterator[tuple[str, nn.Module]]:
 
 def digest_of(model: Model) -> str:
     """Return the SHA-256 (hex) of a model's weights and their meaning, without the facts of training."""
-    meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in chain(header_of(model))]
+    headers = chain(as_stored(header_of(model)))
+    meaning = [{k: v for k, v in header.items() if k not in ("training", GUEST)} for header in headers]
     tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in named_weights(model).items()}
     return hashlib.sha256(to_bytes(tensors, {HEADER: json.dumps(meaning)})).hexdigest()
 
@@ -97,12 +98,12 @@ def save(model: Model, path: str | Path) -> None:
         OutputError: The place cannot be written; a previous file there stays whole.
     """
     path = Path(path)
-    write_tensors(path, named_weights(model), {HEADER: json.dumps(header_of(model)), "format": "pt"})
+    write_tensors(path, named_weights(model), {HEADER: json.dumps(as_stored(header_of(model))), "format": "pt"})
     model.digest = file_digest(path)
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Read a model file's header, convert it to the present format and check it against its weights' sizes.
+    """Read a model file's header, convert it to the present format and keys, and check it against its weights' sizes.
 
     Raises:
         CheckpointError: The file is no model of ours, is of a later format, or its header is incomplete. The returned
@@ -132,9 +133,9 @@ def _configs_of(header: Mapping[str, Any]) -> Configs:
     return Configs(
         backbone=from_entry(BACKBONES, header["backbone"], "backbone"),
         process=from_entry(PROCESSES, header["process"], "process"),
-        prediction=from_entry(PREDICTIONS, header["target"], "target"),
+        prediction=from_entry(PREDICTIONS, header["prediction"], "prediction"),
         codec=from_entry(CODECS, header["codec"], "codec"),
-        given=from_entry(GIVEN, header["given"], "given"),
+        image_condition=from_entry(IMAGE_CONDITIONS, header["image_condition"], "image condition"),
         text=from_entry(TEXTS, header["text"], "text"),
     )
 
@@ -189,7 +190,7 @@ def _build(header: Mapping[str, Any]) -> Model:
         header["training"],
         guest,
         text=configs.text,
-        given=configs.given,
+        image_condition=configs.image_condition,
     )
 
 

@@ -337,5 +337,5 @@ def _inputs(config: BackboneConfig) -> tuple[Tensor, Tensor, Condition]:
     labels = torch.zeros(1, dtype=torch.long) if config.num_classes else None
     text = torch.zeros(1, config.text_length, config.text_width) if config.text_length else None
     x = torch.zeros(1, config.channels, config.size, config.size)
-    given = torch.zeros(1, config.given_channels, *x.shape[2:]) if config.given_channels else None
-    return x, torch.zeros(1), Condition(labels=labels, text=text, given=given)
+    image = torch.zeros(1, config.condition_channels, *x.shape[2:]) if config.condition_channels else None
+    return x, torch.zeros(1), Condition(labels=labels, text=text, image=image)

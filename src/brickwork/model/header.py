@@ -26,11 +26,15 @@ GUEST = "guest"
 MAX_GUESTS = 16
 """Largest number of nested guests in one file."""
 ENTRIES = ("backbone", "process", "target", "codec", "given", "text")
-"""Keys that hold ``[name, {field: value}]``."""
+"""Keys in a file that hold ``[name, {field: value}]``."""
+KEYS = {"target": "prediction", "given": "image_condition"}
+"""Present names of keys that files have kept since 0.1, so that files and digests of models stay as they are."""
+BACKBONE_KEYS = {"given_channels": "condition_channels"}
+"""Present names of a backbone's fields, likewise."""
 
 
 def _say_nothing_else(header: dict[str, Any]) -> dict[str, Any]:
-    """Convert format 1 to 2: models of format 1 have no text encoder and no image condition."""
+    """Convert format 1 to 2, by a file's keys: models of format 1 have no text encoder and no image condition."""
     return {"text": ["none", {}], "given": ["nothing", {}], **header}
 
 
@@ -65,7 +69,7 @@ def existing_model(name: str | Path) -> Path:
 
 
 def stored_header(path: Path) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
-    """Read a model file's header, converted to the present format, and the shapes of the file's tensors.
+    """Read a model file's header, converted to the present format and keys, and the shapes of the file's tensors.
 
     The header has every key; the values of the configs' fields are not checked.
 
@@ -87,9 +91,31 @@ def stored_header(path: Path) -> tuple[dict[str, Any], list[tuple[int, ...]]]:
         header = _migrated(header)
         for part in chain(header):
             _check_keys(part)
+        header = _with_present_keys(header)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return header, list(shapes.values())
+
+
+def as_stored(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a header with the keys that files have; those of the guests in it too."""
+    name, values, *package = header["backbone"]
+    values = _renamed(values, {present: stored for stored, present in BACKBONE_KEYS.items()})
+    written = _renamed(header, {present: stored for stored, present in KEYS.items()})
+    written |= {"backbone": [name, values, *package]}
+    return written | {GUEST: as_stored(header[GUEST])} if GUEST in header else written
+
+
+def _renamed(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in table.items()}
+
+
+def _with_present_keys(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a header of checked entries with the present keys; those of the guests in it too."""
+    name, values, *package = header["backbone"]
+    read = READER.renamed(header, KEYS)
+    read |= {"backbone": [name, READER.renamed(values, BACKBONE_KEYS, "backbone"), *package]}
+    return read | {GUEST: _with_present_keys(header[GUEST])} if GUEST in header else read
 
 
 def chain(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:

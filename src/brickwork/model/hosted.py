@@ -59,7 +59,7 @@ class HostedConfig(BackboneConfig):
     num_classes: int = field(init=False, compare=False)
     text_length: int = field(init=False, compare=False)
     text_width: int = field(init=False, compare=False)
-    given_channels: int = field(init=False, compare=False)
+    condition_channels: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         check_hosting(self.bricks, has_guest=True)

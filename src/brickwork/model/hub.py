@@ -48,7 +48,7 @@ def push_to_hub(
     """
     if pictures < 0:
         raise ArgumentError(f"{pictures} pictures: give 0 for none, or how many the card shows")
-    hub, shown = _hub(), 0 if model.given_channels else pictures
+    hub, shown = _hub(), 0 if model.condition_channels else pictures
     api = hub.HfApi()
     api.create_repo(repository, private=private, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +73,7 @@ def card_of(model: Model, repository: str, *, licence: str = "", picture: bool =
     """
     hub, header = _hub(), header_of(model)
     task = "unconditional-image-generation"
-    if model.given_channels:
+    if model.condition_channels:
         task = "image-to-image"
     elif header["text"][0] != "none":
         task = "text-to-image"

@@ -15,7 +15,7 @@ from brickwork.backbone.base import Backbone, BackboneConfig, check_parts
 from brickwork.backbone.bricks import Bricks
 from brickwork.bounds import broken_rule
 from brickwork.codec.base import Codec
-from brickwork.codec.given import Given, Nothing
+from brickwork.codec.image_condition import ImageCondition, Nothing
 from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.preconditioning import Preconditioning, precondition
 from brickwork.diffusion.prediction import Prediction
@@ -44,7 +44,7 @@ class Model(nn.Module):
             and follows the model's precision.
         text: Text encoder or its config, if the backbone takes text; without one it takes embedded tokens alone. One
             that learns with the backbone belongs to the model's weights; a frozen one is opened when it is needed.
-        given: Image condition that is concatenated to x; none by default.
+        image_condition: Image condition that is concatenated to x; none by default.
 
     Attributes:
         backbone: Whole network: ``Hosted`` with a guest, else the argument.
@@ -67,13 +67,13 @@ class Model(nn.Module):
         guest: Model | None = None,
         *,
         text: TextEncoder | TextConfig = NoText(),
-        given: Given = Nothing(),
+        image_condition: ImageCondition = Nothing(),
     ) -> None:
         super().__init__()
         config = backbone.config
         check_hosting(config, guest is not None)
         text_config = text.config if isinstance(text, TextEncoder) else text
-        _check_space(config, codec, given)
+        _check_space(config, codec, image_condition)
         _check_text(config, text_config)
         if classes and len(classes) != config.num_classes:
             raise ConfigError(
@@ -87,7 +87,7 @@ class Model(nn.Module):
         self.process = process
         self.prediction = prediction
         self.codec = codec
-        self.given = given
+        self.image_condition = image_condition
         self.text_config = text_config
         encoder = text if isinstance(text, TextEncoder) else text.build() if text.trained else None
         self.text = encoder if text_config.trained else None
@@ -165,9 +165,9 @@ class Model(nn.Module):
         return not isinstance(self.text_config, NoText)
 
     @property
-    def given_channels(self) -> int:
+    def condition_channels(self) -> int:
         """Channels of the image condition; 0 for none."""
-        return self.backbone.config.given_channels
+        return self.backbone.config.condition_channels
 
     @property
     def capabilities(self) -> Capabilities:
@@ -179,7 +179,7 @@ class Model(nn.Module):
             classes=self.classes,
             text_shape=self.text_shape,
             reads_text=self.reads_text,
-            given_channels=self.given_channels,
+            condition_channels=self.condition_channels,
             factor=self.codec.factor,
         )
 
@@ -225,7 +225,7 @@ class Model(nn.Module):
             self.classes,
             self.facts,
             text=self.text or self.text_config,
-            given=self.given,
+            image_condition=self.image_condition,
         )
         kept._opened = self._opened
         kept.precision, kept.digest, kept.training = self.precision, self.digest, self.training
@@ -349,17 +349,19 @@ class Model(nn.Module):
         """Decode model space into pictures, uint8 (B, H, W, C)."""
         return self.codec.decode(x0).cpu().numpy()
 
-    def give(self, pictures: np.ndarray) -> np.ndarray:
+    def as_image_condition(self, pictures: np.ndarray) -> np.ndarray:
         """Make the image condition from pictures: uint8 (N, H, W, C) → float32 (N, G, h, w).
 
         Args:
-            pictures: Pictures as ``self.given.prepare`` takes them.
+            pictures: Pictures as ``self.image_condition.prepare`` takes them.
 
         Raises:
             ArgumentError: The model has no image condition, or the pictures have a wrong size.
         """
         side = self.backbone.config.size * self.codec.factor
-        images = self.given.prepare(torch.from_numpy(np.require(pictures, requirements=["C", "W"])), side, side)
+        images = self.image_condition.prepare(
+            torch.from_numpy(np.require(pictures, requirements=["C", "W"])), side, side
+        )
         return self.codec.encode(images.to(self.device)).cpu().numpy()
 
     def class_index(self, name: str) -> int:
@@ -371,7 +373,7 @@ class Model(nn.Module):
         return class_number(name, self.classes)
 
 
-def _check_space(config: BackboneConfig, codec: Codec, given: Given) -> None:
+def _check_space(config: BackboneConfig, codec: Codec, image_condition: ImageCondition) -> None:
     """Refuse a backbone of another model space than the codec's."""
     if config.channels != codec.channels:
         kind = "pixels" if codec.factor == 1 else f"latents of factor {codec.factor}"
@@ -379,10 +381,11 @@ def _check_space(config: BackboneConfig, codec: Codec, given: Given) -> None:
             f"the backbone has {config.channels} channels and the codec, {kind}, {codec.channels}: a model of latents "
             "needs the autoencoder that it was made for (codec); else make them equal (backbone.channels)"
         )
-    if config.given_channels != given.channels(codec):
+    if config.condition_channels != image_condition.channels(codec):
         raise ConfigError(
-            f"the backbone is given {config.given_channels} channels and {type(given).__name__.lower()} has "
-            f"{given.channels(codec)}: make them equal (backbone.given_channels)"
+            f"the backbone takes an image condition of {config.condition_channels} channels and "
+            f"{type(image_condition).__name__.lower()} has {image_condition.channels(codec)}: make them equal "
+            "(backbone.condition_channels)"
         )
 
 

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 
 from brickwork.codec.latents import Latents
 from brickwork.diffusion.denoiser import Condition
-from brickwork.files.manifest import Graph, Port, Role
+from brickwork.files.manifest import CONDITION_PORTS, Graph, Port, Role
 from brickwork.files.suppressed import suppressed
 from brickwork.model.model import Model
 from brickwork.text.small import SmallEncoder
@@ -91,11 +91,12 @@ class GraphSpec:
 
 @final
 class DenoiserDoor(nn.Module):
-    """A model's D(x, sigma, ...) with its conditions as further arguments, by the names of ``Condition``."""
+    """A model's D(x, sigma, ...) with its conditions as further arguments, in the order of their ports."""
 
-    def __init__(self, model: Model, told: Sequence[str]) -> None:
+    def __init__(self, model: Model, told: Sequence[Port]) -> None:
         super().__init__()
-        self.model, self.told = model, tuple(told)
+        fields = {port: field for field, port in CONDITION_PORTS.items()}
+        self.model, self.told = model, tuple(fields[port.name] for port in told)
 
     def forward(self, x: Tensor, sigma: Tensor, *told: Tensor) -> Tensor:
         """Estimate x0, fp32."""
@@ -135,8 +136,10 @@ def condition_ports(model: Model, height: int, width: int, batch: int) -> tuple[
         ports.append(Port(name="labels", dtype="int64", shape=(batch,)))
     if model.text_shape is not None:
         ports.append(Port(name="text", dtype="float32", shape=(batch, *model.text_shape)))
-    if model.given_channels:
-        ports.append(Port(name="given", dtype="float32", shape=(batch, model.given_channels, height, width)))
+    if model.condition_channels:
+        ports.append(
+            Port(name=CONDITION_PORTS["image"], dtype="float32", shape=(batch, model.condition_channels, height, width))
+        )
     return tuple(ports)
 
 
@@ -151,7 +154,7 @@ def denoiser(model: Model, height: int, width: int, batch: int) -> GraphSpec:
         height=height,
         width=width,
         batch=batch,
-        module=DenoiserDoor(model, [port.name for port in told]),
+        module=DenoiserDoor(model, told),
         inputs=(x, sigma, *told),
         outputs=(Port(name="x0", dtype="float32", shape=x.shape),),
     )

@@ -14,6 +14,7 @@ from brickwork.files.manifest import Graph, Manifest, Sampling, TextInput, descr
 from brickwork.files.schema import to_entry
 from brickwork.files.tokenizers import TOKENIZERS
 from brickwork.model.checkpoint import digest_of, header_of
+from brickwork.model.header import as_stored
 from brickwork.model.model import Model
 from brickwork.package.layouts.blocks import pieces_of
 from brickwork.package.spec import PackageSpec
@@ -34,7 +35,7 @@ def manifest_of(
         graphs: Entries of the graphs.
         versions: Versions of the libraries that wrote them.
     """
-    pieces, backbone = pieces_of(folder), header_of(model)["backbone"]
+    pieces, backbone = pieces_of(folder), as_stored(header_of(model))["backbone"]
     return Manifest(
         brickwork=brickwork.__version__,
         target=spec.target.name,
@@ -48,7 +49,7 @@ def manifest_of(
         process=to_entry(PROCESSES, model.process),
         classes=model.classes,
         text=_text(model),
-        given_channels=model.given_channels,
+        condition_channels=model.condition_channels,
         sampling=_sampling(spec.sampler),
         graphs=tuple(graphs),
         files={path.name: described(folder, path.name, pieces.get(path.name, ())) for path in sorted(folder.iterdir())},

@@ -92,9 +92,9 @@ def _shallow(config: BackboneConfig) -> tuple[Backbone, dict[str, int]]:
 def _inputs(config: BackboneConfig, batch: int) -> tuple[Tensor, Tensor, Condition]:
     x = torch.zeros(batch, config.channels, config.size, config.size)
     text = torch.zeros(batch, config.text_length, config.text_width) if config.text_length else None
-    given = torch.zeros(batch, config.given_channels, *x.shape[2:]) if config.given_channels else None
+    image = torch.zeros(batch, config.condition_channels, *x.shape[2:]) if config.condition_channels else None
     labels = torch.zeros(batch, dtype=torch.long) if config.num_classes else None
-    return x, torch.ones(batch), Condition(labels=labels, text=text, given=given)
+    return x, torch.ones(batch), Condition(labels=labels, text=text, image=image)
 
 
 def _spec_of(block: nn.Module, rows: Tensor, given: tuple[Any, ...], fixed: set[int]) -> GraphSpec:

@@ -28,7 +28,7 @@ from brickwork.nn.floats import float32_default
 from brickwork.quality.classifier import Agreement, agreement
 from brickwork.quality.distance import Frechet, frechet
 from brickwork.quality.features import features
-from brickwork.quality.heldout import LevelLoss, Measurable, chosen, given_after, held_out_loss, told_text
+from brickwork.quality.heldout import LevelLoss, Measurable, chosen, held_out_loss, image_condition_of, told_text
 from brickwork.quality.reference import Reference
 from brickwork.sampling.loop import sample
 from brickwork.sampling.planned import Planned, planned
@@ -198,8 +198,8 @@ def wishes_of(model: Measurable, reference: Reference, num: int) -> dict[str, An
     if can.text_shape is not None and can.reads_text and reference.train.captions is not None:
         rows = np.resize(chosen(len(reference.train), num), num)
         wishes["text"] = told_text(model, reference.train, rows)
-    if can.given_channels:
-        wishes["given"] = given_after(model, reference.held_out.batch(np.arange(num) % len(reference.held_out)))
+    if can.condition_channels:
+        wishes["image"] = image_condition_of(model, reference.held_out.batch(np.arange(num) % len(reference.held_out)))
     return wishes
 
 

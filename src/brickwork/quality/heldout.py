@@ -15,7 +15,7 @@ import torch
 
 from brickwork.data.dataset import Dataset
 from brickwork.diffusion.arrays import Array, like, namespace
-from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, Encodes, Gives, capabilities_of
+from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, Encodes, MakesImageCondition, capabilities_of
 from brickwork.diffusion.gaussian import MEASURE, integers, normals
 from brickwork.errors import ArgumentError
 from brickwork.files.bars import Bar
@@ -136,15 +136,15 @@ def held_out_loss(
 
 def condition_of(model: Measurable, data: Dataset, rows: np.ndarray, x: Array, labelled: bool) -> Condition:
     """Return the conditions of some images: labels, captions if the model reads text, image conditions; like x."""
-    labels, text, given = None, None, None
+    labels, text, image = None, None, None
     if model.num_classes:
         known = data.labels[rows] if labelled and data.labels is not None else np.full(len(rows), -1)
         labels = namespace(x).asarray(known.astype(np.int64), device=x.device)
     if model.text_shape is not None:
         text = like(told_text(model, data, rows), x)
-    if capabilities_of(model).given_channels:
-        given = like(given_after(model, data.batch(rows)), x)
-    return Condition(labels=labels, text=text, given=given)
+    if capabilities_of(model).condition_channels:
+        image = like(image_condition_of(model, data.batch(rows)), x)
+    return Condition(labels=labels, text=text, image=image)
 
 
 def told_text(model: Denoiser, data: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -156,16 +156,16 @@ def told_text(model: Denoiser, data: Dataset, rows: np.ndarray) -> np.ndarray:
     return encoder.embed_text([data.captions[i] for i in rows])
 
 
-def given_after(model: Denoiser, pictures: np.ndarray) -> np.ndarray:
-    """Return what a model is given beside x, made of pictures, float32 (N, G, h, w).
+def image_condition_of(model: Denoiser, pictures: np.ndarray) -> np.ndarray:
+    """Make a model's image condition from pictures: uint8 (N, H, W, C) → float32 (N, G, h, w).
 
     Raises:
-        ArgumentError: The model is given a picture, and cannot make it.
+        ArgumentError: The model needs an image condition, and cannot make it.
     """
-    giver = ability(model, Gives)
-    if giver is None:
+    maker = ability(model, MakesImageCondition)
+    if maker is None:
         raise ArgumentError(
-            f"{type(model).__name__} is given a picture and has no method give, uint8 (N, H, W, C) to (N, G, h, w): "
-            "add it, as Model has one"
+            f"{type(model).__name__} takes an image condition and has no method as_image_condition, uint8 (N, H, W, C) "
+            "to (N, G, h, w): add it, as Model has one"
         )
-    return giver.give(pictures)
+    return maker.as_image_condition(pictures)

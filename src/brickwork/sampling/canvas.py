@@ -311,8 +311,8 @@ class Canvas(Wrapper):
 
     def _conditions(self, condition: Condition, tops: list[int], lefts: list[int]) -> Callable[[int, int], Condition]:
         """Return the conditions by window, i down and j across: the class of the region in which its centre lies."""
-        if condition.given is not None:
-            raise ArgumentError("a canvas is given no picture: draw at the model's own size")
+        if condition.image is not None:
+            raise ArgumentError("a canvas takes no image condition: draw at the model's own size")
         labels = condition.labels
         if labels is None or labels.ndim == 1:
             return lambda i, j: condition

@@ -79,14 +79,14 @@ def _numbers(labels: Any, classes: Sequence[str]) -> Any:
     return [_numbers(part, classes) for part in labels] if isinstance(labels, list | tuple) else labels
 
 
-def seeds_for(seeds: Seed | Seeds, labels: Labels | None, text: Texts | None, given: np.ndarray | None) -> Seeds:
+def seeds_for(seeds: Seed | Seeds, labels: Labels | None, text: Texts | None, image: np.ndarray | None) -> Seeds:
     """Return one seed for each picture; a single number becomes the seed of every picture.
 
     Args:
         seeds: A number, or one for each picture.
-        labels: Labels as ``sample`` takes them; with text and given, they set the number of pictures of a single seed.
+        labels: Labels as ``sample`` takes them; with text and image, they set the number of pictures of a single seed.
         text: Texts, likewise.
-        given: Image conditions, likewise.
+        image: Image conditions, likewise.
     """
     if not isinstance(seeds, int | np.integer):
         return seeds
@@ -97,8 +97,8 @@ def seeds_for(seeds: Seed | Seeds, labels: Labels | None, text: Texts | None, gi
         counts.append(len(text) if text.ndim == 3 else 1)
     elif text is not None and not isinstance(text, str):
         counts.append(len(text))
-    if given is not None and np.ndim(given) == 4:
-        counts.append(len(given))
+    if image is not None and np.ndim(image) == 4:
+        counts.append(len(image))
     return [seeds] * max(counts)  # pyright: ignore[reportReturnType]  (checked by as_seeds)
 
 
@@ -150,31 +150,31 @@ def _warn_of_unknown_words(model: Denoiser, captions: Sequence[str]) -> None:
     warnings.warn(f"text: the model never learned {few}; it draws by the other words", BrickworkWarning, stacklevel=2)
 
 
-def as_given(given: np.ndarray | None, count: int, model: Denoiser) -> np.ndarray | None:
+def as_image(image: np.ndarray | None, count: int, model: Denoiser) -> np.ndarray | None:
     """Return image conditions for count images, float32 (count, G, H, W); None for a model without one.
 
     Args:
-        given: Image condition in model space, (G, H, W) or (1, G, H, W) for all, or (count, G, H, W).
+        image: Image condition in model space, (G, H, W) or (1, G, H, W) for all, or (count, G, H, W).
 
     Raises:
         ArgumentError: The image condition is missing, not wanted, or of another shape.
     """
-    channels = capabilities_of(model).given_channels
+    channels = capabilities_of(model).condition_channels
     if channels == 0:
-        if given is not None:
-            raise ArgumentError(f"given of shape {np.shape(given)}: this model is given no picture; leave it out")
+        if image is not None:
+            raise ArgumentError(f"image condition of shape {np.shape(image)}: this model takes none; leave it out")
         return None
     shape = (channels, *model.shape[1:])
-    if given is None:
+    if image is None:
         raise ArgumentError(
-            f"nothing given: this model draws after a picture; `brickwork edit MODEL PICTURE` does, or give {shape} in "
-            "model space (model.give)"
+            f"no image condition: this model needs one; `brickwork edit MODEL PICTURE` makes it, or give {shape} in "
+            "model space (model.as_image_condition)"
         )
-    wanted = np.asarray(given, dtype=np.float32)
+    wanted = np.asarray(image, dtype=np.float32)
     wanted = wanted[None] if wanted.ndim == 3 else wanted
     if wanted.shape[1:] != shape or len(wanted) not in (1, count):
         raise ArgumentError(
-            f"given of shape {wanted.shape}: this model takes {shape} per image; give one for all, or {count}"
+            f"image condition of shape {wanted.shape}: this model takes {shape} per image; give one for all, or {count}"
         )
     return np.array(np.broadcast_to(wanted, (count, *shape)))
 
@@ -186,7 +186,7 @@ def as_condition(
     labels: Labels | None,
     text: Texts | None,
     negative: Texts | None,
-    given: np.ndarray | None,
+    image: np.ndarray | None,
     guidance: float,
 ) -> Condition:
     """Return the condition of count images, checked against the model, in numpy; arguments are those of ``sample``.
@@ -204,7 +204,7 @@ def as_condition(
     return Condition(
         labels=classes,
         text=texts,
-        given=as_given(given, count, model),
+        image=as_image(image, count, model),
         negative=None if negative is None else as_text(negative, count, model),
     )
 
@@ -223,6 +223,6 @@ def on_device(condition: Condition, x: Array) -> Condition:
     return Condition(
         labels=None if labels is None else namespace(x).asarray(labels, device=x.device),
         text=moved(condition.text),
-        given=moved(condition.given),
+        image=moved(condition.image),
         negative=moved(condition.negative),
     )

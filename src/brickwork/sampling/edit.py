@@ -36,7 +36,7 @@ def edit(
     labels: Labels | None = None,
     text: Texts | None = None,
     negative: Texts | None = None,
-    given: np.ndarray | None = None,
+    image: np.ndarray | None = None,
     how: Sampler = Sampler(),
     progress: bool = False,
     on_step: OnStep | None = None,
@@ -71,7 +71,7 @@ def edit(
         labels: Labels as ``sample`` takes them.
         text: Texts as ``sample`` takes them.
         negative: Texts as ``sample`` takes them.
-        given: Image condition as ``sample`` takes it.
+        image: Image condition as ``sample`` takes it.
         how: Sampler; its steps are those of the whole schedule, of which strength takes a share.
         progress: Show a bar with rate and remaining time.
         on_step: Function called after every step of every batch.
@@ -84,7 +84,7 @@ def edit(
     pictures = np.asarray(pictures)
     if pictures.ndim == 4 and len(pictures) > 1 and isinstance(seeds, int):
         seeds = [seeds] * len(pictures)
-    seeds = as_seeds(seeds_for(seeds, labels, text, given))
+    seeds = as_seeds(seeds_for(seeds, labels, text, image))
     count = len(seeds)
     images, anew = _as_pictures(pictures, count), _as_mask(None if mask is None else np.asarray(mask), count, pictures)
     repeats = _as_repeats(resample, 1 if anew is None else RESAMPLE)
@@ -96,7 +96,7 @@ def edit(
         labels=labels,
         text=text,
         negative=negative,
-        given=given,
+        image=image,
         how=how,
         progress=progress,
         on_step=on_step,

@@ -116,7 +116,7 @@ def sample_x0(
     labels: Labels | None = None,
     text: Texts | None = None,
     negative: Texts | None = None,
-    given: np.ndarray | None = None,
+    image: np.ndarray | None = None,
     how: Sampler = Sampler(),
     progress: bool = False,
     on_step: OnStep | None = None,
@@ -130,11 +130,11 @@ def sample_x0(
     needs gradients turns them on for itself. The arguments are those of ``sample``, and a task if the run starts from
     more than noise.
     """
-    how, keys = how.but(**changes), as_seeds(seeds_for(seeds, labels, text, given))
+    how, keys = how.but(**changes), as_seeds(seeds_for(seeds, labels, text, image))
     if len(keys) == 0:
         raise ArgumentError("seeds []: there is nothing to draw; give one seed per image")
     wanted = as_condition(
-        model, len(keys), labels=labels, text=text, negative=negative, given=given, guidance=how.guidance
+        model, len(keys), labels=labels, text=text, negative=negative, image=image, guidance=how.guidance
     )
     drawn_by = planned(model, how.plan)
     guided = drawn_by if how.guidance == 1.0 else Guided(drawn_by, how.guidance, how.guidance_interval)
@@ -168,7 +168,7 @@ def sample(
     labels: Labels | None = None,
     text: Texts | None = None,
     negative: Texts | None = None,
-    given: np.ndarray | None = None,
+    image: np.ndarray | None = None,
     how: Sampler = Sampler(),
     progress: bool = False,
     on_step: OnStep | None = None,
@@ -183,8 +183,8 @@ def sample(
             also classes of regions, (rows, columns) for all or (N, rows, columns).
         text: A caption for all, or one per seed; or embedded tokens, (M, E) for all or (N, M, E).
         negative: Text like ``text`` that guidance steers away from; None to steer away from no text.
-        given: Image condition, for a model that takes one: (G, H, W) in model space for all, or
-            (N, G, H, W); ``model.give`` makes it from pictures.
+        image: Image condition, for a model that takes one: (G, H, W) in model space for all, or
+            (N, G, H, W); ``model.as_image_condition`` makes it from pictures.
         how: Steps, solver, schedule, guidance, plan and batch size.
         progress: Show a bar with rate and remaining time.
         on_step: Function called after every step of every batch.
@@ -201,7 +201,7 @@ def sample(
         labels=labels,
         text=text,
         negative=negative,
-        given=given,
+        image=image,
         how=how,
         progress=progress,
         on_step=on_step,

@@ -35,7 +35,7 @@ async function start() {
   try {
     pack = await openPackage(new URL(".", location.href).href);
     if (pack.manifest.given_channels) {
-      throw new PackageError("This model draws after a given picture, which this page cannot give; use `brickwork run`.");
+      throw new PackageError("This model needs an image condition, which this page cannot give; use `brickwork run`.");
     }
     if (pack.counts.length === 0) throw new PackageError("This package has no whole graphs; pack it with --layout whole.");
   } catch (error) {

@@ -15,6 +15,7 @@ from brickwork.diffusion.denoiser import Capabilities, Condition, Denoiser
 from brickwork.diffusion.gaussian import MEASURE, normals
 from brickwork.diffusion.schedule import Karras
 from brickwork.errors import ArgumentError
+from brickwork.files.manifest import CONDITION_PORTS
 from brickwork.model.model import Model
 from brickwork.package.precision import Inputs
 from brickwork.quality.evaluate import compare_classes, fitting, relabelled
@@ -67,9 +68,9 @@ class Encoding(Wrapper):
         """Embed captions by the model."""
         return self.model.embed_text(captions)
 
-    def give(self, pictures: np.ndarray) -> np.ndarray:
+    def as_image_condition(self, pictures: np.ndarray) -> np.ndarray:
         """Return the image condition that the model makes of pictures."""
-        return self.model.give(pictures)
+        return self.model.as_image_condition(pictures)
 
 
 def real_images(model: Any, data: str | Path | Reference | None, what: str) -> Reference:
@@ -121,10 +122,12 @@ def calibration(
             noise = normals([int(row)], DRAW, tuple(x0.shape[1:]), stream=MEASURE)
             inputs = {"x": x0.cpu().numpy() + sigma[:, None, None, None] * noise, "sigma": sigma}
             alone = i // num_levels % 4 == 3
-            for name, nothing in (("labels", -1), ("text", 0), ("given", None)):
-                value = getattr(told, name)
+            for field, nothing in (("labels", -1), ("text", 0), ("image", None)):
+                value = getattr(told, field)
                 if value is not None:
                     value = np.asarray(value.cpu())
-                    inputs[name] = np.full_like(value, nothing) if alone and nothing is not None else value
+                    inputs[CONDITION_PORTS[field]] = (
+                        np.full_like(value, nothing) if alone and nothing is not None else value
+                    )
             samples.append(inputs)
     return samples

@@ -114,8 +114,8 @@ def wishes(model: Model, height: int, width: int) -> dict[str, Any]:
         found["labels"] = [seed % model.num_classes for seed in SEEDS]
     if model.text_shape is not None:
         found["text"] = normals(SEEDS, 1000, model.text_shape)
-    if model.given_channels:
-        found["given"] = normals(SEEDS, 1001, (model.given_channels, height, width))
+    if model.condition_channels:
+        found["image"] = normals(SEEDS, 1001, (model.condition_channels, height, width))
     return found
 
 

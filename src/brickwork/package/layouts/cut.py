@@ -83,9 +83,9 @@ def cut(model: Model, height: int, width: int, batch: int) -> Cut:
     block = blocks_of(model)[0]
     whole = denoiser(model, height, width, batch)
     where = {"height": height, "width": width, "batch": batch}
-    names = [port.name for port in whole.inputs[2:]]
+    conditions = whole.inputs[2:]
     tap = _Tap()
-    before = DenoiserDoor(_with_blocks(model, tap.keep), names)
+    before = DenoiserDoor(_with_blocks(model, tap.keep), conditions)
     arguments = whole.arguments()
     with torch.no_grad():
         before.eval()(*arguments)
@@ -99,7 +99,7 @@ def cut(model: Model, height: int, width: int, batch: int) -> Cut:
     names_of_weights = [name for name, _ in block.named_parameters()]
     weights = tuple(Port(name=n, dtype="float32", shape=weight_of(block, n).shape) for n in names_of_weights)
     back = _Tap()
-    after = DenoiserDoor(_with_blocks(model, back.give), names)
+    after = DenoiserDoor(_with_blocks(model, back.give), conditions)
     return Cut(
         stem=GraphSpec(
             role="stem",

@@ -126,7 +126,7 @@ def draw_batch(
         """Draw normal numbers for the whole batch, and return the rows of this process."""
         return torch.randn((recipe.batch, *like.shape[1:]), generator=generator, device=like.device)[share]
 
-    x0, given = _pictures(data, rows, mirrored, model, prepared.latents, normal)
+    x0, image = _pictures(data, rows, mirrored, model, prepared.latents, normal)
     noise = normal(x0)
     t = recipe.times.draw(uniform(recipe.seed, step, recipe.batch, stream=TIME + shift)[share], model.process)
     windows = chosen_windows(recipe.parts, model.backbone.config.num_windows, recipe.batch, recipe.seed, step, shift)
@@ -141,7 +141,7 @@ def draw_batch(
     labels, text = (
         None if part is None else torch.from_numpy(part).to(x0.device, non_blocking=True) for part in (labels, text)
     )
-    condition = Condition(labels=labels, text=text, given=given)
+    condition = Condition(labels=labels, text=text, image=image)
     return Batch(x0=x0, noise=noise, t=t, condition=condition, windows=tuple(some[share] for some in windows))
 
 
@@ -154,18 +154,18 @@ def _pictures(
     normal: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
     """Return clean images in model space, and the images that condition them, if any."""
-    given, images = None, None
-    if latents is None or model.given_channels:
+    image, images = None, None
+    if latents is None or model.condition_channels:
         images = torch.from_numpy(data.batch(rows, mirrored))
-    if images is not None and model.given_channels:
-        given = model.codec.encode(model.given.degrade(images).to(model.device, non_blocking=True))
+    if images is not None and model.condition_channels:
+        image = model.codec.encode(model.image_condition.degrade(images).to(model.device, non_blocking=True))
     if latents is None:
         assert images is not None
-        return model.encode(images.numpy()), given
+        return model.encode(images.numpy()), image
     mean, deviation = (
         None if part is None else torch.from_numpy(part).to(model.device) for part in latents.batch(rows, mirrored)
     )
     assert mean is not None
     if deviation is not None:
         mean = mean + deviation * normal(mean)
-    return mean, given
+    return mean, image

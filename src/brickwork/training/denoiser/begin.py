@@ -143,7 +143,7 @@ def build_model(recipe: Recipe, data: Dataset, guest: Model | None = None, codec
         tuple(data.classes) if recipe.backbone.num_classes else (),
         guest=copy.deepcopy(guest),
         text=text,
-        given=recipe.given,
+        image_condition=recipe.image_condition,
     )
     model.precision = "fp32" if recipe.precision == "auto" else recipe.precision
     return model

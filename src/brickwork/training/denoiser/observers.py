@@ -99,7 +99,7 @@ class Wishes:
         wishes: dict[str, Any] = {
             key: [one for one in rows for _ in range(columns)] for key, rows in self.asked.items()
         }
-        return wishes | ({"given": np.stack(wishes["given"])} if "given" in wishes else {})
+        return wishes | ({"image": np.stack(wishes["image"])} if "image" in wishes else {})
 
 
 @final
@@ -166,9 +166,9 @@ class Sheets(Observer[Model]):
         if model.reads_text and data.captions is not None:
             names = [data.captions[i] for i in few]
             asked["text"] = names
-        if model.given_channels:
-            asked["given"] = list(model.give(data.batch(few)))
-            names = names or [f"given {i}" for i in few]
+        if model.condition_channels:
+            asked["image"] = list(model.as_image_condition(data.batch(few)))
+            names = names or [f"picture {i}" for i in few]
         return Wishes(names=names, asked=asked)
 
 

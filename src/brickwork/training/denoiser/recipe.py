@@ -16,7 +16,7 @@ from brickwork.backbone.unet import Unet
 from brickwork.backbone.uvit import Uvit
 from brickwork.bounds import at_least, between
 from brickwork.codec.base import Codec, Pixels
-from brickwork.codec.given import Given, Nothing
+from brickwork.codec.image_condition import ImageCondition, Nothing
 from brickwork.data.dataset import DataConfig, Dataset
 from brickwork.diffusion.prediction import EdmF, Eps, Prediction, Velocity
 from brickwork.diffusion.process import DiscreteVp, Edm, LinearFlow, NoiseProcess, Vp
@@ -73,7 +73,7 @@ class Recipe(RunRecipe):
     """Encoder of captions; its vocabulary, if it has one, is taken from the data."""
     text_dropout: Annotated[float, between(0, 1)] = 0.1
     """Share of images whose caption is hidden, so that guidance can be used; 0 to 1."""
-    given: Given = field(default_factory=Nothing)
+    image_condition: ImageCondition = field(default_factory=Nothing)
     """Image condition: coarse for super-resolution, grey for colourisation."""
     accumulation: Annotated[int, at_least(1)] = 1
     """Chunks in which a batch is computed; more save memory, and change the result by rounding only."""
@@ -144,7 +144,7 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
             f"images of {width}x{height}x{channels}: this autoencoder takes {codec.picture_channels} channels and "
             f"sides that {codec.factor} divides; set data.channels and data.size"
         )
-    recipe.given.check(codec, height, width)
+    recipe.image_condition.check(codec, height, width)
     text = _fitted_text(recipe, data)
     facts = {
         "size": height // codec.factor,
@@ -152,7 +152,7 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
         "num_classes": len(data.classes) if recipe.conditional and data.labels is not None else 0,
         "text_length": text.num_tokens,
         "text_width": text.token_width,
-        "given_channels": recipe.given.channels(codec),
+        "condition_channels": recipe.image_condition.channels(codec),
     }
     backbone = filled(recipe.backbone, facts, section="backbone", advice=_ways_out(recipe, codec))
     backbone = backbone.with_guest() if guest else backbone
@@ -170,7 +170,7 @@ def _ways_out(recipe: Recipe, codec: Codec) -> dict[str, str]:
         "num_classes": "; conditional = false leaves the classes out",
         "text_length": text,
         "text_width": text,
-        "given_channels": ", and choose a picture beside x by given",
+        "condition_channels": ", and choose an image condition by image_condition",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from brickwork.backbone.presets import PRESETS, preset
 from brickwork.backbone.table import BACKBONES
-from brickwork.codec.given import GIVEN
+from brickwork.codec.image_condition import IMAGE_CONDITIONS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.doors import door
@@ -21,6 +21,7 @@ from brickwork.training.denoiser.loss import WEIGHTINGS
 from brickwork.training.denoiser.recipe import Recipe, preset_rate, published_parts
 from brickwork.training.denoiser.times import TIMES
 from brickwork.training.run.recipe_file import (
+    PROPOSED,
     RECIPE_FILE,
     named,
     read_recipe,
@@ -36,8 +37,12 @@ NAMED: dict[str, Registry[Any]] = {
     "times": TIMES,
     "weighting": WEIGHTINGS,
     "text": TEXTS,
-    "given": GIVEN,
+    "image_condition": IMAGE_CONDITIONS,
 }
+FORMER = {"target": "prediction", "given": "image_condition"}
+"""Names of tables by those that they had before 0.2."""
+FORMER_BACKBONE = {"given_channels": "condition_channels"}
+"""Names of the backbone's fields, likewise."""
 
 
 @door("reading a recipe")
@@ -74,9 +79,7 @@ def _around(name: str) -> Recipe:
 
 def parse_recipe(text: str) -> Recipe:
     """Read a recipe from TOML text; missing fields get their defaults."""
-    table = table_of(text)
-    if "target" in table:  # its name before 0.2
-        table["prediction"] = table.pop("target")
+    table = TOML.renamed(table_of(text), FORMER)
     if isinstance(report := table.get("report"), dict) and "tensorboard" in report:  # its form before 0.2
         asked = report.pop("tensorboard")
         if not isinstance(asked, bool):
@@ -95,6 +98,9 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _backbone(table: dict[str, Any]) -> Any:
+    table = TOML.renamed(table, FORMER_BACKBONE, "backbone")
+    if isinstance(offered := table.get(PROPOSED), list):
+        table[PROPOSED] = [FORMER_BACKBONE.get(name, name) if isinstance(name, str) else name for name in offered]
     if "preset" in table:
         base = preset(str(table.pop("preset")))
         return replace(base, **TOML.fields(type(base), table, "backbone"))

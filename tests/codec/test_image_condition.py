@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from brickwork.codec.base import Pixels
-from brickwork.codec.given import GIVEN, Coarse, Given, Grey, Nothing, enlarged, reduced
+from brickwork.codec.image_condition import IMAGE_CONDITIONS, Coarse, Grey, ImageCondition, Nothing, enlarged, reduced
 from brickwork.errors import ArgumentError, ConfigError
 
 
@@ -75,7 +75,11 @@ def test_own_pictures_become_what_training_gave() -> None:
 
 def test_channels_beside_x() -> None:
     codec = Pixels()
-    assert {name: kind().channels(codec) for name, kind in GIVEN.items()} == {"nothing": 0, "coarse": 3, "grey": 3}
+    assert {name: kind().channels(codec) for name, kind in IMAGE_CONDITIONS.items()} == {
+        "nothing": 0,
+        "coarse": 3,
+        "grey": 3,
+    }
     Nothing().check(codec, 7, 9)
     Coarse(scale=4).check(codec, 8, 16)
     Grey().check(codec, 7, 9)
@@ -83,21 +87,21 @@ def test_channels_beside_x() -> None:
 
 @pytest.mark.parametrize("scale", [1, 0, 65, True])
 def test_a_scale_makes_coarser(scale: int) -> None:
-    with pytest.raises(ConfigError, match="given scale"):
+    with pytest.raises(ConfigError, match="image condition of scale"):
         Coarse(scale=scale)
 
 
 @pytest.mark.parametrize(
-    ("given", "size", "says"),
+    ("image_condition", "size", "says"),
     [
         (Coarse(scale=4), (8, 6), "8x6 pixels, 3 channels: this model makes 8x8 pixels of 2x2"),
         (Grey(), (8, 7), "8x7 pixels, 3 channels: this model makes 8x8"),
-        (Nothing(), (8, 8), "given no picture"),
+        (Nothing(), (8, 8), "no image condition"),
     ],
 )
-def test_own_pictures_of_another_size(given: Given, size: tuple[int, int], says: str) -> None:
+def test_own_pictures_of_another_size(image_condition: ImageCondition, size: tuple[int, int], says: str) -> None:
     with pytest.raises(ArgumentError, match=says) as caught:
-        given.prepare(pictures(1, *size), 8, 8)
+        image_condition.prepare(pictures(1, *size), 8, 8)
     assert "\n" not in str(caught.value)
 
 
@@ -110,5 +114,5 @@ def test_what_cannot_be_made() -> None:
         Coarse(scale=4).degrade(pictures(1, 8, 6))
     with pytest.raises(ArgumentError, match="2 channels"):
         Grey().degrade(pictures(1, 8, 8, 2))
-    with pytest.raises(ArgumentError, match="no picture"):
+    with pytest.raises(ArgumentError, match="no image condition"):
         Nothing().degrade(pictures())

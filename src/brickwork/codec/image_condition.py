@@ -26,7 +26,7 @@ LUMA = 19595, 38470, 7471
 MAX_SCALE = 64
 
 
-class Given(ABC):
+class ImageCondition(ABC):
     """Image condition: a picture that the network sees beside x."""
 
     def channels(self, codec: Codec) -> int:
@@ -74,7 +74,7 @@ class Given(ABC):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Nothing(Given):
+class Nothing(ImageCondition):
     """No image condition: the network sees x alone."""
 
     def channels(self, codec: Codec) -> int:
@@ -94,7 +94,7 @@ class Nothing(Given):
         Raises:
             ArgumentError: Always.
         """
-        raise ArgumentError(f"given pictures {_size(images)}: this model is given no picture; leave them out")
+        raise ArgumentError(f"pictures {_size(images)}: this model has no image condition; leave them out")
 
     def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
         """Refuse every picture.
@@ -107,7 +107,7 @@ class Nothing(Given):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Coarse(Given):
+class Coarse(ImageCondition):
     """Super-resolution: the picture with scale times fewer pixels each way, enlarged to its old size.
 
     It is reduced by the mean of each square of scale x scale pixels, and enlarged by linear interpolation between the
@@ -122,14 +122,16 @@ class Coarse(Given):
     def __post_init__(self) -> None:
         """Refuse a scale that is no whole number from 2 to 64."""
         if isinstance(self.scale, bool) or not isinstance(self.scale, int) or not 2 <= self.scale <= MAX_SCALE:
-            raise ConfigError(f"given scale {self.scale!r}: it must be a whole number, 2 to {MAX_SCALE}; 4 is usual")
+            raise ConfigError(
+                f"image condition of scale {self.scale!r}: it must be a whole number, 2 to {MAX_SCALE}; 4 is usual"
+            )
 
     def check(self, codec: Codec, height: int, width: int) -> None:
         """Refuse sides that the scale does not divide."""
         if height % self.scale or width % self.scale:
             raise ConfigError(
-                f"given scale {self.scale} with pictures of {height}x{width} pixels: it must divide both; choose "
-                "another scale, or another size (data.size)"
+                f"image condition of scale {self.scale} with pictures of {height}x{width} pixels: it must divide both; "
+                "choose another scale, or another size (data.size)"
             )
 
     def sides(self, side: int) -> tuple[int, ...]:
@@ -146,7 +148,7 @@ class Coarse(Given):
             return self.degrade(pictures)
         if tuple(pictures.shape[1:3]) != (height // self.scale, width // self.scale):
             raise ArgumentError(
-                f"given pictures {_size(pictures)}: this model makes {height}x{width} pixels of "
+                f"pictures {_size(pictures)}: this model makes {height}x{width} pixels of "
                 f"{height // self.scale}x{width // self.scale}; give one of these sizes"
             )
         return enlarged(pictures, self.scale)
@@ -154,15 +156,15 @@ class Coarse(Given):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Grey(Given):
+class Grey(ImageCondition):
     """Colourisation: the picture's luma (ITU-R BT.601) in each of its channels."""
 
     def check(self, codec: Codec, height: int, width: int) -> None:
         """Refuse pictures without colour."""
         if codec.picture_channels != 3:
             raise ConfigError(
-                f"given grey pictures in a model of {codec.picture_channels} channel: it has no colour to add; set "
-                'data.channels = 3, or given to "nothing" or "coarse"'
+                f"grey image condition in a model of {codec.picture_channels} channel: it has no colour to add; set "
+                'data.channels = 3, or the image condition to "nothing" or "coarse"'
             )
 
     def sides(self, side: int) -> tuple[int, ...]:
@@ -178,7 +180,9 @@ class Grey(Given):
         if images.shape[-1] == 1:
             return images
         if images.shape[-1] != 3:
-            raise ArgumentError(f"given pictures {_size(images)}: they have 1 channel, grey, or 3, red, green and blue")
+            raise ArgumentError(
+                f"pictures {_size(images)}: an image condition has 1 channel, grey, or 3, red, green and blue"
+            )
         red, green, blue = images.int().unbind(-1)
         luma = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue + 0x8000) >> 16
         return luma.to(torch.uint8)[..., None].repeat(1, 1, 1, 3)
@@ -186,13 +190,13 @@ class Grey(Given):
     def prepare(self, pictures: Tensor, height: int, width: int) -> Tensor:
         """Convert grey or colour pictures into luma in three channels."""
         if tuple(pictures.shape[1:3]) != (height, width):
-            raise ArgumentError(
-                f"given pictures {_size(pictures)}: this model makes {height}x{width} pixels; resize them"
-            )
+            raise ArgumentError(f"pictures {_size(pictures)}: this model makes {height}x{width} pixels; resize them")
         return self.degrade(pictures).expand(-1, -1, -1, 3).contiguous()
 
 
-GIVEN = Registry[type[Given]]("given", Given, {"nothing": Nothing, "coarse": Coarse, "grey": Grey})
+IMAGE_CONDITIONS = Registry[type[ImageCondition]](
+    "image condition", ImageCondition, {"nothing": Nothing, "coarse": Coarse, "grey": Grey}
+)
 """Kinds of image condition, by the names that files and recipes have for them."""
 
 
