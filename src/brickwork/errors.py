@@ -4,6 +4,7 @@ BrickworkError
 ├── UnknownNameError     a name that is in no registry; the message lists similar ones
 ├── ConfigError          sizes or options that cannot be built together
 ├── ArgumentError        a value out of its range at a call: label, seed, shape
+│   └── UsageError           words of a command that say none: an unknown verb or option, a value of another type
 ├── DataError            images that are missing, broken or of the wrong kind
 │   └── MissingSplitError    a split that a set of images does not have
 ├── CheckpointError      a model file that is truncated, foreign or inconsistent
@@ -16,8 +17,9 @@ BrickworkError
 ├── MissingExtraError    a feature whose optional dependency is not installed
 └── TrainingError        a run that cannot go on
 
-The command line prints each as one line and exits with code 1; every message states the value, the rule it broke
-and the way out. What a message echoes is shown by ``printable``: it cannot steer a terminal, and is cut.
+The command line prints each as one line and exits with code 1, or 2 for a UsageError; every message states the value,
+the rule it broke and the way out. What a message echoes is shown by ``printable``: it cannot steer a terminal, and is
+cut.
 """
 
 from __future__ import annotations
@@ -73,7 +75,13 @@ def _escaped(letter: str) -> str:
 
 
 class BrickworkError(Exception):
-    """Base of all errors that the user can fix."""
+    """Base of all errors that the user can fix.
+
+    Attributes:
+        exit_code: Exit code of a command that ends with the error.
+    """
+
+    exit_code = 1
 
     def __str__(self) -> str:
         """Return the message as one printable line; long words and a long line are cut in their middle."""
@@ -105,6 +113,12 @@ class ConfigError(BrickworkError):
 
 class ArgumentError(BrickworkError):
     """A value out of its range at a call."""
+
+
+class UsageError(ArgumentError):
+    """Words of a command that say none: an unknown verb or option, one that is missing, a value of another type."""
+
+    exit_code = 2
 
 
 class DataError(BrickworkError):

@@ -78,27 +78,31 @@ def test_an_interrupted_run_says_so(images: Path, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "code", "says"),
     [
-        (["foo"], "no autoencoder verb named 'foo'"),
-        (["train", "foo", "--data", "x"], "autoencoder train foo: the first word may be a recipe"),
-        (["train", "foo.toml", "--data", "x", "--out", "y"], "cannot read the recipe foo.toml"),
-        (["train", "--data", "nowhere", "--out", "y"], "no budget"),
-        (["train", "--data", "nowhere", "--out", "y", "--steps", "1"], "nowhere"),
-        (["train", "--data", "nowhere", "--out", "y", "--factor", "5"], "invalid choice '5' for argument '--factor'"),
-        (["info", "nowhere"], "nowhere"),
+        (["foo"], 2, "no autoencoder verb named 'foo'"),
+        (["train", "foo", "--data", "x"], 1, "autoencoder train foo: the first word may be a recipe"),
+        (["train", "foo.toml", "--data", "x", "--out", "y"], 1, "cannot read the recipe foo.toml"),
+        (["train", "--data", "nowhere", "--out", "y"], 1, "no budget"),
+        (["train", "--data", "nowhere", "--out", "y", "--steps", "1"], 1, "nowhere"),
+        (
+            ["train", "--data", "nowhere", "--out", "y", "--factor", "5"],
+            2,
+            "invalid choice '5' for argument '--factor'",
+        ),
+        (["info", "nowhere"], 1, "nowhere"),
     ],
 )
-def test_each_misuse_has_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["autoencoder", *words]) == 1
+def test_each_misuse_has_one_line(words: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["autoencoder", *words]) == code
     text = capsys.readouterr().err
     assert says in text
-    assert text.startswith("brickwork autoencoder: ")
+    assert text.startswith("brickwork autoencoder")
     assert text.count("\n") == 1
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["autoencoder"]) == 0
-    assert "brickwork autoencoder train" in capsys.readouterr().out
-    assert main(["autoencoder", "train", "--help"]) == 0
+    assert "autoencoder train" in capsys.readouterr().out
+    assert main(["autoencoder", "train", "--help-all"]) == 0
     assert "--factor" in capsys.readouterr().out

@@ -34,8 +34,8 @@ def start(*words: str) -> str:
 @pytest.mark.parametrize(
     "words",
     [("--help",), ("--version",), ("list",), ("info", "digits"), ("info", "digits", "--json"), ("train", "--help")]
-    + [("autoencoder", "--help"), ("autoencoder", "import", "--help"), ("autoencoder", "info", "--help")]
-    + [(verb, "--help") for verb, row in VERBS.items() if verb not in ("train", "autoencoder")],
+    + [("help", "autoencoder"), ("help", "sample")]
+    + [(*verb.split(), "--help") for verb in VERBS if verb not in ("train", "autoencoder train")],
     ids=" ".join,
 )
 def test_no_torch_comes_in(words: tuple[str, ...]) -> None:
@@ -106,6 +106,12 @@ def test_extras_are_those_of_the_project() -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_line_of_help_is_the_docstring_s_first(verb: str) -> None:
     assert (VERBS[verb].load().__doc__ or "").splitlines()[0] == VERBS[verb].line
+
+
+def test_presets_to_begin_with_are_presets() -> None:
+    assert set(names.OURS) < set(names.PRESETS)
+    published = [name for family in names.families().values() for name in family]
+    assert sorted([*names.OURS, *published]) == sorted(names.PRESETS)
 
 
 def test_python_m_brickwork_is_the_command_line() -> None:

@@ -59,10 +59,10 @@ def test_help_of_every_verb_on_every_stream(name: str, monkeypatch: pytest.Monke
     for verb in VERBS:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stdout", make())
-            assert main([verb, "--help"]) == code
+            assert main([*verb.split(), "--help"]) == code
             patch.setattr(sys, "stderr", make())
-            assert main([verb, "--help"]) == code
-            assert main([verb, "--no-such-option"]) == 1
+            assert main([*verb.split(), "--help"]) == code
+            assert main([*verb.split(), "--no-such-option"]) == 2
 
 
 def test_letters_that_a_stream_lacks_are_escaped() -> None:

@@ -1,9 +1,9 @@
-"""Verb `autoencoder`: train one, import a published one, or describe one."""
+"""Verbs ``brickwork autoencoder train`` and ``info``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 import brickwork as bw
-from brickwork.cli.autoencoder_import import import_autoencoder
 from brickwork.cli.proposals import proposed_again
+from brickwork.cli.verbs import VERBS
 from brickwork.cli.words import call
 from brickwork.data.heldout import images_of_run
-from brickwork.errors import ArgumentError, UnknownNameError
+from brickwork.errors import ArgumentError
 from brickwork.files.proposed import settled
 from brickwork.files.recipes import recipe_names
 from brickwork.files.streams import say
@@ -24,23 +24,12 @@ if TYPE_CHECKING:
     from brickwork.training.autoencoder.recipe import AutoencoderRecipe
 
 
-def autoencoder(words: Sequence[str]) -> int:
-    """Train, import or describe an autoencoder, whose latents a model learns.
-
-    brickwork autoencoder train --data DATA --out RUN --minutes 15     or with a recipe: autoencoder train RECIPE.toml
-    brickwork autoencoder import FOLDER --data DATA --out FILE      a folder or a Hub name, as diffusers writes it
-    brickwork autoencoder info RUN
-    """
-    if not words or words[0] in ("-h", "--help"):
-        print(autoencoder.__doc__)
-        return 0
-    if words[0] not in SUB_VERBS:
-        raise UnknownNameError("autoencoder verb", words[0], SUB_VERBS)
-    return SUB_VERBS[words[0]](list(words[1:]))
-
-
 def train(words: Sequence[str]) -> int:
-    """Train on images; any field of the recipe can be set."""
+    """Train an autoencoder, whose latents a model learns.
+
+    An unfinished run of the same recipe in the run folder is resumed. A recipe may be the first word; any of its fields
+    can be set.
+    """
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     start, code = _first_recipe(name), 0
     plain = replace(start, autoencoder=settled(start.autoencoder))
@@ -54,7 +43,10 @@ def train(words: Sequence[str]) -> int:
         dry_run: bool = False,
         recipe: Annotated[AutoencoderRecipe, arg(name="")] = plain,
     ) -> None:
-        """Train an autoencoder; an unfinished run of the same recipe in the run folder is resumed.
+        """Train an autoencoder, whose latents a model learns.
+
+        An unfinished run of the same recipe in the run folder is resumed. The first word may be a recipe, as in
+        `brickwork autoencoder train clothing-f4c4 --data fashion-mnist/ --out runs/latents`.
 
         Args:
             data: Images: folder, zip, npz, IDX, hf:owner/name or "digits".
@@ -86,43 +78,37 @@ def train(words: Sequence[str]) -> int:
         code = 0 if facts["finished"] else 130
 
     run.__annotations__["recipe"] = Annotated[bw.AutoencoderRecipe, arg(name="")]
-    call(run, prog="brickwork autoencoder train", words=words[1:] if name else words)
+    examples = VERBS["autoencoder train"].examples
+    call(run, prog="brickwork autoencoder train", words=words[1:] if name else words, examples=examples)
     return code
 
 
-def info(words: Sequence[str]) -> int:
-    """Describe an autoencoder and its training."""
+def info(autoencoder: Positional[str], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:
+    """Describe an autoencoder and its training.
 
-    def run(autoencoder: Positional[str], *, as_json: Annotated[bool, arg(name="json")] = False) -> None:
-        """Describe an autoencoder: design, size, quality and training.
+    Says its design, size and quality.
 
-        Args:
-            autoencoder: Run folder or file.
-            as_json: Print the header as JSON.
-        """
-        from brickwork.codec.file import read_codec_header
+    Args:
+        autoencoder: Run folder or file.
+        as_json: Print the header as JSON.
+    """
+    from brickwork.codec.file import read_codec_header
 
-        header = read_codec_header(autoencoder)
-        if as_json:
-            print(json.dumps(header, indent=2))
-            return
-        codec, facts = bw.load_codec(autoencoder), header["training"]
-        count = sum(weight.numel() for weight in codec.autoencoder.parameters())
-        kind, fields = header["codec"][1]["autoencoder"]
-        say(f"{kind}: {', '.join(f'{key} {value}' for key, value in fields.items())}")
-        say(f"{count / 1e6:.4g} M parameters, digest {codec.digest[:12]}")
-        say(f"{codec.channels} channels, {codec.factor} pixels a place; posterior {codec.config.posterior}")
-        say(f"mean {' '.join(f'{value:.3g}' for value in codec.config.mean)}")
-        say(f"std  {' '.join(f'{value:.3g}' for value in codec.config.std)}")
-        for key, value in facts.items():
-            if key != "recipe":
-                say(f"{key:<14} {value}")
-
-    call(run, prog="brickwork autoencoder info", words=words)
-    return 0
-
-
-SUB_VERBS: dict[str, Callable[[Sequence[str]], int]] = {"train": train, "info": info, "import": import_autoencoder}
+    header = read_codec_header(autoencoder)
+    if as_json:
+        print(json.dumps(header, indent=2))
+        return
+    codec, facts = bw.load_codec(autoencoder), header["training"]
+    count = sum(weight.numel() for weight in codec.autoencoder.parameters())
+    kind, fields = header["codec"][1]["autoencoder"]
+    say(f"{kind}: {', '.join(f'{key} {value}' for key, value in fields.items())}")
+    say(f"{count / 1e6:.4g} M parameters, digest {codec.digest[:12]}")
+    say(f"{codec.channels} channels, {codec.factor} pixels a place; posterior {codec.config.posterior}")
+    say(f"mean {' '.join(f'{value:.3g}' for value in codec.config.mean)}")
+    say(f"std  {' '.join(f'{value:.3g}' for value in codec.config.std)}")
+    for key, value in facts.items():
+        if key != "recipe":
+            say(f"{key:<14} {value}")
 
 
 def _first_recipe(name: str | None) -> AutoencoderRecipe:

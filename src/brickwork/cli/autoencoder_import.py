@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +12,6 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 import brickwork as bw
-from brickwork.cli.words import call
 from brickwork.data.dataset import DataConfig, load_dataset, load_heldout
 from brickwork.errors import ArgumentError, MissingSplitError
 from brickwork.files.streams import say
@@ -27,13 +26,7 @@ AT_ONCE = 16
 """Number of pictures that are encoded together."""
 
 
-def import_autoencoder(words: Sequence[str]) -> int:
-    """Import an autoencoder of diffusers, and measure its latents on images."""
-    call(_run, prog="brickwork autoencoder import", words=words)
-    return 0
-
-
-def _run(
+def import_autoencoder(
     source: Positional[str],
     *,
     out: Path,
@@ -45,7 +38,10 @@ def _run(
     posterior: str = "mode",
     device: str = "auto",
 ) -> None:
-    """Import a published autoencoder, from a folder of diffusers or from the Hub, as one file for ``train --codec``.
+    """Import a published autoencoder of diffusers.
+
+    It comes from a folder or from the Hub, and becomes one file for `brickwork train --codec`, with statistics of its
+    latents.
 
     Args:
         source: Folder with config.json and safetensors, or owner/name on the Hub; nothing in it is executed.

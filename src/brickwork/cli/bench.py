@@ -27,7 +27,9 @@ def bench(
     python: tuple[str, ...] = (),
     out: Annotated[Path | None, arg(name="json", metavar="FILE")] = None,
 ) -> None:
-    """Measure time, memory and energy of packages and models in turn; ratios to the first.
+    """Measure time, memory and energy of packages and models.
+
+    They take turns; ratios are to the first.
 
     Args:
         packages: Folders of packages; run folders, model files or shipped models run in eager PyTorch.

@@ -58,7 +58,7 @@ def edit(
     out: Path = Path("edited.png"),
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
 ) -> None:
-    """Edit a picture: change it, draw a region anew, enlarge a coarse one or colour a grey one.
+    """Edit a picture: change, fill in, enlarge or colour it.
 
     A model with an image condition (super-resolution, colourisation) completes PICTURE; any other changes it by
     --strength, and with --mask only in the white region.

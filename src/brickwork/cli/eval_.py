@@ -21,7 +21,9 @@ def evaluate(
     out: Path | None = None,
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
 ) -> None:
-    """Measure quality against a reference: held-out loss by noise level, Fréchet distance, class agreement.
+    """Measure the quality of a model against a reference.
+
+    Prints the held-out loss by noise level, the Fréchet distance, and the class agreement.
 
     Args:
         model: Run folder, model file, or a shipped model by name.

@@ -26,7 +26,9 @@ def import_weights(
     process: str | None = None,
     prediction: str | None = None,
 ) -> None:
-    """Import published weights of other projects as a model; nothing in their file is executed.
+    """Import published weights of other projects as a model.
+
+    Nothing in their file is executed.
 
     Args:
         file: Weights as their authors published them: .pkl, .pth, .pt or .safetensors.

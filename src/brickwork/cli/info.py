@@ -25,7 +25,9 @@ def print_info(
     *,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Describe a model or a package: what it is, its training, and what it needs.
+    """Describe a model or a package.
+
+    Says what it is, how it was trained, and what it needs.
 
     Args:
         model: Run folder, model file, a shipped model by name, or a package.

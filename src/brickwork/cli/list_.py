@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.util import find_spec
+from textwrap import wrap
+from typing import Annotated, Literal
 
-from brickwork.cli.names import IMAGE_CONDITIONS, PRESETS, TEXTS
+from tyro.conf import Positional, arg
+
+from brickwork.cli.names import IMAGE_CONDITIONS, OURS, PRESETS, TEXTS, families
+from brickwork.cli.page import WIDTH
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
@@ -32,6 +37,11 @@ ROWS: dict[str, Iterable[str]] = {
 }
 """Names by the title of their row."""
 
+FOLDED = {
+    "presets": [*OURS, *(f"{names[0]} ... ({len(names)} {family})" for family, names in families().items())],
+}
+"""Names as the list shows them, where there are too many."""
+
 EXTRAS = {
     "train": "torch",
     "runtime": "onnxruntime",
@@ -55,12 +65,31 @@ EXTRAS = {
 """Package whose presence shows that an extra is installed, by the extra's name."""
 
 
-def print_list() -> None:
-    """List presets, solvers, schedules, processes, predictions, devices, shipped models and extras."""
-    width = max(map(len, ROWS))
+MARGIN = max(map(len, ROWS)) + 1
+"""Columns before the names."""
+
+
+def print_list(
+    kind: Positional[Annotated[Literal[tuple(ROWS)] | None, arg(metavar="KIND")]] = None,  # pyright: ignore
+) -> None:
+    """List presets, solvers and all other names of options.
+
+    Args:
+        kind: A row of the list, to print all its names, one a line: presets, solvers, devices and so on.
+    """
+    if kind is not None:
+        say(*ROWS[kind])
+        return
     for title, names in ROWS.items():
-        say(f"{title:<{width}} {'  '.join(names)}")
+        _say_row(title, FOLDED.get(title, names))
     for package, names in outside_names().items():
-        say(f"{'packages':<{width}} {package} ({', '.join(names)})")
-    here = (f"{extra} ({'installed' if find_spec(module) else 'missing'})" for extra, module in EXTRAS.items())
-    say(f"{'extras':<{width}} {'  '.join(here)}")
+        _say_row("packages", [f"{package} ({', '.join(names)})"])
+    _say_row("extras", (f"{extra} ({'installed' if find_spec(part) else 'missing'})" for extra, part in EXTRAS.items()))
+
+
+def _say_row(title: str, names: Iterable[str]) -> None:
+    """Print a title and names, over several lines if needed."""
+    words = [name.replace(" ", "\xa0") for name in names]  # a name stays in one line
+    lines = wrap("  ".join(words), WIDTH - MARGIN, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        say(f"{title if not number else '':<{MARGIN}}{line.replace(chr(160), ' ')}")

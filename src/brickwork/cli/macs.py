@@ -23,7 +23,9 @@ def print_macs(
     sampling: OmitArgPrefixes[Sampling] = Sampling(),
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Count parameters, MACs and activation bytes of a preset or a model. 1 MAC = 2 FLOP.
+    """Count parameters, MACs and bytes of a preset or a model.
+
+    1 MAC = 2 FLOP; the bytes are those of activations.
 
     Args:
         model: Preset, run folder or model file.

@@ -19,6 +19,12 @@ PRESETS = (
 )
 """Presets, as in ``brickwork.backbone.presets.PRESETS``."""
 
+OURS = (
+    "stoic-tiny", "stoic-small", "stoic-base", "stoic-digits", "lego-small-pg", "lego-small-pr", "lego-s-pg-32",
+    "lego-s-pr-32", "lego-digits", "tldm-tiny", "tldm-small", "unet-small", "unet-small-latent",
+)
+"""Presets to begin with; the others have published sizes."""
+
 TEXTS = (
     "none", "words", "bytes", "clip", "t5",
 )
@@ -29,3 +35,12 @@ IMAGE_CONDITIONS = (
 )
 """Image conditions, as in ``brickwork.codec.image_condition.IMAGE_CONDITIONS``."""
 # fmt: on
+
+
+def families() -> dict[str, list[str]]:
+    """Return the presets of published sizes by their family, which is the first word of a name."""
+    found: dict[str, list[str]] = {}
+    for name in PRESETS:
+        if name not in OURS:
+            found.setdefault(name.partition("-")[0], []).append(name)
+    return found

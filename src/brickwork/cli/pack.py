@@ -23,7 +23,9 @@ def pack(
     data: Annotated[str | None, arg(metavar="DATA")] = None,
     packing: OmitArgPrefixes[Packing] = Packing(),
 ) -> None:
-    """Make a package that runs without PyTorch; it is compared with the model, and kept only if it draws the same.
+    """Make a package that draws without PyTorch.
+
+    It is compared with the model, and kept only if it draws the same.
 
     Args:
         model: Run folder, model file, or a shipped model by name.

@@ -8,5 +8,5 @@ from brickwork.device.command import run as draw
 
 
 def run(words: Sequence[str]) -> None:
-    """Draw pictures from a package, on this device, without PyTorch."""
+    """Draw pictures from a package, without PyTorch."""
     draw(words, "brickwork run")

@@ -31,7 +31,7 @@ def draw(
     surface: OmitArgPrefixes[Surface] = Surface(),
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
 ) -> None:
-    """Draw pictures: a sheet when --out ends in .png, else a folder with the sheet and every picture.
+    """Draw pictures from seeds, of classes or after texts.
 
     Args:
         model: Model that draws.

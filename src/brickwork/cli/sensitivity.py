@@ -21,7 +21,9 @@ def sensitivity(
     num_images: int = 64,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """Measure the cost of fewer bits in each part of a network, for `brickwork pack --fp32-layers`.
+    """Measure what fewer bits cost in each part of a network.
+
+    `brickwork pack --fp32-layers` keeps the parts that cost most.
 
     Args:
         model: Run folder, model file, or a shipped model by name.

@@ -11,7 +11,9 @@ from brickwork.errors import ArgumentError
 
 
 def serve(packages: Positional[tuple[Path, ...]], *, port: int = 8000, host: str = "127.0.0.1") -> None:
-    """Open browser packages on this machine: prints the address, and serves until interrupted.
+    """Open browser packages on this machine.
+
+    Prints the address, and serves until it is interrupted.
 
     Args:
         packages: Folders that `brickwork pack --target browser` wrote; several are each served under their name.

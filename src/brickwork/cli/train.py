@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 import brickwork as bw
-from brickwork.cli.names import PRESETS
+from brickwork.cli.names import OURS, families
+from brickwork.cli.page import UNFOLD, page
 from brickwork.cli.proposals import proposed_again
-from brickwork.cli.words import call
+from brickwork.cli.verbs import VERBS
+from brickwork.cli.words import call, described
 from brickwork.data.heldout import images_of_run
-from brickwork.errors import ArgumentError
+from brickwork.errors import UsageError
 from brickwork.files.proposed import settled
 from brickwork.files.recipes import recipe_names
 from brickwork.files.streams import say
@@ -27,18 +29,18 @@ if TYPE_CHECKING:
 
 
 def train(words: Sequence[str]) -> int:
-    """Train a preset or a recipe on images; any field of the recipe can be set.
+    """Train a preset or a recipe on images.
 
-    brickwork train NAME --help lists the fields, which depend on the backbone of the preset or recipe.
-    --process, --prediction, --times, --weighting, --text and --image-condition take a name and come before their own
-    fields.
+    Any field of the recipe can be set: `brickwork train NAME --help` lists them, since they depend on the backbone of
+    the preset or recipe. --process, --prediction, --times, --weighting, --text and --image-condition take a name and
+    come before their own fields.
     """
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
     if name is None:
-        if set(words) & {"-h", "--help"}:
-            print(f"{train.__doc__}\n    Recipes: {', '.join(recipe_names())}.\n    Presets: {', '.join(PRESETS)}.")
+        if set(words) & {"-h", "--help", UNFOLD}:
+            print(page("usage: brickwork train NAME [options]", _without_name(), VERBS["train"].examples))
             return 0
-        raise ArgumentError(
+        raise UsageError(
             f"train {' '.join(words)}: the first word must be a preset, a recipe or its file, as in `brickwork train "
             f"stoic-small --data photos/ --out runs/a --minutes 30`; `brickwork list` names both"
         )
@@ -97,8 +99,20 @@ def train(words: Sequence[str]) -> int:
         code = 0 if model.facts["finished"] else 130  # so that `train && sample` does not continue with half a model
 
     run.__annotations__["recipe"] = Annotated[bw.Recipe, arg(name="")]
-    call(run, prog=f"brickwork train {name}", words=rest)
+    call(run, prog=f"brickwork train {name}", words=rest, examples=VERBS["train"].examples)
     return code
+
+
+def _without_name() -> str:
+    """Return the paragraphs of help on training for which no recipe needs to be read."""
+    sizes = ", ".join(f"{family} ({len(names)})" for family, names in families().items())
+    return "\n\n".join(
+        [
+            described(train),
+            f"Presets: {', '.join(OURS)}; of published sizes, which `brickwork list presets` names: {sizes}.",
+            f"Recipes: {', '.join(recipe_names())}.",
+        ]
+    )
 
 
 def _foretell(

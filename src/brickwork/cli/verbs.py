@@ -1,11 +1,18 @@
-"""Verbs of the command line: each with its name, its line of help, and the place of its function."""
+"""Verbs of the command line: each with its group, its line of help, examples, and the place of its function.
+
+They are a table of our own, and not sub-commands of tyro, since those would need every verb's function at every start.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, final
+from typing import Any, Literal, final, get_args
+
+Group = Literal["Draw", "Train", "Measure", "Devices", "Find your way"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+"""Groups of verbs, in the order of the page of help."""
 
 
 @final
@@ -13,12 +20,16 @@ from typing import Any, final
 class Verb:
     """One verb; its module is imported when it is used."""
 
+    group: Group
+    """What it is for."""
     line: str
     """First line of the function's docstring, so that ``brickwork --help`` imports no verb."""
     function: str
     """Function in the module of this package, as ``module:name``."""
+    examples: tuple[str, ...]
+    """Commands for its page of help."""
     reads_words: bool = False
-    """True if the function takes the words that follow the verb, instead of parsed options."""
+    """True if the function takes the words that follow the verb, since its options depend on the first of them."""
 
     def load(self) -> Callable[..., Any]:
         """Import the verb's module and return its function."""
@@ -27,55 +38,118 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "list": Verb(
-        "List presets, solvers, schedules, processes, predictions, devices, shipped models and extras.",
-        "list_:print_list",
-    ),
-    "macs": Verb(
-        "Count parameters, MACs and activation bytes of a preset or a model. 1 MAC = 2 FLOP.", "macs:print_macs"
-    ),
-    "train": Verb(
-        "Train a preset or a recipe on images; any field of the recipe can be set.", "train:train", reads_words=True
-    ),
-    "autoencoder": Verb(
-        "Train, import or describe an autoencoder, whose latents a model learns.",
-        "autoencoder:autoencoder",
-        reads_words=True,
-    ),
     "sample": Verb(
-        "Draw pictures: a sheet when --out ends in .png, else a folder with the sheet and every picture.",
+        "Draw",
+        "Draw pictures from seeds, of classes or after texts.",
         "sample:draw",
+        (
+            "brickwork sample digits --label 3 --seed 0 --out three.png",
+            "brickwork sample digits --seeds 0-7 --steps 20 --out drawn/",
+        ),
     ),
     "edit": Verb(
-        "Edit a picture: change it, draw a region anew, enlarge a coarse one or colour a grey one.", "edit:edit"
+        "Draw",
+        "Edit a picture: change, fill in, enlarge or colour it.",
+        "edit:edit",
+        ("brickwork edit digits three.png --strength 0.5 --seeds 0-3 --out edited.png",),
     ),
-    "info": Verb("Describe a model or a package: what it is, its training, and what it needs.", "info:print_info"),
-    "eval": Verb(
-        "Measure quality against a reference: held-out loss by noise level, Fréchet distance, class agreement.",
-        "eval_:evaluate",
+    "run": Verb(
+        "Draw",
+        "Draw pictures from a package, without PyTorch.",
+        "run:run",
+        ("brickwork run digits.onnx --label 3 --seed 0 --out three.png",),
+        reads_words=True,
+    ),
+    "train": Verb(
+        "Train",
+        "Train a preset or a recipe on images.",
+        "train:train",
+        ("brickwork train stoic-digits --data digits --out runs/a --minutes 2",),
+        reads_words=True,
+    ),
+    "autoencoder train": Verb(
+        "Train",
+        "Train an autoencoder, whose latents a model learns.",
+        "autoencoder:train",
+        ("brickwork autoencoder train --data digits --out runs/latents --minutes 5",),
+        reads_words=True,
+    ),
+    "autoencoder import": Verb(
+        "Train",
+        "Import a published autoencoder of diffusers.",
+        "autoencoder_import:import_autoencoder",
+        ("brickwork autoencoder import stabilityai/sd-vae-ft-mse --data photos/ --out vae.safetensors",),
+    ),
+    "autoencoder info": Verb(
+        "Train",
+        "Describe an autoencoder and its training.",
+        "autoencoder:info",
+        ("brickwork autoencoder info runs/latents",),
     ),
     "import": Verb(
-        "Import published weights of other projects as a model; nothing in their file is executed.",
+        "Train",
+        "Import published weights of other projects as a model.",
         "import_:import_weights",
+        ("brickwork import DiT-XL-2-256x256.pt --codec vae.safetensors --out dit.safetensors",),
     ),
-    "pack": Verb(
-        "Make a package that runs without PyTorch; it is compared with the model, and kept only if it draws the same.",
-        "pack:pack",
+    "eval": Verb(
+        "Measure",
+        "Measure the quality of a model against a reference.",
+        "eval_:evaluate",
+        ("brickwork eval digits --reference digits --num-images 200 --out report.json",),
     ),
-    "run": Verb("Draw pictures from a package, on this device, without PyTorch.", "run:run", reads_words=True),
-    "verify": Verb("Check every byte of a package, and describe it.", "verify:verify"),
-    "sensitivity": Verb(
-        "Measure the cost of fewer bits in each part of a network, for `brickwork pack --fp32-layers`.",
-        "sensitivity:sensitivity",
-    ),
-    "serve": Verb(
-        "Open browser packages on this machine: prints the address, and serves until interrupted.", "serve:serve"
-    ),
-    "bench": Verb(
-        "Measure time, memory and energy of packages and models in turn; ratios to the first.", "bench:bench"
+    "macs": Verb(
+        "Measure",
+        "Count parameters, MACs and bytes of a preset or a model.",
+        "macs:print_macs",
+        ("brickwork macs stoic-small --steps 20", "brickwork macs digits --json"),
     ),
     "workload": Verb(
-        "List every operator of the block that a model repeats: shapes, MACs, bytes moved, FLOP per byte.",
+        "Measure",
+        "List the operators of the block that a model repeats.",
         "workload:print_workload",
+        ("brickwork workload stoic-small --batch 2 --number-bytes 1",),
+    ),
+    "sensitivity": Verb(
+        "Measure",
+        "Measure what fewer bits cost in each part of a network.",
+        "sensitivity:sensitivity",
+        ("brickwork sensitivity digits --data digits --precision int8",),
+    ),
+    "bench": Verb(
+        "Measure",
+        "Measure time, memory and energy of packages and models.",
+        "bench:bench",
+        ("brickwork bench digits.onnx digits --repeats 5 --json speed.json",),
+    ),
+    "pack": Verb(
+        "Devices",
+        "Make a package that draws without PyTorch.",
+        "pack:pack",
+        ("brickwork pack digits --out digits.onnx", "brickwork pack digits --target browser --guidance 1.5"),
+    ),
+    "verify": Verb(
+        "Devices",
+        "Check every byte of a package, and describe it.",
+        "verify:verify",
+        ("brickwork verify digits.onnx",),
+    ),
+    "serve": Verb(
+        "Devices",
+        "Open browser packages on this machine.",
+        "serve:serve",
+        ("brickwork serve digits.browser --port 8000",),
+    ),
+    "list": Verb(
+        "Find your way",
+        "List presets, solvers and all other names of options.",
+        "list_:print_list",
+        ("brickwork list",),
+    ),
+    "info": Verb(
+        "Find your way",
+        "Describe a model or a package.",
+        "info:print_info",
+        ("brickwork info digits", "brickwork info digits --json"),
     ),
 }

@@ -20,7 +20,9 @@ def print_workload(
     number_bytes: int = 4,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
-    """List every operator of the block that a model repeats: shapes, MACs, bytes moved, FLOP per byte.
+    """List the operators of the block that a model repeats.
+
+    Each with its shapes, MACs, bytes moved, and FLOP per byte.
 
     Args:
         model: Preset, run folder or model file.

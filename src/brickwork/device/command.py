@@ -17,7 +17,7 @@ import numpy as np
 import brickwork
 from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.schedule import SCHEDULES
-from brickwork.errors import ArgumentError
+from brickwork.errors import ArgumentError, UsageError
 from brickwork.files.arrays import read_npy
 from brickwork.files.picture import save_png
 from brickwork.files.streams import run_command, say
@@ -29,10 +29,10 @@ from brickwork.sampling.solvers import SOLVERS
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument parser that raises usage errors as one-line errors of this library."""
+    """Argument parser whose errors are one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        raise ArgumentError(f"{message}; --help lists the options")
+        raise UsageError(f"{message}; --help lists the options")
 
 
 def parser(program: str) -> argparse.ArgumentParser:

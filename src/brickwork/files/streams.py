@@ -82,9 +82,9 @@ def say(*lines: object) -> None:
 def run_command(act: Callable[[], int | None], program: str) -> int:
     """Run a command with steady standard streams, and return its exit code.
 
-    A user's error is one line and 1. Output that is lost, as on a full disk, is one line and 1 as well, after the
-    work is done; a reader that stopped, as in ``brickwork list | head``, and a stream that was closed from the start
-    asked for nothing more.
+    A user's error is one line and its exit code, 1 or 2. Output that is lost, as on a full disk, is one line and 1,
+    after the work is done; a reader that stopped, as in ``brickwork list | head``, and a stream that was closed from
+    the start asked for nothing more.
 
     Args:
         act: The command; returns its exit code, None for 0.
@@ -113,7 +113,7 @@ def _exit_code(act: Callable[[], int | None], program: str) -> int:
             return act() or 0
     except BrickworkError as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     except ModuleNotFoundError as error:
         if not (missing := without_training(error, program)):
             raise
