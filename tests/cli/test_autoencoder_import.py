@@ -57,8 +57,8 @@ def test_misuse(source: Path, data: Path, tmp_path: Path, capsys: pytest.Capture
     assert "give subfolder vae" in capsys.readouterr().err
     assert main([*words, "--subfolder", "vae", "--size", "15"]) == 1
     assert "factor 2 must divide both" in capsys.readouterr().err
-    assert main([*words, "--subfolder", "vae", "--posterior", "mean"]) == 1
-    assert "must be mode or sample" in capsys.readouterr().err
+    assert main([*words, "--subfolder", "vae", "--posterior", "mean"]) == 2
+    assert "invalid choice 'mean'" in capsys.readouterr().err
 
 
 def test_published_scale(source: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from brickwork.cli import names
 from brickwork.cli.list_ import EXTRAS
 from brickwork.cli.verbs import VERBS
 from brickwork.codec.image_condition import IMAGE_CONDITIONS
+from brickwork.foreign.formats import FORMATS
 from brickwork.text.table import TEXTS
 
 HEAVY = ("torch", "diffusers", "transformers", "onnx", "onnxruntime", "sklearn", "PIL.ImageShow")
@@ -92,7 +93,12 @@ def test_a_public_name_without_its_extra_names_it() -> None:
 
 @pytest.mark.parametrize(
     ("known", "table"),
-    [(names.PRESETS, PRESETS), (names.TEXTS, TEXTS), (names.IMAGE_CONDITIONS, IMAGE_CONDITIONS)],
+    [
+        (names.PRESETS, PRESETS),
+        (names.FORMATS, FORMATS),
+        (names.TEXTS, TEXTS),
+        (names.IMAGE_CONDITIONS, IMAGE_CONDITIONS),
+    ],
 )
 def test_names_are_those_of_the_tables(known: tuple[str, ...], table: dict[str, object]) -> None:
     assert list(known) == list(table)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brickwork.errors import ArgumentError, DataError, OutputError
-from brickwork.files.picture import read_facts, save_png, sheet
+from brickwork.errors import ArgumentError, BrickworkWarning, DataError, OutputError
+from brickwork.files.picture import SUFFIXES, read_facts, save_picture, save_png, sheet
 from brickwork.files.whole import write_whole
 
 FACTS: dict[str, Any] = {"seed": 2**64 - 1, "model": "sha256:ab", "labels": [3, 7], "note": "größer → ✓", "scale": 1.5}
@@ -74,6 +74,25 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "a.bin", b"123")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_in_the_format_of_its_name(suffix: str, channels: int, tmp_path: Path) -> None:
+    image, path = np.full((16, 24, channels), 200, np.uint8), tmp_path / f"a{suffix}"
+    save_picture(image, path, FACTS)
+    with Image.open(path) as opened:
+        assert opened.format == {".png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG")
+        assert np.abs(np.asarray(opened.convert("RGB")).astype(int) - 200).max() <= 1
+    assert read_facts(path) == FACTS
+
+
+def test_facts_that_a_format_cannot_hold_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    facts, image = {"seeds": list(range(20_000))}, picture(4, 4)
+    with pytest.warns(BrickworkWarning, match="written without its facts"):
+        save_picture(image, tmp_path / "a.jpg", facts)
+    save_picture(image, tmp_path / "a.png", facts)
+    assert read_facts(tmp_path / "a.png") == facts
 
 
 def test_readers_say_what_is_wrong(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def test_what_the_user_states_is_not_assumed(tmp_path: Path, capsys: pytest.Capt
     assert "assumed: latents of Stable Diffusion" in said
     model = load(out)
     assert (model.prediction, model.process) == (V(), DiscreteVp(even="beta", beta_end=0.015))
-    assert main([*words, "--prediction", "w"]) == 1
+    assert main([*words, "--prediction", "w"]) == 2
     assert main([*words, "--format", "lego"]) == 1
     assert "format lego, but its tensors are named as in dit, sit" in capsys.readouterr().err
 

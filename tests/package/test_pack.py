@@ -261,7 +261,7 @@ def test_the_verbs(
         (["--size", "9"], "9x9"),
         (["--plan", "2"], "2 parts"),
         (["--prompt", "red"], "takes no text"),
-        (["--out", "a.jpg"], "PNG"),
+        (["--out", "a.gif"], ".webp"),
         (["--threads", "0"], "threads 0"),
         (["--expect", "0" * 64], "another package"),
         (["--text-embedding", "none.npy"], "none.npy"),

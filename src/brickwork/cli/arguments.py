@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -11,6 +11,7 @@ import brickwork
 from brickwork.diffusion.denoiser import Denoiser, capabilities_of
 from brickwork.errors import ArgumentError
 from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
+from brickwork.sampling.choices import ScheduleWord, SolverWord, named_in, one_of
 from brickwork.sampling.options import choose
 from brickwork.sampling.sampler import Sampler
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from brickwork.model.model import Model
 
 ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
+
+DeviceName = Annotated[str, one_of("device", ("auto", "cpu", "cuda", "mps"), then=":N")]
+"""Device of this machine, of several of a kind with its number."""
 
 MAX_PIXELS = 1 << 26
 """Largest size of one picture, in pixels: 8192x8192."""
@@ -29,10 +33,10 @@ class Sampling:
 
     steps: int = 50
     """Steps of the solver; with custom levels, one less than their number."""
-    solver: str = "dpm2m"
-    """Solver, with its options behind a colon: ddim, ddim:eta=1, heun:churn=10, dpm3m, euler-maruyama."""
-    schedule: Annotated[str, arg(aliases=["--grid"])] = "karras"
-    """Noise levels: karras, karras:rho=5, log-snr, linear, or custom ones as in levels:80,10,1,0."""
+    solver: SolverWord = "dpm2m"
+    """Solver, with its options behind a colon, as in ddim:eta=1 or heun:churn=10."""
+    schedule: Annotated[ScheduleWord, arg(aliases=["--grid"])] = "karras"
+    """Noise levels, as in karras:rho=5, or custom ones as in levels:80,10,1,0."""
     guidance: float = 1.0
     """Classifier-free guidance; 1 is off."""
     guidance_interval: tuple[float, float] = (0.0, float("inf"))
@@ -57,10 +61,10 @@ class Drawing(Sampling):
 
     batch_size: int = 64
     """Images drawn at once; changes no picture."""
-    precision: str = "fp32"
-    """Arithmetic of the network: fp32 or bf16."""
-    device: str = "auto"
-    """Device: auto, cpu, cuda or mps."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network."""
+    device: DeviceName = "auto"
+    """Device that draws; auto takes the first accelerator."""
 
     def sampler_of(self, model: Model) -> Sampler:
         """Read the options into a sampler for a model.
@@ -79,8 +83,6 @@ class Drawing(Sampling):
         """Load a model at this precision, on this device."""
         from brickwork.nn.device import choose_device
 
-        if self.precision not in ("fp32", "bf16"):
-            raise ArgumentError(f"precision {self.precision!r}: it must be fp32 or bf16")
         model = brickwork.load(name, choose_device(self.device))
         model.precision = self.precision
         return model
@@ -94,8 +96,8 @@ class Surface:
     """Height of the pictures in pixels, any from 1; the model's when left out."""
     width: int | None = None
     """Width of the pictures in pixels, any from 1; the model's when left out."""
-    canvas: str | None = None
-    """Canvas mode, which joins the model's squares: tile, overlap, overlap:overlap=0.6, shift, overlap+shift, whole."""
+    canvas: Annotated[str | None, named_in(MODES)] = None
+    """Canvas mode, which joins the model's squares, as in overlap:overlap=0.6."""
     regions: str | None = None
     """Classes of equal regions of the picture, by number or name: 3,7,5 from left to right, 3,7/5,1 for two rows."""
     chunk: int = 8

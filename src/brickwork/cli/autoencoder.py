@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 import brickwork as bw
+from brickwork.cli.arguments import DeviceName
 from brickwork.cli.proposals import proposed_again
 from brickwork.cli.verbs import VERBS
 from brickwork.cli.words import call
@@ -39,7 +40,7 @@ def train(words: Sequence[str]) -> int:
         data: Annotated[str, arg(metavar="DATA")],
         out: Path,
         size: int | None = None,
-        device: str = "auto",
+        device: DeviceName = "auto",
         dry_run: bool = False,
         recipe: Annotated[AutoencoderRecipe, arg(name="")] = plain,
     ) -> None:
@@ -52,7 +53,7 @@ def train(words: Sequence[str]) -> int:
             data: Images: folder, zip, npz, IDX, hf:owner/name or "digits".
             out: Run folder to write.
             size: Side in pixels that images are resized to; short for --data.size.
-            device: Device: auto, cpu, cuda or mps.
+            device: Device that trains; auto takes the first accelerator.
             dry_run: Print the resolved recipe, where its numbers come from, the images and the size, and stop.
             recipe: Settings that change the result.
         """

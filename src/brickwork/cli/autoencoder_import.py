@@ -6,12 +6,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from tyro.conf import Positional, arg
 
 import brickwork as bw
+from brickwork.cli.arguments import DeviceName
 from brickwork.data.dataset import DataConfig, load_dataset, load_heldout
 from brickwork.errors import ArgumentError, MissingSplitError
 from brickwork.files.streams import say
@@ -31,12 +32,12 @@ def import_autoencoder(
     *,
     out: Path,
     data: Annotated[str | None, arg(metavar="DATA")] = None,
-    scale: str = "measured",
+    scale: Literal["measured", "published"] = "measured",
     subfolder: str | None = None,
     size: int | None = None,
     images: int = 1000,
-    posterior: str = "mode",
-    device: str = "auto",
+    posterior: Literal["mode", "sample"] = "mode",
+    device: DeviceName = "auto",
 ) -> None:
     """Import a published autoencoder of diffusers.
 
@@ -52,17 +53,13 @@ def import_autoencoder(
         size: Side in pixels that images are resized to.
         images: Largest number of images that are measured.
         posterior: Latents of an image: mode, or sample of an AutoencoderKL.
-        device: Device: auto, cpu, cuda or mps.
+        device: Device that measures; auto takes the first accelerator.
     """
     from brickwork.codec.file import AUTOENCODER_FILE
     from brickwork.codec.latents import Latents
     from brickwork.codec.published import Published, scaled_as_published
     from brickwork.nn.device import choose_device
 
-    if posterior not in ("mode", "sample"):
-        raise ArgumentError(f"posterior {posterior!r}: it must be mode or sample")
-    if scale not in ("measured", "published"):
-        raise ArgumentError(f"scale {scale!r}: it must be measured or published")
     if data is None and scale == "measured":
         raise ArgumentError("no data to measure latents of: give --data, or --scale published")
     if images < 1:
@@ -70,14 +67,14 @@ def import_autoencoder(
     network = Published.open(source, subfolder)
     facts: dict[str, Any] = {"finished": True, "imported": str(source) + (f", {subfolder}" if subfolder else "")}
     facts["scale"] = scale
-    psnr, codec = None, scaled_as_published(network, posterior) if scale == "published" else None  # pyright: ignore[reportArgumentType]
+    psnr, codec = None, scaled_as_published(network, posterior) if scale == "published" else None
     if data is not None:
         config = DataConfig(size=size, channels=network.config.picture_channels)
         pictures = load_dataset(data, config, progress=True)
         _check_sides(pictures, network.config.factor)
         facts |= {"data": pictures.name, "data_images": min(images, len(pictures)), "data_sha256": pictures.digest}
         network = network.to(choose_device(device))
-        codec = codec or Latents.measure(network, _batches(pictures, images), posterior)  # pyright: ignore[reportArgumentType]
+        codec = codec or Latents.measure(network, _batches(pictures, images), posterior)
         psnr = _psnr(codec.to(choose_device(device)), data, config, pictures)
     assert codec is not None
     facts |= {} if psnr is None else {"held_out_psnr": round(psnr, 3)}

@@ -14,13 +14,13 @@ from brickwork.data.decode import Decoder, with_channels
 from brickwork.data.fit import fit
 from brickwork.data.regular import read_regular, regular_size
 from brickwork.errors import ArgumentError, DataError
-from brickwork.files.picture import save_png, sheet
+from brickwork.files.picture import save_picture, save_png, sheet
 from brickwork.files.streams import say
+from brickwork.sampling.choices import Labels, Seeds
 from brickwork.sampling.edit import RESAMPLE, remaining
 from brickwork.sampling.edit import edit as draw_from
-from brickwork.sampling.gallery import check_png
+from brickwork.sampling.gallery import check_out, sheet_of
 from brickwork.sampling.loop import sample
-from brickwork.sampling.options import parse_seeds
 
 if TYPE_CHECKING:
     from brickwork.model.model import Model
@@ -53,8 +53,8 @@ def edit(
     picture: Positional[Annotated[Path, arg(metavar="PICTURE")]],
     *,
     wish: OmitArgPrefixes[Wish] = Wish(),
-    labels: tuple[str, ...] = (),
-    seeds: tuple[str, ...] = ("0-3",),
+    labels: Labels = (),
+    seeds: Seeds = tuple(range(4)),
     out: Path = Path("edited.png"),
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
 ) -> None:
@@ -69,11 +69,12 @@ def edit(
         wish: Strength, mask and texts of the edit.
         labels: Classes by number or name, one row each; no class when left out.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
-        out: PNG file or folder to write. Each PNG carries seed, model hash and settings.
+        out: PNG, JPEG or WebP file (.png, .jpg, .webp), or folder for all pictures. Each carries seed, model hash and
+            settings; in JPEG and WebP they are the EXIF description.
         drawing: Solver, steps, guidance, plan, batch size, precision and device.
     """
-    check_png(out)
-    denoiser, columns = drawing.open(model), parse_seeds(seeds)
+    check_out(out)
+    denoiser, columns = drawing.open(model), list(seeds)
     rows = [denoiser.class_index(label) for label in labels] or [None]
     asked: dict[str, Any] = {
         "seeds": columns * len(rows),
@@ -86,7 +87,7 @@ def edit(
     facts |= {"picture": picture.name, "prompt": wish.prompt, "negative": wish.negative}
     facts |= drawing.facts(model, denoiser)
     names = [denoiser.classes[k] for k in rows if k is not None] or None
-    path = out if out.suffix.lower() == ".png" else out / "sheet.png"
+    path = sheet_of(out)
     _save_sheet(path, shown, drawn, names, columns, facts | {"labels": rows if labels else [], "seeds": columns})
     say(f"{len(drawn)} pictures in {path}")
     if path != out:
@@ -206,7 +207,7 @@ def _save_sheet(
     captions = [*shown, *map(str, seeds)]
     scale = max(1, 64 // max(images.shape[1:3]))
     laid = sheet(images, len(captions), scale=scale, row_captions=names, column_captions=captions, background=GROUND)
-    save_png(laid, path, facts)
+    save_picture(laid, path, facts)
 
 
 def _save_each(

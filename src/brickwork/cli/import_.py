@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from tyro.conf import Positional
 
 import brickwork as bw
+from brickwork.cli.names import FORMATS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES, Edm
 from brickwork.errors import ArgumentError
 from brickwork.files.streams import say
 from brickwork.registry import Registry
+from brickwork.sampling.choices import named_in, one_of
 from brickwork.sampling.options import choose
 
 
@@ -22,9 +24,9 @@ def import_weights(
     *,
     out: Path,
     codec: str | None = None,
-    format: str | None = None,  # noqa: A002
-    process: str | None = None,
-    prediction: str | None = None,
+    format: Annotated[str | None, one_of("format of weights", FORMATS)] = None,  # noqa: A002
+    process: Annotated[str | None, named_in(PROCESSES)] = None,
+    prediction: Annotated[str | None, named_in(PREDICTIONS)] = None,
 ) -> None:
     """Import published weights of other projects as a model.
 
@@ -34,10 +36,10 @@ def import_weights(
         file: Weights as their authors published them: .pkl, .pth, .pt or .safetensors.
         out: Model file to write, .safetensors.
         codec: Autoencoder of a network of latents, from `brickwork autoencoder import`.
-        format: Format, where several have the same names: dit, sit, lego or uvit; by default the first that fits.
-        process: Noise process that the network was trained with, where it is not the published one: vp, flow,
-            discrete-vp:even=beta,beta_start=1e-4,beta_end=0.02 and so on.
-        prediction: What the output means, where it is not as published: eps, x0, v, velocity or edm.
+        format: Format, where several have the same names; by default the first that fits.
+        process: Noise process that the network was trained with, where it is not the published one, as in
+            discrete-vp:even=beta,beta_start=1e-4,beta_end=0.02.
+        prediction: What the output means, where it is not as published.
     """
     if out.exists() and file.exists() and out.samefile(file):
         raise ArgumentError(f"out {out}: it is the file to import; name another one")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 from textwrap import wrap
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -20,6 +20,7 @@ from brickwork.model.header import SHIPPED
 from brickwork.package.targets.table import TARGETS
 from brickwork.registry import outside_names
 from brickwork.sampling.canvas import MODES
+from brickwork.sampling.choices import one_of
 from brickwork.sampling.solvers import SOLVERS
 
 ROWS: dict[str, Iterable[str]] = {
@@ -70,12 +71,12 @@ MARGIN = max(map(len, ROWS)) + 1
 
 
 def print_list(
-    kind: Positional[Annotated[Literal[tuple(ROWS)] | None, arg(metavar="KIND")]] = None,  # pyright: ignore
+    kind: Positional[Annotated[str | None, one_of("kind of name", ROWS), arg(metavar="KIND")]] = None,
 ) -> None:
     """List presets, solvers and all other names of options.
 
     Args:
-        kind: A row of the list, to print all its names, one a line: presets, solvers, devices and so on.
+        kind: A row of the list, to print all its names, one a line.
     """
     if kind is not None:
         say(*ROWS[kind])

@@ -30,6 +30,11 @@ TEXTS = (
 )
 """Text encoders, as in ``brickwork.text.table.TEXTS``."""
 
+FORMATS = (
+    "dit", "sit", "lego", "uvit",
+)
+"""Formats of published weights, as in ``brickwork.foreign.formats.FORMATS``."""
+
 IMAGE_CONDITIONS = (
     "nothing", "coarse", "grey",
 )

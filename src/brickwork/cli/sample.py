@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import OmitArgPrefixes, Positional
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from brickwork.cli.arguments import Drawing, ModelName, Surface
 from brickwork.errors import ArgumentError
 from brickwork.files.streams import say
 from brickwork.sampling.canvas import DEFAULT_MODE
-from brickwork.sampling.gallery import check_png, save_gallery
+from brickwork.sampling.choices import Labels, Seeds
+from brickwork.sampling.gallery import check_out, save_gallery
 from brickwork.sampling.loop import sample
-from brickwork.sampling.options import parse_seeds
 
 if TYPE_CHECKING:
     from brickwork.model.model import Model
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def draw(
     model: Positional[ModelName],
     *,
-    labels: tuple[str, ...] = (),
-    prompt: tuple[str, ...] = (),
+    labels: Labels = (),
+    prompt: Annotated[tuple[str, ...], arg(metavar="TEXT ...")] = (),
     negative: str | None = None,
-    seeds: tuple[str, ...] = ("0-7",),
+    seeds: Seeds = tuple(range(8)),
     out: Path = Path("samples.png"),
     surface: OmitArgPrefixes[Surface] = Surface(),
     drawing: OmitArgPrefixes[Drawing] = Drawing(),
@@ -39,12 +39,13 @@ def draw(
         prompt: Texts, one row each, for a model that reads captions; quote each one.
         negative: Text that guidance steers away from.
         seeds: Seeds and ranges, as in 0-7 12; one column each.
-        out: PNG file or folder to write. Each PNG carries seed, model hash and settings.
+        out: PNG, JPEG or WebP file (.png, .jpg, .webp), or folder for all pictures. Each carries seed, model hash and
+            settings; in JPEG and WebP they are the EXIF description.
         surface: Size and canvas of the pictures, if not the model's own square.
         drawing: Solver, steps, guidance, plan, batch size, precision and device.
     """
-    check_png(out)
-    denoiser, columns = drawing.open(model), parse_seeds(seeds)
+    check_out(out)
+    denoiser, columns = drawing.open(model), list(seeds)
     how, canvas = drawing.sampler_of(denoiser), surface.around(denoiser)
     regions = surface.classes(denoiser, canvas) if canvas else []
     rows = _rows(denoiser, labels, prompt, regions, surface)

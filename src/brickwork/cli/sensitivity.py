@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -17,7 +17,7 @@ def sensitivity(
     model: Positional[ModelName],
     *,
     data: Annotated[str, arg(metavar="DATA")],
-    precision: str = "int8",
+    precision: Literal["int8", "int8-static", "int4"] = "int8",
     num_images: int = 64,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
@@ -28,7 +28,7 @@ def sensitivity(
     Args:
         model: Run folder, model file, or a shipped model by name.
         data: Images with a held-out split: folder, zip, npz, IDX, hub set or "digits".
-        precision: int8, int8-static or int4.
+        precision: Arithmetic that is measured.
         num_images: Largest number of held-out images for the loss.
         as_json: Print JSON.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import arg
 
 import brickwork as bw
+from brickwork.cli.arguments import DeviceName
 from brickwork.cli.names import OURS, families
 from brickwork.cli.page import UNFOLD, page
 from brickwork.cli.proposals import proposed_again
@@ -56,7 +57,7 @@ def train(words: Sequence[str]) -> int:
         guest: str | None = None,
         codec: str | None = None,
         latents: Path | None = None,
-        device: str = "auto",
+        device: DeviceName = "auto",
         dry_run: bool = False,
         recipe: Annotated[Recipe, arg(name="")] = plain,
     ) -> None:
@@ -69,7 +70,7 @@ def train(words: Sequence[str]) -> int:
             guest: Trained model as the brick before the first of LEGO bricks; it stays frozen, in the new model.
             codec: Autoencoder whose latents are learned: a file or run folder of `brickwork autoencoder`.
             latents: Folder where latents of the data are kept; by default the user's cache.
-            device: Device: auto, cpu, cuda or mps.
+            device: Device that trains; auto takes the first accelerator.
             dry_run: Print the resolved recipe, where its numbers come from, the images and the cost, and stop.
             recipe: Settings that change the result.
         """

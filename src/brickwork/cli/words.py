@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 import tyro
@@ -110,6 +111,16 @@ def one_line(box: str, prog: str) -> str:
             parts[-1].append(line)
     wrong = "; ".join(" ".join(part).rstrip(".") for part in parts if part and not part[0].startswith(ADVICE))
     hints = [line for part in parts if part and part[0].startswith(NEAR) for line in part]
-    near = [line.split()[0] for line in hints if line.startswith("--")]
+    near = [_nearest(_flags(line), _flags(wrong)) for line in hints if line.startswith("--")]
     meant = f"did you mean {', '.join(sorted(set(near)))}? " if near else ""
     return f"{wrong[:1].lower()}{wrong[1:]}; {meant}`{prog} --help` lists the options"
+
+
+def _flags(text: str) -> list[str]:
+    """Return the words of a text that begin with two dashes."""
+    return [word.strip(",") for word in text.split() if word.startswith("--")]
+
+
+def _nearest(flags: Sequence[str], wrong: Sequence[str]) -> str:
+    """Return the one of an option's names that is most like one of the wrong words."""
+    return max(flags, key=lambda flag: max((SequenceMatcher(a=flag, b=word).ratio() for word in wrong), default=0.0))

@@ -19,9 +19,9 @@ from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.errors import ArgumentError, UsageError
 from brickwork.files.arrays import read_npy
-from brickwork.files.picture import save_png
+from brickwork.files.picture import SUFFIXES, save_picture
 from brickwork.files.streams import run_command, say
-from brickwork.sampling.gallery import check_png, save_gallery
+from brickwork.sampling.gallery import check_out, save_gallery
 from brickwork.sampling.loop import sample
 from brickwork.sampling.options import parse_seeds
 from brickwork.sampling.sampler import Changes, Sampler
@@ -49,7 +49,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     p.add_argument("--text-embedding", type=Path, metavar="NPY", help="embedded text, where the encoder was left out")
     p.add_argument("--image-condition", type=Path, metavar="NPY", help="image condition, in model space")
     p.add_argument("--seeds", "--seed", nargs="+", default=["0"], metavar="SEED", help="seeds and ranges, as in 0-7 12")
-    p.add_argument("--out", type=Path, default=Path("samples.png"), help="PNG file, or folder for each picture")
+    p.add_argument("--out", type=Path, default=Path("samples.png"), help="file .png, .jpg or .webp, or a folder")
     p.add_argument("--size", help="pixels, as 64 or 32x64: one of those packed")
     p.add_argument("--steps", type=int, help="steps of the solver")
     p.add_argument("--solver", help=f"{', '.join(SOLVERS)}; options behind a colon")
@@ -70,7 +70,7 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
         BrickworkError: A user's error, in one line.
     """
     asked = parser(program).parse_args(list(words))
-    check_png(asked.out)
+    check_out(asked.out)
     seeds = parse_seeds(asked.seeds)
     package = open_package(asked.package, expect=asked.expect, threads=asked.threads)
     if asked.size is not None:
@@ -98,8 +98,8 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
     )
     seconds = perf_counter() - start
     facts = _facts(asked, package, how)
-    if len(images) == 1 and asked.out.suffix.lower() == ".png":
-        save_png(images[0], asked.out, {**facts, "labels": rows, "seeds": seeds})
+    if len(images) == 1 and asked.out.suffix.lower() in SUFFIXES:
+        save_picture(images[0], asked.out, {**facts, "labels": rows, "seeds": seeds})
         path = asked.out
     else:
         names = [package.classes[k] for k in rows] or [fill(words, 24) for words in asked.prompt] or None

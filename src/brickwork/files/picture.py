@@ -1,20 +1,22 @@
-"""Pictures as files: PNG with the facts about how it was drawn, and sheets of many."""
+"""Pictures as files, PNG, JPEG or WebP, with the facts about how they were drawn; and sheets of many."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
+import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 
 from brickwork.bounds import between
 from brickwork.doors import door
-from brickwork.errors import ArgumentError, DataError
+from brickwork.errors import ArgumentError, BrickworkWarning, DataError
 from brickwork.files.pictures import Pictures
 from brickwork.files.plain import read_json
 from brickwork.files.regular import open_regular
@@ -22,6 +24,12 @@ from brickwork.files.whole import write_whole
 
 KEY = "brickwork"  # name of the PNG's text chunk
 
+LOSSY = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Formats by their suffix, beside PNG; their facts are the EXIF description."""
+SUFFIXES = (".png", *LOSSY)
+"""Suffixes of picture files that are written."""
+MOST_FACTS = 60_000
+"""Most bytes of facts in EXIF, of which a JPEG holds 64 KiB."""
 
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 """Errors of Pillow for a picture that claims a size that nobody draws."""
@@ -60,33 +68,74 @@ def save_png(image: np.ndarray, path: str | Path, facts: Mapping[str, object] | 
         ArgumentError: The picture is of another kind, or JSON cannot hold the facts.
         OutputError: The place cannot be written or is full.
     """
-    chunks = PngImagePlugin.PngInfo()
-    try:
-        chunks.add_text(KEY, json.dumps(dict(facts or {}), sort_keys=True))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ArgumentError(f"facts of {path}: JSON cannot hold them ({error})") from None
-    buffer = io.BytesIO()
+    chunks, buffer = PngImagePlugin.PngInfo(), io.BytesIO()
+    chunks.add_text(KEY, _as_json(facts, path))
     as_pillow(image).save(buffer, format="PNG", pnginfo=chunks)
     write_whole(Path(path), buffer.getvalue())
 
 
-def read_facts(path: str | Path) -> dict[str, Any]:
-    """Return the facts that ``save_png`` wrote.
+def save_picture(image: np.ndarray, path: Path, facts: Mapping[str, object] | None = None) -> None:
+    """Write one picture in the format of its name: JPEG, WebP without loss, or else PNG as ``save_png`` does.
+
+    Args:
+        image: uint8 (H, W), (H, W, 1) or (H, W, 3).
+        path: The file; missing folders are made.
+        facts: Anything JSON can hold; in JPEG and WebP they are the EXIF field ImageDescription, and left out with a
+            warning where that is too small.
 
     Raises:
-        DataError: The file is missing, no PNG, or carries no facts of brickwork.
+        ArgumentError: The picture is of another kind, or JSON cannot hold the facts.
+        OutputError: The place cannot be written or is full.
+    """
+    if path.suffix.lower() not in LOSSY:
+        save_png(image, path, facts)
+        return
+    exif, buffer, text = Image.Exif(), io.BytesIO(), _as_json(facts, path)
+    if len(text) <= MOST_FACTS:
+        exif[ExifTags.Base.ImageDescription] = text
+    else:
+        why = f"{len(text):,} bytes, of which EXIF holds {MOST_FACTS:,}; a .png would keep them"
+        warnings.warn(f"{path}: written without its facts, {why}", BrickworkWarning, stacklevel=2)
+    how = {"quality": 95, "subsampling": 0, "lossless": True}  # each format takes those that it knows
+    as_pillow(image).save(buffer, format=LOSSY[path.suffix.lower()], exif=exif, **how)
+    write_whole(path, buffer.getvalue())
+
+
+def _as_json(facts: Mapping[str, object] | None, path: str | Path) -> str:
+    """Return facts as ASCII JSON.
+
+    Raises:
+        ArgumentError: JSON cannot hold them.
     """
     try:
-        with open_regular(path) as file, Image.open(file, formats=["PNG"]) as image:
-            chunk = image.info.get(KEY)
+        return json.dumps(dict(facts or {}), sort_keys=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(f"facts of {path}: JSON cannot hold them ({error})") from None
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """Return the facts that ``save_png``, or drawing to a JPEG or WebP, wrote.
+
+    Raises:
+        DataError: The file is missing, no such picture, or carries no facts of brickwork.
+    """
+    try:
+        with open_regular(path) as file, Image.open(file, formats=["PNG", *set(LOSSY.values())]) as image:
+            chunk = image.info.get(KEY) if image.format == "PNG" else _description(image)
         facts = None if chunk is None else read_json(chunk)
     except FileNotFoundError:
-        raise DataError(f"{path}: there is no such file; give a PNG that brickwork wrote") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, *BOMBS):
-        raise DataError(f"{path}: not a readable PNG; give a picture that brickwork wrote") from None
+        raise DataError(f"{path}: there is no such file; give a picture that brickwork wrote") from None
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, struct.error, *BOMBS):
+        raise DataError(f"{path}: not a readable PNG, JPEG or WebP; give a picture that brickwork wrote") from None
     if not isinstance(facts, dict):
         raise DataError(f"{path}: carries no brickwork facts; only pictures that brickwork wrote, unedited, do")
     return facts
+
+
+def _description(image: Image.Image) -> str | None:
+    """Return the EXIF description of a picture; None without one."""
+    text = image.getexif().get(ExifTags.Base.ImageDescription)
+    return text if isinstance(text, str) and text.startswith("{") else None
 
 
 @door("drawing a sheet", "give fewer pictures or a smaller scale")

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
+from typing import Annotated
+
+from tyro.conf import arg
+
+from brickwork.package.precision import PRECISIONS
+from brickwork.package.targets.table import TARGETS
+from brickwork.sampling.choices import ScheduleWord, SolverWord, one_of
+
+LAYOUTS = ("whole", "stack", "scan")
+"""Forms of a package's graphs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
     """Options of a package."""
 
-    target: str | None = None
-    """onnx, executorch, openvino, litert, coreml or browser; when left out, as the package's suffix says, or onnx."""
-    layout: str = "whole"
+    target: Annotated[str | None, one_of("target", TARGETS)] = None
+    """Kind of device runtime; when left out, as the package's suffix says, or onnx."""
+    layout: Annotated[str, one_of("layout", LAYOUTS)] = "whole"
     """whole graphs; stack: one block, weights fed to it in turn; scan: one block, weights stacked (ONNX Runtime)."""
-    precision: str = "fp32"
-    """fp32, fp16, bf16, int8 (dynamic), int8-static or int4, as far as the target has them."""
+    precision: Annotated[str, one_of("precision", PRECISIONS)] = "fp32"
+    """Arithmetic inside, as far as the target has it; int8 takes its ranges anew in each call."""
     sizes: tuple[int, ...] = ()
     """Sides of pictures in pixels; the model's own when left out."""
     batches: tuple[int, ...] = (1, 2)
@@ -24,9 +34,9 @@ class Packing:
     """Numbers of blocks or bricks that can run; all, and those of the plan, when left out."""
     steps: int = 25
     """Steps of the solver, unless the device asks for others."""
-    solver: str = "dpm2m"
+    solver: SolverWord = "dpm2m"
     """Solver, unless the device asks for another."""
-    grid: str = "karras"
+    grid: Annotated[ScheduleWord, arg(aliases=["--schedule"])] = "karras"
     """Noise levels, unless the device asks for others."""
     guidance: float = 1.0
     """Guidance, unless the device asks for another; 1 is off."""

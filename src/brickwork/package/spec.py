@@ -10,13 +10,12 @@ from typing import final
 from brickwork.errors import ArgumentError, ConfigError, UnknownNameError
 from brickwork.model.model import Model
 from brickwork.package.graph import GraphSpec, graphs_of
-from brickwork.package.packing import Packing
+from brickwork.package.packing import LAYOUTS, Packing
 from brickwork.package.precision import PRECISIONS, Precision, QualityBound
 from brickwork.package.targets.base import Target
 from brickwork.package.targets.table import choose_target
 from brickwork.sampling.sampler import Sampler
 
-LAYOUTS = ("whole", "stack", "scan")
 DRAWING = ("steps", "solver", "grid", "guidance", "guidance_interval", "plan")
 """Fields of a packing that make its sampler."""
 

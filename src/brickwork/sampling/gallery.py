@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 
 from brickwork.errors import ArgumentError
-from brickwork.files.picture import save_png, sheet
+from brickwork.files.picture import SUFFIXES, save_picture, save_png, sheet
 
 
-def check_png(out: Path) -> None:
-    """Refuse a file name with another suffix than .png.
+def check_out(out: Path) -> None:
+    """Refuse the name of a picture file of a format that is not written.
 
     Raises:
-        ArgumentError: The name has another suffix.
+        ArgumentError: The name has such a suffix.
     """
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"):
-        raise ArgumentError(f"out {out}: pictures are written as PNG; name a .png file or a folder")
+    if out.suffix.lower() in (".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".heic"):
+        raise ArgumentError(f"out {out}: pictures are written as {', '.join(SUFFIXES)}; name such a file or a folder")
+
+
+def sheet_of(out: Path) -> Path:
+    """Return the place of the sheet: the name itself if it is that of a picture file, else a file in that folder."""
+    return out if out.suffix.lower() in SUFFIXES else out / "sheet.png"
 
 
 def save_gallery(
@@ -35,21 +40,21 @@ def save_gallery(
     """Write the sheet, and in a folder also every picture as a file; return the sheet's path.
 
     Args:
-        out: A .png file, or a folder.
+        out: A .png, .jpg or .webp file, or a folder.
         images: uint8 (N, H, W, C), row by row.
         names: Caption of each row, or none.
         rows: Class of each row; empty if rows are texts.
         seeds: Seeds, one for each column.
         num_prompts: Number of rows that are texts.
-        facts: Facts of the drawing, stored in each PNG.
+        facts: Facts of the drawing, stored in each file.
 
     Raises:
         OutputError: The place cannot be written.
     """
     scale, columns = max(1, 48 // max(images.shape[1:3])), len(seeds)
     picture = sheet(images, columns, scale=scale, row_captions=names, column_captions=[str(n) for n in seeds])
-    path = out if out.suffix.lower() == ".png" else out / "sheet.png"
-    save_png(picture, path, {**facts, "labels": list(rows), "seeds": list(seeds)})
+    path = sheet_of(out)
+    save_picture(picture, path, {**facts, "labels": list(rows), "seeds": list(seeds)})
     if path == out:
         return path
     for index, image in enumerate(images):
