@@ -95,6 +95,7 @@ from .text.small import Bytes as Bytes
 from .text.small import Words as Words
 from .training.autoencoder.loop import train_autoencoder as train_autoencoder
 from .training.autoencoder.recipe import AutoencoderRecipe as AutoencoderRecipe
+from .training.denoiser.choices import recipe_for as recipe_for
 from .training.denoiser.loop import train as train
 from .training.denoiser.loss import EdmWeight as EdmWeight
 from .training.denoiser.loss import MinSnr as MinSnr

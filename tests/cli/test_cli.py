@@ -452,13 +452,6 @@ def test_corrupt_image_under_strict(line: Callable[..., str], tmp_path: Path) ->
     assert main([str(word) for word in words]) == 0  # named, counted and skipped
 
 
-def test_mixed_sizes_without_a_target(line: Callable[..., str], tmp_path: Path) -> None:
-    data = folder_of_images(tmp_path / "set", sizes=(8, 12))
-    words = ["train", "stoic-tiny", "--data", data, "--out", tmp_path / "x", "--steps", "1", *TINY]
-    assert "--size" in line(*words)
-    assert main([*(str(word) for word in words), "--size", "8"]) == 0
-
-
 def test_impossible_stem(line: Callable[..., str], images: Path, tmp_path: Path) -> None:
     words = ["train", "stoic-tiny", "--data", images, "--out", tmp_path / "x", "--steps", "1"]
     assert "kernel" in line(*words, "--backbone.kernel", "1")

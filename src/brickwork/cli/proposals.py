@@ -21,5 +21,10 @@ def proposed_again(config: C, start: C, words: Sequence[str], prefix: str = "") 
         words: Words of the command line.
         prefix: Prefix of the config's flags, as "backbone.".
     """
-    flags = {word.partition("=")[0].removeprefix("--").replace("_", "-") for word in words if word.startswith("--")}
-    return proposing(config, [name for name in proposals(start) if f"{prefix}{name}".replace("_", "-") not in flags])
+    flags = flags_in(words)
+    return proposing(config, [name for name in proposals(start) if f"{prefix}{name}" not in flags])
+
+
+def flags_in(words: Sequence[str]) -> set[str]:
+    """Return the names of the flags among words of the command line, as "backbone.mlp_ratio"."""
+    return {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}

@@ -62,9 +62,9 @@ VERBS: dict[str, Verb] = {
     ),
     "train": Verb(
         "Train",
-        "Train a preset or a recipe on images.",
+        "Train on images: a folder of photographs is enough.",
         "train:train",
-        ("brickwork train stoic-digits --data digits --out runs/a --minutes 2",),
+        ("brickwork train photos/", "brickwork train stoic-digits --data digits --out runs/a --minutes 2"),
         reads_words=True,
     ),
     "autoencoder train": Verb(

@@ -38,6 +38,8 @@ PLAIN, CLEAR, GREY, WIDE = 16, 28, 8, 16
 with it, of grey with up to 16 bits, and of grey with 32; Pillow keeps 4 bytes of colour, and its copies count."""
 OF_FORMAT = {"JPEG": 6, "MPO": 6, "JPEG2000": 20, "WEBP": 8, "AVIF": 12, "HEIF": 12}
 """Bytes per pixel more that the decoders of some formats need: coefficients, planes, a buffer of their own."""
+LYING = (5, 6, 7, 8)
+"""EXIF's orientations of pictures that a viewer turns by a quarter."""
 WHOLE = {1: "B", 3: "H", 4: "I"}
 """EXIF's types of whole numbers, as struct names them."""
 
@@ -137,6 +139,24 @@ class Decoder:
         with FILES.shared():
             FILES.claim(size)
             return self.decode(read(), name)
+
+    def sides_of(self, data: bytes, name: str = "image") -> tuple[int, int]:
+        """Return (width, height) of an image file as a viewer shows it, by its header; nothing is decoded.
+
+        Args:
+            data: The file, or its beginning.
+            name: Its name in an error.
+
+        Raises:
+            DataError: It is no image, or its header is not in these bytes.
+            MissingExtraError: It is HEIC, and pillow-heif is not installed.
+        """
+        if is_heif(data[:HEAD]):
+            heif_factory(f"{name}, a HEIC picture,")
+        with named(name), self._opened(data, bool(data)) as image:
+            exif = image.info.get("exif") if image.format != "TIFF" else None  # Pillow turns the sides of a TIFF itself
+            lies = isinstance(exif, bytes) and orientation_of(exif) in LYING
+            return (image.height, image.width) if lies else (image.width, image.height)
 
     def pixels_of(self, image: Image.Image, name: str = "image") -> Pixels:
         """Convert an opened picture into uint8 (H, W, 1) if it is grey, else (H, W, 3); ``decode`` says how.

@@ -19,6 +19,8 @@ from brickwork.data.tables import CAPTION_KEYS, LABEL_KEYS, Table, is_table, rea
 from brickwork.data.tree import Arranged, arrange
 from brickwork.errors import DataError
 
+HEADER = 1 << 17
+"""First bytes of an image file in which its size is mostly said."""
 WANTED = (".caption", ".captions", ".json", ".jsonl", ".csv", ".tsv", ".parquet")
 """Suffixes of files that say something about images, so that passing over one is worth a warning."""
 
@@ -106,9 +108,19 @@ def source_of_files(
         there = size(raws[i])
         return decoder.decode_file(there, lambda: read(raws[i], there), shown[i])
 
+    def sides(i: int) -> tuple[int, int]:
+        there = size(raws[i])
+        try:
+            return decoder.sides_of(read(raws[i], min(HEADER, there)), shown[i])
+        except DataError:  # what a camera writes before the picture may be long
+            if not HEADER < there <= decoder.max_bytes:
+                raise
+            return decoder.sides_of(read(raws[i], there), shown[i])
+
     return Source(
         name=name,
         image=image,
+        sides=sides,
         encoded=True,
         identity=lambda i: shown[i].encode(),
         names=shown,

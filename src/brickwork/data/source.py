@@ -44,6 +44,8 @@ class Source:
         version: Text that changes whenever the content may have changed; "" if changes cannot be detected.
         passed: What was passed over when it was opened.
         found: Line for the user of what the whole source holds, and of what was passed over.
+        sides: Row -> (width, height) in pixels as the file's header says, upright; None where only decoding tells it.
+            Raises DataError naming the image.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Source:
     version: str = ""
     passed: tuple[Passed, ...] = ()
     found: str = ""
+    sides: Callable[[int], tuple[int, int]] | None = None
 
     def __len__(self) -> int:
         """Return N, the number of images."""
@@ -66,7 +69,7 @@ class Source:
 
     def take(self, rows: Rows) -> Source:
         """Return the source with these rows only, in this order."""
-        image, identity = self.image, self.identity
+        image, identity, sides = self.image, self.identity, self.sides
         return dataclasses.replace(
             self,
             image=lambda i: image(int(rows[i])),
@@ -75,6 +78,7 @@ class Source:
             labels=None if self.labels is None else self.labels[rows],
             captions=None if self.captions is None else Picked(self.captions, rows),
             splits=None if self.splits is None else self.splits[rows],
+            sides=None if sides is None else lambda i: sides(int(rows[i])),
         )
 
 

@@ -84,7 +84,7 @@ def fit_autoencoder(recipe: AutoencoderRecipe, data: Dataset) -> AutoencoderReci
     advice = {"picture_channels": f", or set data.channels = {recipe.autoencoder.picture_channels}"}
     facts = {"picture_channels": channels}
     network = filled(recipe.autoencoder, facts, section="autoencoder", advice=advice)
-    return replace(recipe, autoencoder=network, data=reading_of(recipe.data, data))
+    return replace(recipe, autoencoder=network, data=reading_of(recipe.data, data)).in_images(len(data))
 
 
 def idle_settings(recipe: AutoencoderRecipe) -> list[Idle]:

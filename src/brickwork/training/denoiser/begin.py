@@ -18,9 +18,11 @@ from brickwork.errors import ConfigError
 from brickwork.model.model import Model
 from brickwork.nn.device import choose_device
 from brickwork.training.denoiser.acting import check_acting
+from brickwork.training.denoiser.choices import of_one_size
 from brickwork.training.denoiser.recipe import Recipe, fit_to_data
 from brickwork.training.denoiser.run import ingredients, known_codec, known_guest
 from brickwork.training.denoiser.transfer import transfer
+from brickwork.training.run.fitting import told_split
 from brickwork.training.run.folder import Ingredient
 
 
@@ -65,9 +67,10 @@ def begin(
             has weights that are not finite.
         DataError: The images cannot be read.
     """
-    data, heldout, missing = images_of_run(images, recipe.data, heldout, progress=progress)
     guest = known_guest(recipe, out, init) if guest is None else guest
     codec = known_codec(out, init) if codec is None else codec
+    recipe, sized = of_one_size(recipe, images, codec)
+    data, heldout, missing = images_of_run(images, recipe.data, heldout, progress=progress)
     for name, one in (("init", init), ("guest", guest), ("codec", codec)):
         _check_finite(name, one)
     recipe = fit_to_data(recipe, data, guest=guest is not None, codec=codec)
@@ -78,7 +81,7 @@ def begin(
             f"{data.shape} and {len(data.classes)}: prepare both alike (data.size, data.channels)"
         )
     model = build_model(recipe, data, guest, codec).to(choose_device(device))
-    notes = beginning_notes(model, init) + ([f"no held-out loss: {missing}"] if missing else [])
+    notes = [*sized, told_split(data, heldout, missing), *beginning_notes(model, init)]
     return Beginning(
         model=model,
         recipe=recipe,

@@ -16,10 +16,12 @@ from brickwork.model.checkpoint import save
 from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
 from brickwork.quality.heldout import LEVELS, held_out_loss
+from brickwork.quality.nearest import MAX_TRAINED, nearest_ratios
 from brickwork.sampling.loop import sample
 from brickwork.sampling.sampler import Sampler
 from brickwork.training.denoiser.recipe import Report
 from brickwork.training.run.curve import Curve, draw_curve
+from brickwork.training.run.learned import NEAREST, rise, told_rise
 from brickwork.training.run.observer import Findings, Observer, RunView
 
 QUICK_STEPS = 10
@@ -34,6 +36,7 @@ def own_observers(report: Report, heldout: Dataset | None) -> list[Observer[Any]
     """Return the observers that a recipe's report asks for, in the order in which a run calls them."""
     return [
         HeldOutLoss(heldout, report.eval_every, report.eval_images),
+        Watch(report.eval_every),
         Sheets(heldout, report),
         Curve(draw_curve, report.eval_every, report.sample_every),
         ModelFile(),
@@ -68,6 +71,26 @@ class HeldOutLoss(Observer[Model]):
         batch_size = at_once(run.average)
         losses = held_out_loss(run.average, self.heldout, num_images=count, batch_size=batch_size, on_batch=run.check)
         return {"held_out": {f"{level.sigma:.3g}": level.share for level in losses}, "held_out_images": count}
+
+
+@final
+class Watch(Observer[Model]):
+    """Observer that says once in a sitting that the held-out loss rises; it comes behind the one that measures it.
+
+    Args:
+        every: Steps between two measurements; 0 for none by steps.
+    """
+
+    by_clock = True
+
+    def __init__(self, every: int) -> None:
+        self.every, self.said = every, False
+
+    def measure(self, run: RunView[Model]) -> None:
+        """Say that the held-out loss has risen, and what to do."""
+        if not self.said and (risen := rise(run.lines())):
+            self.said = True
+            run.say(f"{told_rise(*risen)}; more pictures, a smaller network or a shorter run help")
 
 
 @final
@@ -139,7 +162,14 @@ class Sheets(Observer[Model]):
         scale = max(1, 64 // images.shape[1])
         picture = sheet(images, columns=len(seeds), scale=scale, row_captions=wishes.names or None)
         save_png(picture, sheet_path(run.folder, run.step), facts)
-        return {"samples": picture}
+        return {"samples": picture, **self._likeness(run, images)}
+
+    def _likeness(self, run: RunView[Model], images: np.ndarray) -> dict[str, float]:
+        """Return how near the pictures of the last sheet are to training pictures, where that is soon known."""
+        trained = run.data.images
+        if not run.finished or not 2 <= len(trained) <= MAX_TRAINED or images.shape[1:] != trained.shape[1:]:
+            return {}
+        return {NEAREST: float(np.median(nearest_ratios(images, trained, mirrored=run.data.flip)))}
 
     def _affordable(self, run: RunView[Model], wishes: Wishes, each: int) -> tuple[Wishes, list[int]]:
         """Return the rows and the seeds of the columns that a sheet may have now; no seeds for no sheet.

@@ -93,7 +93,12 @@ class Recipe(RunRecipe):
     @property
     def extendable(self) -> bool:
         """True where a longer run begins exactly as the shorter one: a constant rate, and all bricks learn at once."""
-        return super().extendable and self.parts.supervision != "sequential"
+        return super().extendable and not self.staged
+
+    @property
+    def staged(self) -> bool:
+        """True where bricks learn one after another, each in its share of the budget."""
+        return self.parts.supervision == "sequential"
 
 
 def published_parts(backbone: BackboneConfig) -> dict[str, Any]:
@@ -157,7 +162,8 @@ def fit_to_data(recipe: Recipe, data: Dataset, *, guest: bool = False, codec: Co
     backbone = filled(recipe.backbone, facts, section="backbone", advice=_ways_out(recipe, codec))
     backbone = backbone.with_guest() if guest else backbone
     check_parts_config(recipe.parts, backbone)
-    return replace(recipe, backbone=backbone, text=text, data=reading_of(recipe.data, data))
+    fitted = replace(recipe, backbone=backbone, text=text, data=reading_of(recipe.data, data))
+    return fitted.in_images(len(data))
 
 
 def _ways_out(recipe: Recipe, codec: Codec) -> dict[str, str]:

@@ -11,6 +11,8 @@ BATCHES = (16, 32, 64, 128)
 """Batches to choose from. Where steps are few, the smaller one learns more of equally many images (docs/log.md)."""
 ENOUGH_STEPS = 2000
 """Steps that a larger batch must leave the budget."""
+LAG = 4.0
+"""Half-lives of the average that a budget must see, so that it does not lag."""
 FEW_STEPS = 200
 """Steps below which a run is said to be too short for pictures."""
 
@@ -25,7 +27,7 @@ def num_steps(recipe: RunRecipe, batch: int, seconds: float = 0.0) -> float:
     """
     steps = recipe.steps or math.inf
     images = recipe.images / batch if recipe.images else math.inf
-    clock = 60 * recipe.minutes / seconds if recipe.minutes and seconds else math.inf
+    clock = 60 * (recipe.minutes - recipe.restart) / seconds if recipe.minutes and seconds else math.inf
     return min(steps, images, clock)
 
 
@@ -64,7 +66,7 @@ def foretold_batch(recipe: RunRecipe, num_images: int, multiple: int = 1) -> str
 
 
 def warnings(recipe: RunRecipe, seconds: float = 0.0) -> list[str]:
-    """Return lines that warn of a budget too short to learn from, or shorter than the warm-up.
+    """Return lines that warn of a budget too short to learn from, for the warm-up, or for the average.
 
     Args:
         recipe: Its batch is known.
@@ -83,4 +85,17 @@ def warnings(recipe: RunRecipe, seconds: float = 0.0) -> list[str]:
             f"{about} and warmup = {recipe.warmup:g} steps: the learning rate never reaches lr; give a longer budget, "
             "or a share of it, as warmup = 0.05"
         )
-    return told
+    lag = _lag(recipe, steps)
+    return [*told, lag] if lag else told
+
+
+def _lag(recipe: RunRecipe, steps: float) -> str:
+    """Return a line that warns of an average that still holds much of the start when the budget ends; "" for none."""
+    seen, half_life = steps * recipe.batch, recipe.ema_half_life
+    lasting = min(half_life, recipe.ema_rampup * seen) if recipe.ema_rampup else half_life
+    if not half_life or LAG * lasting <= seen:
+        return ""
+    return (
+        f"ema_half_life = {half_life:g} images and the budget sees about {seen:,.0f}: the average, which is kept and "
+        f"drawn, would lag far behind; leave ema_rampup at its 0.05, or set ema_half_life = {seen / 20:.0f} or less"
+    )

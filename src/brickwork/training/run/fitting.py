@@ -60,6 +60,13 @@ def told_images(data: Dataset, heldout: Dataset | None, missing: str) -> str:
     return f"{len(data)} images of {width}x{height}x{channels}, digest {data.digest[:12]}\n{held}"
 
 
+def told_split(data: Dataset, heldout: Dataset | None, missing: str) -> str:
+    """Describe in one line how many images a run trains on and holds out. missing: why it holds out none, if known."""
+    height, width, channels = data.shape
+    held = f", {len(heldout):,} held out" if heldout is not None else f"; no held-out loss: {missing or 'none given'}"
+    return f"trains on {len(data):,} images of {width}x{height}x{channels}{held}"
+
+
 def _word(value: object) -> str:
     """Return a value as text for a message."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -8,13 +8,28 @@ SHARE = 0.05
 """Largest share of a run that goes into measurements by the clock."""
 EVALUATIONS = 2
 """Evaluations that take no longer than training on one image, which is three by count."""
+ADVANCE = 40
+"""Evaluations that the first look has at least, for a sheet of four pictures by ten steps."""
+FIRST_SHARE = 0.25
+"""Share of a budget in minutes at which the first look comes at the latest."""
+
+
+def first_look(asked: float, budget: float) -> float:
+    """Return the minutes before the first look: as asked, but sooner in a run that is nearly over by then.
+
+    Args:
+        asked: Minutes of the recipe; 0 for none.
+        budget: Minutes that the run may take; 0 for a budget of another kind.
+    """
+    return min(asked, FIRST_SHARE * budget) if budget else asked
 
 
 @final
 class Looks:
     """Clock that says when a run is looked at, and how many evaluations of the network a look may take.
 
-    Looks come after 1, 3, 7, 15, ... times the first distance. What training on one image pays for, a look may spend.
+    Looks come after 1, 3, 7, 15, ... times the first distance. What training on one image pays for, a look may spend;
+    the first look has a small advance, so that there is something to see.
 
     Args:
         minutes: Minutes before the first look; 0 for none.
@@ -26,7 +41,7 @@ class Looks:
     def __init__(self, minutes: float) -> None:
         self.minutes, self.open = minutes, False
         self._next, self._began, self._images = 60 * minutes, 0.0, 0
-        self._evaluations = self._taken = 0.0
+        self._evaluations, self._taken, self._advance = 0.0, 0.0, ADVANCE
 
     def start(self, *, seconds: float, images: int) -> None:
         """Begin a sitting: a resumed run goes on with the looks that are left.
@@ -45,6 +60,7 @@ class Looks:
     def begin(self, images: int) -> None:
         """Begin a look, which may take what training since the last one pays for."""
         self._evaluations += SHARE * EVALUATIONS * (images - self._images)
+        self._evaluations, self._advance = max(self._evaluations, self._advance), 0
         self._images, self.open = images, True
 
     def end(self, seconds: float, taken: float) -> None:

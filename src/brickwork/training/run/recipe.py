@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Annotated, Any, Literal, Self
 
 from brickwork.bounds import at_least, check_fields, up_to
 from brickwork.data.config import DataConfig
@@ -79,11 +80,17 @@ class RunRecipe:
     """Budget in images seen; 0 for none."""
     minutes: Annotated[float, at_least(0)] = 0.0
     """Budget in minutes by the clock; 0 for none."""
+    epochs: Annotated[float, at_least(0)] = 0.0
+    """Budget in passes over the training images, which a run keeps as images; 0 for none."""
+    restart: Annotated[float, at_least(0)] = 0.0
+    """Minutes by the clock at which warm-up and schedule began anew, after a finished run was given more of them."""
     report: RunReport = field(default_factory=RunReport)
     """Log, measurements and saves."""
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.restart and self.restart >= self.minutes:
+            raise ConfigError(f"restart {self.restart:g} and minutes {self.minutes:g}: minutes must be above restart")
 
     @property
     def extendable(self) -> bool:
@@ -93,14 +100,21 @@ class RunRecipe:
         """
         return self.schedule == "constant"
 
+    @property
+    def staged(self) -> bool:
+        """True where parts of the network learn one after another, each in its share of the budget."""
+        return False
+
     def require_budget(self) -> None:
         """Refuse a recipe that would never end, or one that must not look at the clock and ends by it.
 
         Raises:
-            ConfigError: No budget is set, or minutes beside ``deterministic``.
+            ConfigError: No budget is set, images in two ways, or minutes beside ``deterministic``.
         """
-        if not any(getattr(self, name) for name in BUDGETS):
-            raise ConfigError("no budget: set steps, images or minutes above 0")
+        if not any(getattr(self, name) for name in (*BUDGETS, "epochs")):
+            raise ConfigError("no budget: set minutes, epochs, images or steps above 0")
+        if self.epochs and self.images:
+            raise ConfigError(f"epochs = {self.epochs:g} and images = {self.images}: both say how many images; set one")
         if self.deterministic and self.minutes:
             raise ConfigError(
                 f"deterministic = true and minutes = {self.minutes:g}: a run that ends by the clock does not end twice "
@@ -110,7 +124,18 @@ class RunRecipe:
     def spent(self, *, step: int, images_seen: int, seconds: float) -> float:
         """Return the share of the budget that is spent; training ends at 1."""
         budgets: dict[str, Any] = {name: getattr(self, name) for name in BUDGETS}
-        return budget_spent(**budgets, step=step, images_seen=images_seen, seconds=seconds)
+        budgets["minutes"] -= self.restart
+        return budget_spent(
+            **budgets, step=step, images_seen=images_seen, seconds=max(0.0, seconds - 60 * self.restart)
+        )
+
+    def in_images(self, num_images: int) -> Self:
+        """Return the recipe with a budget in epochs as one in images.
+
+        Args:
+            num_images: Images in a pass.
+        """
+        return replace(self, images=math.ceil(round(self.epochs * num_images, 6)), epochs=0.0) if self.epochs else self
 
     def learning_rate(self, largest: float, now: Counters, spent: float) -> float:
         """Return the learning rate of a step.

@@ -19,7 +19,7 @@ from brickwork.training.run.folder import LOG_FILE, STATE_FILE, Ingredient, RunF
 from brickwork.training.run.group import Group
 from brickwork.training.run.interrupt import Interrupt, Stopped
 from brickwork.training.run.journal import Journal, read_journal
-from brickwork.training.run.looks import Looks
+from brickwork.training.run.looks import Looks, first_look
 from brickwork.training.run.observer import Findings, Observer, RunView, Watched
 from brickwork.training.run.statefile import StateHeader, read_state
 
@@ -124,7 +124,9 @@ class Trainer(Generic[B]):
         self.failures, self.resumed = 0, folder.holds_run
         self.observers = list(observers) if group.writes else []
         self._opened = tuple(self.observers)
-        self.interrupt, self.looks = Interrupt(), Looks(state.recipe.report.look_minutes)
+        recipe = state.recipe
+        first = first_look(recipe.report.look_minutes, recipe.minutes - recipe.restart)
+        self.interrupt, self.looks = Interrupt(), Looks(first)
         self.view = RunView[Any](
             state,
             folder.path,
@@ -356,7 +358,7 @@ class Trainer(Generic[B]):
         for observer in list(self.observers):
             self._call(observer, self._note, observer.on_end)
         if not self.finished:
-            self.say(f"saved at step {self.state.counters.step}; run the same command to resume")
+            self.say(f"saved at step {self.state.counters.step}, from where the run can go on")
 
     def _note(self, run: RunView[Any], look: Callable[[RunView[Any]], Findings | None]) -> None:
         """Write the numbers that an observer found to the log, and show its pictures to all."""
