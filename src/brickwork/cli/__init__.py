@@ -13,7 +13,7 @@ from functools import partial
 
 import brickwork
 from brickwork.cli.overview import overview, rows_of
-from brickwork.cli.page import EVERYWHERE
+from brickwork.cli.page import EVERYWHERE, HELP
 from brickwork.cli.verbs import VERBS
 from brickwork.errors import UnknownNameError, UsageError, printable
 from brickwork.files.streams import run_command
@@ -39,7 +39,7 @@ def _obey(words: Sequence[str]) -> int:
     voice, words = take_voice(words)
     if words[:1] == ["help"]:
         words = [*words[1:], "--help"]
-    if not words or words[0] in ("-h", "--help", "--help-all"):
+    if not words or words[0] in HELP:
         print("\n".join(overview()))
         return 0
     if words[0] == "--version":
@@ -77,7 +77,7 @@ def run_verb(name: str, words: Sequence[str]) -> int:
 
 def _run_group(name: str, members: Collection[str], words: Sequence[str]) -> int:
     """Print the page of verbs of two words that begin alike; a second word that is none is refused."""
-    if words and words[0] not in ("-h", "--help", "--help-all"):
+    if words and words[0] not in HELP:
         raise UsageError(UnknownNameError(f"{name} verb", words[0], members))
     print("\n".join([f"usage: brickwork {name} VERB [options]", "", *rows_of(name), "", *EVERYWHERE]))
     return 0

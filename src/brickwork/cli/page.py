@@ -12,6 +12,8 @@ LONGEST = 99
 """Most lines of a page; of a longer one the groups of options behind the first are folded."""
 UNFOLD = "--help-all"
 """Option that prints a page with all groups of options."""
+HELP = frozenset({"-h", "--help", UNFOLD})
+"""Options that print a page."""
 EVERYWHERE = (
     "Every verb also takes:",
     "  -q, --quiet    print results and errors only: no bars, no remarks",
@@ -19,20 +21,25 @@ EVERYWHERE = (
 )
 """Last lines of every page: the options that all verbs share."""
 NO_DEFAULT = re.compile(r"\s*\(default:(\s+(None|''))?\s*\)")
+MANY = re.compile(r"\[(\S+)\s+\[\1\s+\.\.\.\]\]")
 RULE = re.compile(r"\s*-{3,}")
+TITLE = re.compile(r" ([a-z].*)|([a-z][a-z ]*):")
+"""Title of a group, of tyro or of argparse."""
 
 
 def page(printed: str, description: str, examples: Sequence[str], *, whole: bool = False) -> str:
     """Return a page of help from the parser's own.
 
     Args:
-        printed: Usage, then groups of options, as tyro prints them on a terminal of ASCII, without a description.
+        printed: Usage, then groups of options, as argparse prints them, or tyro on a terminal of ASCII; without a
+            description.
         description: Paragraphs about the verb, with an empty line between them; indented lines stay as they are.
         examples: Commands.
         whole: Keep all groups of options, however long the page is.
     """
-    usage, groups = _parts(NO_DEFAULT.sub("", printed))
-    head = [*usage, *_paragraphs(description), "", *examples_of(examples)]
+    usage, groups = _parts(MANY.sub(r"\1 ...", NO_DEFAULT.sub("", printed)))
+    head = wrap(" ".join(usage), WIDTH, subsequent_indent=" " * 7, break_on_hyphens=False)
+    head += [*_paragraphs(description), "", *examples_of(examples)]
     lines = [*head, *(line for group in groups for line in group), "", *EVERYWHERE]
     if whole or len(lines) <= LONGEST:
         return "\n".join(lines)
@@ -63,8 +70,8 @@ def _parts(printed: str) -> tuple[list[str], list[list[str]]]:
     groups: list[list[str]] = []
     for line in printed.splitlines():
         text = line.rstrip()
-        if text.startswith(" ") and not text.startswith("  ") and not RULE.fullmatch(text):
-            groups.append(["", f"{text.strip()}:"])
+        if title := TITLE.fullmatch(text):
+            groups.append(["", f"{title[1] or title[2]}:"])
         elif text and not RULE.fullmatch(text):
             (groups[-1] if groups else usage).append(text)
     return usage, groups

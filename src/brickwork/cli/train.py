@@ -13,7 +13,7 @@ import brickwork as bw
 from brickwork.cli.arguments import DeviceName
 from brickwork.cli.closing import closing_lines
 from brickwork.cli.names import OURS, families
-from brickwork.cli.page import UNFOLD, page
+from brickwork.cli.page import HELP, page
 from brickwork.cli.places import Names, data_of, names_of, new_run
 from brickwork.cli.proposals import flags_in, proposed_again
 from brickwork.cli.verbs import VERBS
@@ -63,7 +63,7 @@ def train(words: Sequence[str]) -> int:
     come before their own fields.
     """
     words, name = list(words), words[0] if words and not words[0].startswith("-") else None
-    if name is None and set(words) & {"-h", "--help", UNFOLD}:
+    if name is None and HELP & set(words):
         print(page("usage: brickwork train NAME [options]", _without_name(), VERBS["train"].examples))
         return 0
     rest = words if name is None else words[1:]

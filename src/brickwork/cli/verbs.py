@@ -28,6 +28,10 @@ class Verb:
     """Function in the module of this package, as ``module:name``."""
     examples: tuple[str, ...]
     """Commands for its page of help."""
+    offers: tuple[str, ...] = ()
+    """Words that may follow it, for completion: rows of `brickwork list`, or words themselves."""
+    first: tuple[str, ...] = ()
+    """First words without which its page of help does not list options."""
     reads_words: bool = False
     """True if the function takes the words that follow the verb, since its options depend on the first of them."""
 
@@ -46,12 +50,14 @@ VERBS: dict[str, Verb] = {
             "brickwork sample digits --label 3 --seed 0 --out three.png",
             "brickwork sample digits --seeds 0-7 --steps 20 --out drawn/",
         ),
+        offers=("models",),
     ),
     "edit": Verb(
         "Draw",
         "Edit a picture: change, fill in, enlarge or colour it.",
         "edit:edit",
         ("brickwork edit digits three.png --strength 0.5 --seeds 0-3 --out edited.png",),
+        offers=("models",),
     ),
     "run": Verb(
         "Draw",
@@ -65,6 +71,8 @@ VERBS: dict[str, Verb] = {
         "Train on images: a folder of photographs is enough.",
         "train:train",
         ("brickwork train photos/", "brickwork train stoic-digits --data digits --out runs/a --minutes 2"),
+        offers=("presets", "recipes"),
+        first=("stoic-tiny",),
         reads_words=True,
     ),
     "autoencoder train": Verb(
@@ -72,6 +80,7 @@ VERBS: dict[str, Verb] = {
         "Train an autoencoder, whose latents a model learns.",
         "autoencoder:train",
         ("brickwork autoencoder train --data digits --out runs/latents --minutes 5",),
+        offers=("autoencoders",),
         reads_words=True,
     ),
     "autoencoder import": Verb(
@@ -97,36 +106,42 @@ VERBS: dict[str, Verb] = {
         "Measure the quality of a model against a reference.",
         "eval_:evaluate",
         ("brickwork eval digits --reference digits --num-images 200 --out report.json",),
+        offers=("models",),
     ),
     "macs": Verb(
         "Measure",
         "Count parameters, MACs and bytes of a preset or a model.",
         "macs:print_macs",
         ("brickwork macs stoic-small --steps 20", "brickwork macs digits --json"),
+        offers=("models", "presets"),
     ),
     "workload": Verb(
         "Measure",
         "List the operators of the block that a model repeats.",
         "workload:print_workload",
         ("brickwork workload stoic-small --batch 2 --number-bytes 1",),
+        offers=("models", "presets"),
     ),
     "sensitivity": Verb(
         "Measure",
         "Measure what fewer bits cost in each part of a network.",
         "sensitivity:sensitivity",
         ("brickwork sensitivity digits --data digits --precision int8",),
+        offers=("models",),
     ),
     "bench": Verb(
         "Measure",
         "Measure time, memory and energy of packages and models.",
         "bench:bench",
         ("brickwork bench digits.onnx digits --repeats 5 --json speed.json",),
+        offers=("models",),
     ),
     "pack": Verb(
         "Devices",
         "Make a package that draws without PyTorch.",
         "pack:pack",
         ("brickwork pack digits --out digits.onnx", "brickwork pack digits --target browser --guidance 1.5"),
+        offers=("models",),
     ),
     "verify": Verb(
         "Devices",
@@ -145,11 +160,20 @@ VERBS: dict[str, Verb] = {
         "List presets, solvers and all other names of options.",
         "list_:print_list",
         ("brickwork list",),
+        offers=("kinds",),
     ),
     "info": Verb(
         "Find your way",
         "Describe a model or a package.",
         "info:print_info",
         ("brickwork info digits", "brickwork info digits --json"),
+        offers=("models",),
+    ),
+    "completion": Verb(
+        "Find your way",
+        "Print a script that completes words in a shell.",
+        "completion:print_completion",
+        ("brickwork completion bash",),
+        offers=("bash", "zsh", "fish"),
     ),
 }

@@ -56,7 +56,7 @@ def parsed(
     plain = ["--help" if word == UNFOLD else word for word in words]
     shown, told = io.StringIO(), io.StringIO()  # without an encoding, so that tyro draws no boxes
     try:
-        with _of_width(WIDTH), redirect_stdout(shown), redirect_stderr(told):
+        with of_width(), redirect_stdout(shown), redirect_stderr(told):
             return tyro.cli(gather, prog=prog, description="", args=plain, config=(DisallowNone,))
     except SystemExit as left:
         if left.code:
@@ -87,10 +87,10 @@ def _told(name: str, value: Any, usual: Any) -> Iterator[str]:
 
 
 @contextmanager
-def _of_width(columns: int) -> Iterator[None]:
-    """Give the terminal at most so many columns, as the parser asks for them."""
+def of_width() -> Iterator[None]:
+    """Give the terminal at most as many columns as a page has, as parsers ask for them."""
     before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = str(min(columns, shutil.get_terminal_size().columns))
+    os.environ["COLUMNS"] = str(min(WIDTH, shutil.get_terminal_size().columns))
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import brickwork
 from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.schedule import SCHEDULES
-from brickwork.errors import ArgumentError, UsageError
+from brickwork.errors import ArgumentError, BrickworkError, UsageError
 from brickwork.files.arrays import read_npy
 from brickwork.files.picture import SUFFIXES, save_picture
 from brickwork.files.streams import run_command, say
@@ -35,14 +35,15 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; --help lists the options")
 
 
-def parser(program: str) -> argparse.ArgumentParser:
+ABOUT = "Draw pictures from a package. What is left out is as the package says."
+OPTIONS = "[:OPTION=VALUE,...]"
+
+
+def parser(program: str, description: str | None = ABOUT) -> argparse.ArgumentParser:
     """Return the parser of all options; those left out come from the package's manifest."""
-    p = _Parser(
-        prog=program,
-        description="Draw pictures from a package. What is left out is as the package says.",
-        allow_abbrev=False,
-    )
-    p.add_argument("package", help="folder that `brickwork pack` wrote")
+    usage = f"{program} [-h] [OPTIONS] PACKAGE"
+    p = _Parser(prog=program, usage=usage, description=description, allow_abbrev=False)
+    p.add_argument("package", metavar="PACKAGE", help="folder that `brickwork pack` wrote")
     p.add_argument("--labels", "--label", nargs="+", default=[], metavar="CLASS", help="classes by number or name")
     p.add_argument("--prompt", nargs="+", default=[], help="texts, quoted; one row each")
     p.add_argument("--negative", help="a text that guidance leads away from")
@@ -52,8 +53,10 @@ def parser(program: str) -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("samples.png"), help="file .png, .jpg or .webp, or a folder")
     p.add_argument("--size", help="pixels, as 64 or 32x64: one of those packed")
     p.add_argument("--steps", type=int, help="steps of the solver")
-    p.add_argument("--solver", help=f"{', '.join(SOLVERS)}; options behind a colon")
-    p.add_argument("--schedule", "--grid", help=f"noise levels: {', '.join(SCHEDULES)}")
+    solvers, schedules = ",".join(SOLVERS), ",".join([*SCHEDULES, "levels"])
+    p.add_argument("--solver", type=_solver, metavar=f"{{{solvers}}}{OPTIONS}", help="method of one step")
+    p.add_argument("--schedule", type=_schedule, metavar=f"{{{schedules}}}{OPTIONS}", help="noise levels")
+    p.add_argument("--grid", type=_schedule, dest="schedule", help=argparse.SUPPRESS)
     p.add_argument("--guidance", type=float, help="classifier-free guidance; 1 is off")
     p.add_argument("--guidance-interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="guide only there")
     p.add_argument("--plan", help="parts by noise level, as in 3@5.84,2; a number runs so many throughout")
@@ -61,6 +64,32 @@ def parser(program: str) -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int, help="processor threads")
     p.add_argument("--expect", default="", metavar="SHA256", help="that manifest.json must have")
     return p
+
+
+def _solver(text: str) -> str:
+    """Return the word of a solver, if it is one.
+
+    Raises:
+        UsageError: It is none.
+    """
+    return _read(text, lambda: Sampler(solver=text))
+
+
+def _schedule(text: str) -> str:
+    """Return the word of a schedule, if it is one.
+
+    Raises:
+        UsageError: It is none.
+    """
+    return _read(text, lambda: Sampler(schedule=text))
+
+
+def _read(text: str, read: Callable[[], Sampler]) -> str:
+    try:
+        read()
+    except BrickworkError as error:
+        raise UsageError(f"{error}; --help lists the options") from None
+    return text
 
 
 def run(words: Sequence[str], program: str = "python -m brickwork.device") -> None:
@@ -112,7 +141,7 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
 def _places(size: str, factor: int) -> tuple[int, int]:
     words = size.lower().split("x")
     if len(words) > 2 or not all(word.isdecimal() for word in words):
-        raise ArgumentError(f"size {size!r}: give pixels, as 64, or height x width, as 32x64")
+        raise UsageError(f"size {size!r}: give pixels, as 64, or height x width, as 32x64")
     height, width = int(words[0]), int(words[-1])
     if height % factor or width % factor:
         raise ArgumentError(f"size {size!r}: the autoencoder makes {factor} pixels of each place; give multiples")

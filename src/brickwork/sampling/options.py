@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from brickwork.diffusion.gaussian import MAX_SEEDS
-from brickwork.errors import ArgumentError
+from brickwork.errors import ArgumentError, UsageError
 from brickwork.files.schema import Reader, word_fields
 from brickwork.registry import Registry
 
@@ -54,16 +54,16 @@ def parse_seeds(texts: Sequence[str]) -> list[int]:
     """Read seeds from words such as "3", "0-7" or "1,2".
 
     Raises:
-        ArgumentError: A word is no seed and no rising range.
+        UsageError: A word is no seed and no rising range, or there are too many.
     """
     seeds: list[int] = []
     for word in (w for text in texts for w in text.split(",") if w):
         first, dash, last = word.partition("-")
         if not first.isdecimal() or (dash and not (last.isdecimal() and int(last) >= int(first))):
-            raise ArgumentError(f"seed {word!r}: give a number from 0 to 2^64-1 or a rising range such as 0-7")
+            raise UsageError(f"seed {word!r}: give a number from 0 to 2^64-1 or a rising range such as 0-7")
         wanted = range(int(first), int(last or first) + 1)
         if int(last or first) - int(first) + 1 + len(seeds) > MAX_SEEDS:
-            raise ArgumentError(f"seed {word!r}: at most {MAX_SEEDS:,} seeds at once; draw the rest in another call")
+            raise UsageError(f"seed {word!r}: at most {MAX_SEEDS:,} seeds at once; draw the rest in another call")
         seeds.extend(wanted)
     return seeds
 
