@@ -75,6 +75,12 @@ VERBS: dict[str, Verb] = {
         first=("stoic-tiny",),
         reads_words=True,
     ),
+    "data": Verb(
+        "Train",
+        "Look at images as training will see them.",
+        "data:look",
+        ("brickwork data photos/", "brickwork data digits --out digits.png"),
+    ),
     "autoencoder train": Verb(
         "Train",
         "Train an autoencoder, whose latents a model learns.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,10 @@ DECODED = 16
 """Pictures that it decodes, where only decoding tells their size."""
 SMALL_SHARE = 0.1
 """Share of the pictures that may be smaller than the size that is chosen; these are enlarged."""
+MINUTES = 30.0
+"""Budget of training where none is named, in minutes."""
+LARGEST = ((10.0, 32), (480.0, 64), (inf, 128))
+"""Budgets in minutes, and the largest size in pixels that is good for a shorter one."""
 SIZES = (8, 16, 32, 64, 128, 256)
 """Sizes to choose from, in pixels."""
 
@@ -95,3 +100,29 @@ def fitting_size(look: Look, most: int) -> int:
         return side
     small = float(np.quantile(look.squares, SMALL_SHARE, method="lower")) if look.squares else most
     return max((size for size in SIZES if size <= min(small, most)), default=SIZES[0])
+
+
+def chosen_size(look: Look, minutes: float, asked: int | None = None) -> tuple[int, str]:
+    """Return the size in pixels that pictures are resized to, and a line with the reason.
+
+    Args:
+        look: The pictures.
+        minutes: Budget of training.
+        asked: Size that the user asks for; None to choose one.
+    """
+    most = next(size for below, size in LARGEST if minutes < below)
+    size = asked or fitting_size(look, most)
+    if asked:
+        why = "as you say"
+    elif set(look.squares) == {size}:
+        why = "their own size"
+    elif size == most:
+        why = f"the largest for {told_minutes(minutes)} of training (--size sets another)"
+    else:
+        why = "the size that nine of ten of them have (--size sets another)"
+    return size, f"{look} → squares of {size}: {why}"
+
+
+def told_minutes(count: float) -> str:
+    """Return "1 minute" or "30 minutes"."""
+    return f"{count:g} {'minute' if count == 1 else 'minutes'}"

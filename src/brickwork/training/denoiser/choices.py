@@ -13,7 +13,7 @@ from brickwork.backbone.presets import PRESETS
 from brickwork.backbone.stoic import StoicConfig
 from brickwork.codec.latents import Latents
 from brickwork.data.dataset import Dataset
-from brickwork.data.look import Look, fitting_size, look_at
+from brickwork.data.look import MINUTES, chosen_size, look_at, told_minutes
 from brickwork.doors import door
 from brickwork.errors import ConfigError
 from brickwork.files.proposed import proposing
@@ -21,12 +21,8 @@ from brickwork.nn.device import choose_device
 from brickwork.training.denoiser.recipe import Recipe, preset_rate
 from brickwork.training.denoiser.recipe_file import load_recipe
 
-MINUTES = 30.0
-"""Budget where none is named."""
 BEGINNING = "stoic-small"
 """Preset whose kind of network is chosen; the numbers of its backbone give way."""
-LARGEST = ((10.0, 32), (480.0, 64), (inf, 128))
-"""Budgets in minutes, and the largest size in pixels that is good for a shorter one."""
 
 
 @final
@@ -42,11 +38,6 @@ NETWORKS = ((3.0, Network("stoic-digits", 8)), (10.0, Network("stoic-tiny", 8)),
 """Budgets in minutes, and the network that makes steps enough in a shorter one."""
 ON_A_GPU = Network("stoic-base", 16)
 """Network for the longest budgets where a GPU trains."""
-
-
-def largest_size(minutes: float) -> int:
-    """Return the largest size in pixels, of those to choose from, that a budget in minutes is good for."""
-    return next(size for below, size in LARGEST if minutes < below)
 
 
 def network_for(minutes: float, device: str) -> Network:
@@ -114,11 +105,9 @@ def chosen(
     if not (recipe.steps or recipe.images or recipe.epochs or recipe.minutes):
         recipe, advice = replace(recipe, minutes=MINUTES), " (--minutes sets another budget)"
     minutes = recipe.minutes or MINUTES
-    most = largest_size(minutes)
-    size = recipe.data.size or fitting_size(look, most)
-    reason = "as you say" if recipe.data.size else _reason(look, size, most, minutes)
+    size, reason = chosen_size(look, minutes, recipe.data.size)
     recipe = replace(recipe, data=replace(recipe.data, size=size))
-    lines = [f"{look} → squares of {size}: {reason}"]
+    lines = [reason]
     if "backbone" not in said and isinstance(recipe.backbone, StoicConfig):
         network = network_for(minutes, choose_device(device).type)
         side = size // (1 if codec is None else codec.factor)
@@ -162,21 +151,7 @@ def _suited(wanted: StoicConfig, network: Network, side: int, said: Collection[s
     return proposing(replace(start, **values), [name for name in FROM_DATA if name not in own])
 
 
-def _reason(look: Look, size: int, most: int, minutes: float) -> str:
-    """Return why pictures get a size."""
-    if set(look.sides) == {(size, size)}:
-        return "their own size"
-    if size == most:
-        return f"the largest for {_minutes(minutes)} of training (--size sets another)"
-    return "the size that nine of ten of them have (--size sets another)"
-
-
 def _told_budget(recipe: Recipe) -> str:
     """Return a budget as words: "30 minutes", "5 epochs or 30 minutes"."""
     words = [f"{value:g} {name}" for name in ("steps", "images", "epochs") if (value := getattr(recipe, name))]
-    return " or ".join([*words, *([_minutes(recipe.minutes)] if recipe.minutes else [])])
-
-
-def _minutes(count: float) -> str:
-    """Return "1 minute" or "30 minutes"."""
-    return f"{count:g} {'minute' if count == 1 else 'minutes'}"
+    return " or ".join([*words, *([told_minutes(recipe.minutes)] if recipe.minutes else [])])
