@@ -28,6 +28,7 @@ FAILING = {
     "autoencoder import": "nowhere --out a",
     "autoencoder info": "nowhere",
     "import": "nowhere.pt --out a.safetensors",
+    "push": "nowhere me/birds",
     "eval": "nowhere --reference digits",
     "macs": "nowhere",
     "workload": "nowhere",

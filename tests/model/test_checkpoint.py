@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import pickle
-import types
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from local_hub import local_hub
 from PIL import Image
 from safetensors.torch import save as to_bytes
 from safetensors.torch import save_file
@@ -282,25 +282,8 @@ def test_an_unwritable_place(tmp_path: Path) -> None:
 
 
 def test_the_hub_goes_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in with the two calls we use: what is pushed comes back."""
     store = tmp_path / "hub"
-
-    class Api:
-        def create_repo(self, repository: str, **_: object) -> None:
-            (store / repository).mkdir(parents=True)
-
-        def upload_folder(self, *, repo_id: str, folder_path: str) -> str:
-            for source in Path(folder_path).iterdir():
-                (store / repo_id / source.name).write_bytes(source.read_bytes())
-            return "commit"
-
-    stand_in = types.SimpleNamespace(
-        HfApi=Api,
-        hf_hub_download=lambda r, f, revision: str(store / r / f),
-        ModelCard=huggingface_hub.ModelCard,
-        ModelCardData=huggingface_hub.ModelCardData,
-    )
-    monkeypatch.setattr(hub, "_hub", lambda: stand_in)
+    local_hub(store, monkeypatch)
     model = make_model()
     assert hub.push_to_hub(model, "me/birds", licence="apache-2.0", pictures=2) == "commit"
     card = huggingface_hub.ModelCard.load(store / "me/birds/README.md")
@@ -317,8 +300,10 @@ def test_the_hub_goes_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert file.metadata()["format"] == "pt"
     again = hub.from_pretrained("me/birds")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
-    with pytest.raises(CheckpointError, match="me/none"):
+    with pytest.raises(CheckpointError, match=r"of 'me/none' from the Hub: 404: me/none$"):
         hub.from_pretrained("me/none")
+    with pytest.raises(OutputError, match="cannot upload to 'others/birds': 403 Forbidden: others/birds; check"):
+        hub.push_to_hub(model, "others/birds", pictures=0)
 
 
 def test_a_missing_hub_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

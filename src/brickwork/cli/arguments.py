@@ -18,7 +18,8 @@ from brickwork.sampling.sampler import Sampler
 if TYPE_CHECKING:
     from brickwork.model.model import Model
 
-ModelName = Annotated[str, arg(metavar="MODEL", help="Run folder, model file, or a shipped model by name.")]
+MODEL = "Run folder, model file, a shipped model by name, or hf:owner/name"
+ModelName = Annotated[str, arg(metavar="MODEL", help=f"{MODEL}.")]
 
 DeviceName = Annotated[str, one_of("device", ("auto", "cpu", "cuda", "mps"), then=":N")]
 """Device of this machine, of several of a kind with its number."""

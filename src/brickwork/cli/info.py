@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from brickwork.cli.arguments import MODEL
 from brickwork.cli.verify import describe
 from brickwork.errors import printable
 from brickwork.files.digest import file_digest
@@ -19,9 +20,7 @@ from brickwork.model.header import ENTRIES, KEYS, as_stored, chain, existing_mod
 
 
 def print_info(
-    model: Positional[
-        Annotated[str, arg(metavar="MODEL", help="Run folder, model file, a shipped model by name, or a package.")]
-    ],
+    model: Positional[Annotated[str, arg(metavar="MODEL", help=f"{MODEL}; or a package.")]],
     *,
     as_json: Annotated[bool, arg(name="json")] = False,
 ) -> None:
@@ -30,7 +29,7 @@ def print_info(
     Says what it is, how it was trained, and what it needs.
 
     Args:
-        model: Run folder, model file, a shipped model by name, or a package.
+        model: Run folder, model file, a shipped model by name, hf:owner/name, or a package.
         as_json: Print the header, or the package's manifest, as JSON.
     """
     if Path(model, MANIFEST).is_file():

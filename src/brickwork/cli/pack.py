@@ -11,6 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 import brickwork as bw
 from brickwork.cli.arguments import ModelName
 from brickwork.files.manifest import manifest_digest
+from brickwork.files.revision import split_revision
 from brickwork.files.streams import say
 from brickwork.package.packing import Packing
 from brickwork.package.targets.table import choose_target
@@ -35,7 +36,8 @@ def pack(
         packing: Target, precision, sizes and sampling of the package.
     """
     target = choose_target(packing.target, out)
-    name = Path(model).resolve().name.removesuffix(".safetensors") if Path(model).exists() else model
+    here = Path(model).resolve().name.removesuffix(".safetensors")
+    name = here if Path(model).exists() else split_revision(model)[0].rpartition("/")[2]
     place = out if out is not None else Path(f"{name}{target.suffix}")
     bw.pack(bw.load(model), place, packing, data=data)
     say(f"manifest {manifest_digest(place)}")

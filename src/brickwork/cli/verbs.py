@@ -49,6 +49,7 @@ VERBS: dict[str, Verb] = {
         (
             "brickwork sample digits --label 3 --seed 0 --out three.png",
             "brickwork sample digits --seeds 0-7 --steps 20 --out drawn/",
+            "brickwork sample hf:owner/name --out pictures.png",
         ),
         offers=("models",),
     ),
@@ -106,6 +107,13 @@ VERBS: dict[str, Verb] = {
         "Import published weights of other projects as a model.",
         "import_:import_weights",
         ("brickwork import DiT-XL-2-256x256.pt --codec vae.safetensors --out dit.safetensors",),
+    ),
+    "push": Verb(
+        "Train",
+        "Upload a model to the Hugging Face Hub, with a card.",
+        "push:push",
+        ("brickwork push runs/a me/birds --licence apache-2.0 --tag birds",),
+        offers=("models",),
     ),
     "eval": Verb(
         "Measure",

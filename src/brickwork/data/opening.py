@@ -19,8 +19,7 @@ from brickwork.data.names import clean_name, whole_text
 from brickwork.data.source import SPLITS, Source
 from brickwork.data.split import choose
 from brickwork.errors import DataError
-
-HUB = "hf:"
+from brickwork.files.revision import HUB
 
 
 def open_source(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+HUB = "hf:"
+"""Beginning of names on the Hub, where a place on this machine may be named too."""
+
 
 def split_revision(name: str) -> tuple[str, str | None]:
     """Return the name before the first "@", and the revision behind it, a branch, tag or commit; None without one."""

@@ -15,6 +15,7 @@ from typing import Any
 from brickwork.errors import CheckpointError, short
 from brickwork.files.header import read_metadata
 from brickwork.files.plain import read_json
+from brickwork.files.revision import HUB
 from brickwork.files.schema import HEADER as READER
 
 FORMAT = 2
@@ -43,8 +44,19 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _say_not
 
 
 def find_model(name: str | Path) -> Path:
-    """Return the file of a run folder, a model file or the name of a shipped model; it need not exist."""
+    """Return the file of a run folder, a model file or the name of a shipped model; it need not exist.
+
+    A model of the Hub, as "hf:owner/name", is downloaded.
+
+    Raises:
+        CheckpointError: A folder holds no model, or the Hub has none of this name.
+        MissingExtraError: The Hub's library is not installed.
+    """
     path = Path(name)
+    if str(name).startswith(HUB) and not path.exists():
+        from brickwork.model.download import downloaded
+
+        return downloaded(str(name).removeprefix(HUB))
     if path.is_dir():
         if not (path / MODEL_FILE).exists():
             raise CheckpointError(f"{path} holds no {MODEL_FILE}: give a folder that `brickwork train` wrote")
@@ -63,7 +75,7 @@ def existing_model(name: str | Path) -> Path:
     path = find_model(name)
     if not path.exists():
         raise CheckpointError(
-            f"no file {path}: give a run folder, a model file, or a shipped model ({', '.join(SHIPPED)})"
+            f"no file {path}: give a run folder, a model file, a shipped model ({', '.join(SHIPPED)}) or hf:owner/name"
         )
     return path
 
