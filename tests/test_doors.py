@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 from tiny_models import tiny_model
 
 import brickwork as bw
-from brickwork.errors import MemoryLackError
+from brickwork.errors import MemoryLackError, MissingExtraError, PlaceError, UnknownNameError
 from brickwork.memory import available, within_memory
 
 WRONG = [
@@ -159,3 +162,22 @@ def test_other_errors_come_through_and_free_memory_is_known() -> None:
     with pytest.raises(RuntimeError, match="shapes"), within_memory("drawing", "lower batch_size"):
         raise RuntimeError("shapes cannot be multiplied")
     assert available() > 1e6
+
+
+@pytest.mark.parametrize(
+    "read", [bw.load, bw.load_codec, bw.load_dataset, bw.load_recipe, bw.open_package, bw.verify, bw.import_weights]
+)
+@pytest.mark.parametrize("name", ["x" * 300, "y/" * 3000 + "a"])
+def test_a_name_that_the_system_refuses_is_one_line(read: Callable[[str], Any], name: str) -> None:
+    with pytest.raises(bw.BrickworkError) as caught:
+        read(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error", [UnknownNameError("a", "b", ["c"]), MissingExtraError("x", "y", "z"), PlaceError(OSError(2, "gone", "x"))]
+)
+def test_errors_come_back_whole_from_another_process(error: bw.BrickworkError) -> None:
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(again) is type(error)
+        assert str(again) == str(error)

@@ -24,6 +24,7 @@ cut.
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 import os
 import re
@@ -87,6 +88,10 @@ class BrickworkError(Exception):
         """Return the message as one printable line; long words and a long line are cut in their middle."""
         words = re.sub(rf"\S{{{MAX_WORD},}}", lambda long: printable(long[0]), super().__str__())
         return printable(words, MAX_MESSAGE)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the message, and not the arguments of a subclass: a pool of processes waits for ever without."""
+        return copyreg.__newobj__, (type(self), *self.args)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class UnknownNameError(BrickworkError):

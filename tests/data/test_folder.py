@@ -148,3 +148,17 @@ def test_a_path_that_climbs_out_writes_nothing(tmp_path: Path, folder: Write) ->
     source = open_whole(tmp_path / "climb.zip")
     assert [int(source.image(i)[0, 0, 0]) for i in range(len(source))] == [5]  # ".." is as good as hidden
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_link_to_what_holds_the_folder_is_not_followed(folder: Write, tmp_path: Path) -> None:
+    root = folder(TWO)
+    (root / "cats" / "all").symlink_to("/")
+    (root / "cats" / "up").symlink_to("../..")
+    assert len(open_folder(root)) == len(TWO)
+
+
+def test_an_empty_name_is_not_this_folder(folder: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder(TWO))
+    with pytest.raises(DataError, match="an empty name of data"):
+        open_source("")
+    assert len(open_whole(".")) == len(TWO)

@@ -1,6 +1,7 @@
 """IDX files as MNIST and Fashion-MNIST have them."""
 
 import gzip
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -100,4 +101,12 @@ def test_a_tar_archive_is_not_taken_for_idx(tmp_path: Path, name: str) -> None:
     with tarfile.open(tmp_path / name, "w" if name.endswith("tar") else "w:gz") as archive:
         archive.add(tmp_path / "a.png", "a.png")
     with pytest.raises(DataError, match="a tar archive; unpack it"):
+        open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a", "a.tar", "a.npz", "a.zip", "a.gz", "a.npy"])
+def test_a_terabyte_of_zeros_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(DataError, match=re.escape(name)):
         open_source(tmp_path / name)

@@ -167,3 +167,31 @@ def test_captions_are_beside_the_pictures(channels: int) -> None:
 def test_refuses_a_sheet_that_cannot_be(images: np.ndarray, options: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError):
         sheet(images, **{"columns": 2, **options})
+
+
+@pytest.mark.parametrize(
+    "how", [{"columns": 1 << 62}, {"scale": 1 << 62}, {"padding": 1 << 62}, {"columns": 10**6, "scale": 10**6}]
+)
+def test_a_sheet_too_large_for_any_memory_is_one_line(how: dict[str, int]) -> None:
+    with pytest.raises(ArgumentError, match=r"^a sheet of \d+x\d+ pixels: it may have \d+; give fewer"):
+        sheet(picture(3, 8, 8, 3), **{"columns": 2, **how})
+
+
+def test_of_a_long_caption_the_first_letters_are_drawn() -> None:
+    one, other = (sheet(picture(1, 8, 8, 3), 1, row_captions=["a" * count]) for count in (500, 10**6))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 8), (8, 0, 1)])
+def test_a_picture_without_pixels_is_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="image of uint8"):
+        save_png(picture(*shape), tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\ud800", {1}, 10**5000], ids=["nan", "inf", "half", "set", "long"]
+)
+def test_facts_that_could_not_be_read_again_are_refused(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"facts of .*a\.png: JSON cannot hold them"):
+        save_png(picture(4, 4), tmp_path / "a.png", {"a": value})
+    assert os.listdir(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +136,40 @@ def test_caches_are_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "brickwork" / "images"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link to a pipe"])
+def test_what_is_no_file_is_not_replaced_by_one(kind: str, tmp_path: Path) -> None:
+    there = tmp_path / "a"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(there))
+    else:
+        os.mkfifo(tmp_path / "pipe" if "link" in kind else there)
+        if "link" in kind:
+            there.symlink_to("pipe")
+    before = there.stat().st_mode, there.is_symlink()
+    with pytest.raises(OutputError, match=r"a: cannot be written \(a device, a pipe or a socket has that name"):
+        write_whole(there, b"new")
+    with pytest.raises(OutputError, match="a device, a pipe or a socket has that name"), whole_folder(there):
+        pass
+    assert (there.stat().st_mode, there.is_symlink()) == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "old").write_bytes(b"old")
+    for name, target in (("old", "far/old"), ("new", "far/new")):
+        (tmp_path / name).symlink_to(target)
+        write_whole(tmp_path / name, b"data")
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target).read_bytes() == b"data"
+
+
+def test_links_in_a_circle_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_whole(tmp_path / "a", b"data")
+    with pytest.raises(OutputError, match="cannot be written"), whole_folder(tmp_path / "a"):
+        pass

@@ -18,6 +18,7 @@ from local_hub import local_hub
 from PIL import Image
 from safetensors.torch import save as to_bytes
 from safetensors.torch import save_file
+from tiny_models import tiny_model
 
 from brickwork.backbone.stoic import Stoic
 from brickwork.codec.base import Pixels
@@ -25,7 +26,7 @@ from brickwork.codec.image_condition import Coarse
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.prediction import Velocity
 from brickwork.diffusion.process import Edm, LinearFlow
-from brickwork.errors import CheckpointError, ConfigError, MissingExtraError, OutputError
+from brickwork.errors import ArgumentError, CheckpointError, ConfigError, MissingExtraError, OutputError
 from brickwork.files.header import open_tensors
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.model import hub
@@ -310,3 +311,24 @@ def test_a_missing_hub_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(MissingExtraError, match=r"brickwork\[hub\]"):
         hub.from_pretrained("me/birds")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"a": float("nan")}, {"a": "\ud800"}, {"a": {1}}, {"a": 10**5000}, [1]],
+    ids=["nan", "half", "set", "long", "list"],
+)
+def test_facts_that_could_not_be_read_again_leave_the_old_file(facts: Any, tmp_path: Path) -> None:
+    model, path = tiny_model("stoic"), tmp_path / "a.safetensors"
+    save(model, path)
+    model.facts = facts
+    with pytest.raises(ArgumentError, match=r"a\.safetensors: .*(JSON cannot hold|must be a table)"):
+        save(model, path)
+    assert load(path).facts == {}
+
+
+@pytest.mark.parametrize("device", ["", "x", "cuda:99999", "xla", "cpu:x", "c\0"])
+def test_a_device_that_is_not_there_is_one_line(device: str, tmp_path: Path) -> None:
+    save(tiny_model("stoic"), tmp_path / "a.safetensors")
+    with pytest.raises(ArgumentError, match=r"^device .*(this machine has|number)"):
+        load(tmp_path / "a.safetensors", device)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import errno
+import pickle
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -286,3 +289,12 @@ def test_a_runner_is_what_packing_returns(model: Model, tmp_path: Path) -> None:
     assert isinstance(package, Runner)
     assert package.manifest.model["parameters"] == sum(weight.numel() for weight in model.parameters())
     assert package.manifest.parity["checked"]
+
+
+def test_packs_in_two_threads_and_copies_of_a_package(tmp_path: Path) -> None:
+    model, how = tiny_model("stoic"), Packing(steps=1, batches=(1,))
+    with ThreadPoolExecutor(2) as pool:
+        runners = list(pool.map(lambda name: pack(model, tmp_path / name, how, say=lambda line: None), ("a", "b")))
+    first = sample(runners[0], seeds=[3], steps=1)
+    for runner in (runners[1], pickle.loads(pickle.dumps(runners[0])), copy.deepcopy(runners[0])):
+        assert (sample(runner, seeds=[3], steps=1) == first).all()

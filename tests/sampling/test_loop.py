@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import latent_model, tiny_model
+from tiny_models import latent_model, text_model, tiny_model
 from torch import nn
 
 from brickwork.diffusion.arrays import Array
@@ -256,3 +256,57 @@ def test_the_largest_seed_and_those_beyond() -> None:
     for seed in (2**64, -1, True, 1.0):
         with pytest.raises(ArgumentError, match=r"a whole number from 0 to 2\^64 - 1"):
             sample(Toy(), seeds=seed, steps=2)  # pyright: ignore[reportArgumentType]
+
+
+ODD_TEXTS: list[Any] = [
+    *(range(3), bytearray(b"ab"), memoryview(b"ab"), [], [1, "a"], np.zeros(2, "i4,i4"), np.array([1, "a"], object)),
+    *(np.full((6, 16), bad) for bad in (np.nan, np.inf, 1e300, 1j)),
+]
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=lambda text: type(text).__name__)
+@pytest.mark.parametrize("word", ["text", "negative"])
+def test_a_text_that_is_none_is_one_line(text: Any, word: str) -> None:
+    told = {"text": "red", "guidance": 2.0, "steps": 1, word: text}
+    with pytest.raises(ArgumentError, match="text"):
+        sample(text_model(), seeds=0, **told)
+
+
+def test_captions_may_be_an_array() -> None:
+    listed, arrays = (
+        sample(text_model(), seeds=[1, 2], text=make(["red", "blue"]), steps=1) for make in (list, np.array)
+    )
+    np.testing.assert_array_equal(listed, arrays)
+
+
+def test_ragged_labels_of_one_seed_are_one_line() -> None:
+    with pytest.raises(ArgumentError, match="every row of regions must have as many"):
+        sample(tiny_model("stoic"), seeds=0, labels=[[1], [1, 2]])
+
+
+def test_pictures_that_are_not_finite_are_refused() -> None:
+    model = tiny_model("stoic")
+    for broken in ({"guidance": 1e38}, {"guidance": 1e308}):
+        with pytest.raises(ArgumentError, match="the pictures came out as NaN or infinity at guidance 1e"):
+            sample(model, seeds=0, labels=1, steps=2, **broken)
+    next(model.backbone.parameters()).fill_(torch.nan)
+    with pytest.raises(ArgumentError, match="NaN or infinity at guidance 1: weights are not finite"):
+        sample(model, seeds=0, steps=1)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, "meta"])
+def test_weights_of_another_kind_are_one_line(kind: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^weights (of torch|without numbers).*call model\.float\(\)"):
+        sample(tiny_model("stoic").to(kind), seeds=0, steps=1)
+
+
+@pytest.mark.parametrize("pictures", [np.zeros((1, 8, 8, 3), dtype) for dtype in ("O", "U1", ">u2", "f4")])
+@pytest.mark.parametrize("shape", [(1, 8, 8, 3), (0, 8, 8, 3)])
+def test_pictures_of_another_kind_are_not_encoded(pictures: np.ndarray, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ArgumentError, match=r"^pictures of .*: give uint8"):
+        latent_model().encode(pictures if shape[0] else np.zeros(shape, np.uint8))
+
+
+def test_rho_near_0_is_one_line() -> None:
+    with pytest.raises(ArgumentError, match=r"^rho 1e-300: it is too near 0"):
+        sample(tiny_model("stoic"), seeds=0, steps=3, schedule="karras:rho=1e-300")

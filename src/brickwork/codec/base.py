@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -77,6 +78,17 @@ class Codec(ABC):
                 f"images of {images.shape[1]}x{images.shape[2]} pixels: this codec's factor {self.factor} must divide "
                 "both; resize them (data.size)"
             )
+
+
+def as_pictures(pictures: np.ndarray) -> Tensor:
+    """Return pictures of numpy as a tensor, uint8 (N, H, W, C).
+
+    Raises:
+        ArgumentError: They are of another dtype or number of axes, or hold no pixel.
+    """
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.size == 0:
+        raise ArgumentError(f"pictures of {pictures.dtype} {pictures.shape}: give uint8 (N, H, W, C), at least one")
+    return torch.from_numpy(np.require(pictures, requirements=["C", "W"]))
 
 
 def to_unit(images: Tensor) -> Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from brickwork.codec.latents import Latents
 from brickwork.codec.table import CODECS
 from brickwork.doors import door
-from brickwork.errors import BrickworkError, CheckpointError, short
+from brickwork.errors import ArgumentError, BrickworkError, CheckpointError, short
 from brickwork.files.header import open_tensors, read_kinds, read_metadata
-from brickwork.files.plain import read_json
+from brickwork.files.plain import json_text, read_json
 from brickwork.files.schema import from_entry, to_entry
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.nn.promised import building_no_more, check_sizes, compare
@@ -37,9 +36,14 @@ def save_codec(codec: Latents, path: str | Path, facts: Mapping[str, object] | N
 
     Raises:
         OutputError: The file cannot be written; a previous file there stays whole.
+        ArgumentError: JSON cannot hold the facts.
     """
     header = {"format": FORMAT, "codec": to_entry(CODECS, codec.config), "training": facts or {}}
-    write_tensors(Path(path), codec.autoencoder.state_dict(), {HEADER: json.dumps(header)})
+    try:
+        text = json_text(header)
+    except ValueError as error:
+        raise ArgumentError(f"facts of {path}: JSON cannot hold them ({error}); change them") from None
+    write_tensors(Path(path), codec.autoencoder.state_dict(), {HEADER: text})
 
 
 @door("loading an autoencoder")

@@ -19,6 +19,8 @@ from brickwork.errors import DataError
 
 UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, NotImplementedError)
 """Errors of reading a damaged or encrypted member."""
+ENCRYPTED = 1
+"""Flag of a member that wants a password."""
 UTF8 = 0x800
 """Flag of a member whose name is said to be UTF-8."""
 
@@ -47,7 +49,9 @@ def open_archive(path: Path, *, captions: bool = True, decoder: Decoder | None =
             with archive.open(members[file]) as stream:
                 return stream.read(limit)
         except UNREADABLE as error:
-            raise DataError(f"{clean_name(file)}: {error}") from error
+            locked = members[file].flag_bits & ENCRYPTED
+            said = "encrypted; unpack the zip with its password, and give the folder" if locked else error
+            raise DataError(f"{clean_name(file)}: {said}") from error
 
     return source_of_files(
         str(path),

@@ -290,7 +290,7 @@ def named(name: str) -> Iterator[None]:
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     except Exception as error:  # broken bytes make Pillow's readers raise errors of many kinds
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = (str(error).strip() or "its content breaks the rules of its format").splitlines()[0]
         raise DataError(f"{name}: {said}") from error
 
 

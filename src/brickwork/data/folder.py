@@ -49,13 +49,15 @@ def open_folder(path: Path, *, captions: bool = True, decoder: Decoder | None = 
 def walk(root: Path) -> tuple[list[str], list[str]]:
     """List every file below a folder, relative to it, with forward slashes; follow links, but not in circles.
 
+    A link to a folder that holds this one leads out of it, perhaps into all of a disk, and is not followed.
+
     Returns:
         The files, and the folders that cannot be opened.
     """
     found, seen = [], set()
     closed: list[OSError] = []
     for folder, subfolders, files in os.walk(root, onerror=closed.append, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:
+        if (real := os.path.realpath(folder)) in seen or (seen and _holds(real, root)):
             subfolders.clear()
             continue
         seen.add(real)
@@ -63,6 +65,11 @@ def walk(root: Path) -> tuple[list[str], list[str]]:
         prefix = "" if inside == "." else f"{inside}/"
         found += [f"{prefix}{file}" for file in files]
     return found, [os.path.relpath(error.filename, root) for error in closed]
+
+
+def _holds(folder: str, root: Path) -> bool:
+    """Return True for a folder, its links resolved, that holds another."""
+    return Path(folder) in Path(os.path.realpath(root)).parents
 
 
 def version_of(root: Path, paths: list[str]) -> str:

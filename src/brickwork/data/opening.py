@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,16 @@ from brickwork.data.found import counted
 from brickwork.data.hub import open_hub
 from brickwork.data.idx import idx_files, open_idx
 from brickwork.data.names import clean_name, whole_text
+from brickwork.data.regular import read_regular
 from brickwork.data.source import SPLITS, Source
 from brickwork.data.split import choose
 from brickwork.errors import DataError
 from brickwork.files.revision import HUB
+
+PACKED_TAR = re.compile(r".*\.(tar\.\w+|t[abglx]z\d?|tzst)", re.IGNORECASE | re.DOTALL)
+"""Names of packed tar archives."""
+TAR_MARK = 257, b"ustar"
+"""Place and bytes that tell a tar archive that is not packed, whatever its name."""
 
 
 def open_source(
@@ -77,6 +83,8 @@ def open_any(spec: str | Path, captions: bool, decoder: Decoder) -> Source:
         return open_digits()
     if isinstance(spec, str) and spec.startswith(HUB):
         return open_hub(spec.removeprefix(HUB), decoder)
+    if not str(spec):
+        raise DataError("an empty name of data; give a folder, .zip, .npz, IDX file, 'digits' or hf:owner/name")
     path = Path(spec).expanduser()
     if not path.exists():
         raise DataError(
@@ -86,7 +94,7 @@ def open_any(spec: str | Path, captions: bool, decoder: Decoder) -> Source:
         return open_idx(path) if idx_files(path) else open_folder(path, captions=captions, decoder=decoder)
     if not path.is_file():
         raise DataError(f"{spec}: not a regular file, and no other is read; copy its content into one")
-    if tarfile.is_tarfile(path):
+    if _is_tar(path):
         raise DataError(f"{spec}: a tar archive; unpack it (tar -xf {shlex.quote(str(path))}) and give the folder")
     suffix = path.suffix.lower()
     if suffix == ".zip":
@@ -96,3 +104,9 @@ def open_any(spec: str | Path, captions: bool, decoder: Decoder) -> Source:
     if suffix == ".gz" or "ubyte" in path.name:
         return open_idx(path)
     raise DataError(f"{spec}: a file of unknown kind; give a folder, .zip, .npz, IDX file, 'digits' or hf:owner/name")
+
+
+def _is_tar(path: Path) -> bool:
+    """Tell a tar archive by its name or its first bytes; nothing is unpacked, as that may take for ever."""
+    place, mark = TAR_MARK
+    return bool(PACKED_TAR.fullmatch(path.name)) or read_regular(path, path.name, place + len(mark))[place:] == mark

@@ -55,6 +55,10 @@ class Files:
     blocks: Blocks | None = None
     stacks: dict[str, Stack] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle without the opened graphs, which no runtime copies; the copy opens its own."""
+        return Files, (self.folder.absolute(), self.manifest, self.threads)
+
     def program(self, graph: Graph) -> Program:
         """Return a graph, ready to run."""
         if graph.file not in self.programs:

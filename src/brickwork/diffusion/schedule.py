@@ -58,7 +58,10 @@ class Karras(Schedule):
 
     def positive(self, process: NoiseProcess, steps: int) -> np.ndarray:
         """Return (sigma_max^(1/rho) + i / (steps - 1) (sigma_min^(1/rho) - sigma_max^(1/rho)))^rho."""
-        ends = process.sigma_max ** (1 / self.rho), process.sigma_min ** (1 / self.rho)
+        try:
+            ends = process.sigma_max ** (1 / self.rho), process.sigma_min ** (1 / self.rho)
+        except OverflowError:
+            raise ArgumentError(f"rho {self.rho}: it is too near 0 for these noise levels; 7 is usual") from None
         return np.linspace(*ends, steps) ** self.rho
 
 

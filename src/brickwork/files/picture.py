@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import struct
 import warnings
@@ -18,7 +17,7 @@ from brickwork.bounds import between
 from brickwork.doors import door
 from brickwork.errors import ArgumentError, BrickworkWarning, DataError
 from brickwork.files.pictures import Pictures
-from brickwork.files.plain import read_json
+from brickwork.files.plain import json_text, read_json
 from brickwork.files.regular import open_regular
 from brickwork.files.whole import write_whole
 
@@ -33,6 +32,10 @@ MOST_FACTS = 60_000
 
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 """Errors of Pillow for a picture that claims a size that nobody draws."""
+LARGEST_SHEET = 1 << 31
+"""Bytes of the largest sheet: 2 GiB."""
+LONGEST_CAPTION = 500
+"""Letters of a caption that are drawn."""
 MOST = 64
 """Pictures that a notebook shows at once."""
 SIDE = 64
@@ -108,8 +111,8 @@ def _as_json(facts: Mapping[str, object] | None, path: str | Path) -> str:
         ArgumentError: JSON cannot hold them.
     """
     try:
-        return json.dumps(dict(facts or {}), sort_keys=True)
-    except (TypeError, ValueError, RecursionError) as error:
+        return json_text(dict(facts or {}), sort_keys=True)
+    except ValueError as error:
         raise ArgumentError(f"facts of {path}: JSON cannot hold them ({error})") from None
 
 
@@ -157,13 +160,13 @@ def sheet(
         padding: Pixels between pictures and around them, after enlarging.
         scale: Whole factor that enlarges each pixel to a square.
         row_captions: Written to the left, one per row.
-        column_captions: Written above, one per column.
+        column_captions: Written above, one per column. Of a caption of more than 500 letters the first are drawn.
         background: Grey level behind everything, 0 to 255; captions are black or white, whichever contrasts more.
 
     Raises:
-        ArgumentError: Pictures are of another kind, or captions do not fit the sheet.
+        ArgumentError: Pictures are of another kind, captions do not fit the sheet, or it would be larger than 2 GiB.
     """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:
         raise ArgumentError(
             f"images of {images.dtype} {images.shape}: a sheet takes one or more, uint8 (N, H, W, 1 or 3)"
         )
@@ -173,14 +176,17 @@ def sheet(
     for captions, count, name in ((row_captions, rows, "row"), (column_captions, columns, "column")):
         if captions is not None and len(captions) != count:
             raise ArgumentError(f"{len(captions)} {name} captions: this sheet has {count}; give one for each")
-    big = images.repeat(scale, axis=1).repeat(scale, axis=2)
-    height, width, channels = big.shape[1:]
+    row_captions, column_captions = _shortened(row_captions), _shortened(column_captions)
+    height, width, channels = images.shape[1] * scale, images.shape[2] * scale, images.shape[3]
     left, top = _caption_room(row_captions, 0), _caption_room(column_captions, 1)
-    out = np.full(
-        (top + padding + rows * (height + padding), left + padding + columns * (width + padding), channels),
-        background,
-        dtype=np.uint8,
-    )
+    size = top + padding + rows * (height + padding), left + padding + columns * (width + padding)
+    if size[0] * size[1] * channels > LARGEST_SHEET:
+        raise ArgumentError(
+            f"a sheet of {size[1]}x{size[0]} pixels: it may have {LARGEST_SHEET // channels}; "
+            "give fewer pictures or columns, or a smaller scale or padding"
+        )
+    out = np.full((*size, channels), background, dtype=np.uint8)
+    big = images.repeat(scale, axis=1).repeat(scale, axis=2)
     for i, image in enumerate(big):
         y = top + padding + i // columns * (height + padding)
         x = left + padding + i % columns * (width + padding)
@@ -198,9 +204,15 @@ def as_pillow(image: np.ndarray) -> Image.Image:
     Raises:
         ArgumentError: The array is of another kind.
     """
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3)):
+    shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in (1, 3))
+    if image.dtype != np.uint8 or not shaped or image.size == 0:
         raise ArgumentError(f"image of {image.dtype} {image.shape}: a picture is uint8 (H, W), (H, W, 1) or (H, W, 3)")
     return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+
+
+def _shortened(captions: Sequence[str] | None) -> Sequence[str] | None:
+    """Return captions of a length that can be drawn."""
+    return None if captions is None else [text[:LONGEST_CAPTION] for text in captions]
 
 
 def _extent(text: str) -> tuple[int, int]:

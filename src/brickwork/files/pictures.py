@@ -18,7 +18,7 @@ class Pictures(np.ndarray):
     @classmethod
     def of(cls, array: np.ndarray) -> Self:
         """Return a view of an array, without a copy."""
-        return array.view(cls)
+        return np.asarray(array).view(cls)
 
     def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
         """Return a computed result as a plain array, or as a number where numpy would."""

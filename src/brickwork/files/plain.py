@@ -105,6 +105,20 @@ def read_toml(text: str | bytes, limits: Limits = SMALL) -> dict[str, Any]:
     return table
 
 
+def json_text(value: Any, **how: Any) -> str:
+    """Return JSON that :func:`read_json` reads; ``how`` goes to ``json.dumps``.
+
+    Raises:
+        ValueError: JSON cannot hold the value, or it could not be read again: NaN, infinity, half a character.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, **how)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    read_json(text)
+    return text
+
+
 # ---- the text ---------------------------------------------------------------------------------------------------
 
 

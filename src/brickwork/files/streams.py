@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import Any, TextIO, cast, final
 
-from brickwork.errors import MAX_MESSAGE, BrickworkError, BrickworkWarning, PlaceError, printable, without_training
+from brickwork.errors import (
+    MAX_MESSAGE,
+    BrickworkError,
+    BrickworkWarning,
+    OutputError,
+    PlaceError,
+    printable,
+    without_training,
+)
 
 MAX_LINE = 4000
 """Longest line that a command prints whole."""
@@ -109,6 +117,7 @@ def run_command(act: Callable[[], int | None], program: str) -> int:
 def _exit_code(act: Callable[[], int | None], program: str) -> int:
     """Call a command; print a user's error as one line."""
     try:
+        _check_folder()
         with _warnings_of_one_line(program):
             return act() or 0
     except BrickworkError as error:
@@ -129,6 +138,14 @@ def _exit_code(act: Callable[[], int | None], program: str) -> int:
         return 130
     except SystemExit as left:  # --help of a parser
         return left.code if isinstance(left.code, int) else int(left.code is not None)
+
+
+def _check_folder() -> None:
+    """Refuse a current folder that was removed: relative paths mean nothing there, and PyTorch ends the process."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise OutputError("the current folder is gone; change to one that exists") from None
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import glob
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +26,8 @@ ASIDE = ".brickwork.old"
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary name to write to; after the ``with`` block the file has its own name, whole.
 
-    A reader finds the old file or the new one, never a part, whatever happens meanwhile: the file is written in a
+    A link stays, and the file that it leads to is written. A reader finds the old file or the new one, never a part,
+    whatever happens meanwhile: the file is written in a
     temporary folder beside it, flushed to the disk and renamed, then the folder is flushed. Temporary folders there
     whose writer was killed are removed. Other errors than those of the disk pass through.
 
@@ -32,20 +35,22 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: The file; its folder is made where it is missing. Its permissions are those that the umask allows.
 
     Raises:
-        OutputError: The place cannot be written or the disk is full. The previous file is whole, nothing else is left.
+        OutputError: The place cannot be written, the disk is full, or a device, a pipe or a socket is there, which a
+            file would replace. The previous file is whole, nothing else is left.
     """
     _check_name(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
-        with owned_folder(path.parent) as folder:
-            part = folder / path.name
+        place = _place_of(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sweep(place.parent)
+        with owned_folder(place.parent) as folder:
+            part = folder / place.name
             yield part
             part.chmod(folder.stat().st_mode & 0o666)  # a writer that renames a file of its own makes it private
             _flush(part)
-            os.replace(part, path)
+            os.replace(part, place)
         if os.name == "posix":  # Windows opens no folder, and keeps renames by itself
-            _flush(path.parent)
+            _flush(place.parent)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); free some space or choose another place"
@@ -67,6 +72,21 @@ def _check_name(path: Path) -> None:
         check_name(path)
     except ValueError as error:
         raise OutputError(f"{path}: cannot be written ({error})") from None
+
+
+def _place_of(path: Path) -> Path:
+    """Return the place that a path leads to, through links.
+
+    Raises:
+        OSError: The links lead in a circle, or what is there is neither a file nor a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return Path(os.path.realpath(path))
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FileExistsError(errno.EEXIST, "a device, a pipe or a socket has that name, and would be lost")
+    return Path(os.path.realpath(path))
 
 
 def _flush(path: Path) -> None:
@@ -91,8 +111,8 @@ def whole_folder(out: Path) -> Iterator[Path]:
         OutputError: The place cannot be written; the previous folder is whole.
     """
     _check_name(out)
-    place = out.resolve()
     try:
+        place = _place_of(out)
         place.parent.mkdir(parents=True, exist_ok=True)
         sweep(place.parent)
         restore(place)

@@ -22,14 +22,16 @@ from brickwork.codec.table import CODECS
 from brickwork.diffusion.prediction import PREDICTIONS, Prediction
 from brickwork.diffusion.process import PROCESSES, NoiseProcess
 from brickwork.doors import door
-from brickwork.errors import BrickworkError, CheckpointError
+from brickwork.errors import ArgumentError, BrickworkError, CheckpointError, short
 from brickwork.files.digest import file_digest
 from brickwork.files.header import read_kinds
+from brickwork.files.plain import json_text
 from brickwork.files.schema import from_entry, to_entry
 from brickwork.files.tensors import read_tensors, write_tensors
 from brickwork.model.header import FORMAT, GUEST, HEADER, as_stored, chain, existing_model, stored_header
 from brickwork.model.hosted import HostedConfig, check_hosting
 from brickwork.model.model import Model
+from brickwork.nn.device import choose_device
 from brickwork.nn.promised import building_no_more, check_sizes, compare
 from brickwork.text.base import TextConfig
 from brickwork.text.table import TEXTS
@@ -96,10 +98,25 @@ def save(model: Model, path: str | Path) -> None:
 
     Raises:
         OutputError: The place cannot be written; a previous file there stays whole.
+        ArgumentError: JSON cannot hold the model's facts.
     """
     path = Path(path)
-    write_tensors(path, named_weights(model), {HEADER: json.dumps(as_stored(header_of(model))), "format": "pt"})
+    write_tensors(path, named_weights(model), {HEADER: _header_text(path, model), "format": "pt"})
     model.digest = file_digest(path)
+
+
+def _header_text(path: Path, model: Model) -> str:
+    """Return a model's header as JSON that can be read again."""
+    header = header_of(model)
+    for one in chain(header):
+        if not isinstance(facts := one["training"], dict):
+            raise ArgumentError(f"{path}: the model's facts are {short(facts)}: they must be a table; set model.facts")
+    try:
+        return json_text(as_stored(header))
+    except ValueError as error:
+        raise ArgumentError(
+            f"{path}: JSON cannot hold the model's classes or facts ({error}); change them, and save it again"
+        ) from None
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
@@ -149,7 +166,9 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
 
     Raises:
         CheckpointError: The file is missing, truncated, foreign or a pickle, or its header contradicts the weights.
+        ArgumentError: The device is not on this machine.
     """
+    place = choose_device(device) if isinstance(device, str) else device
     path = existing_model(path)
     header = read_header(path)
     try:
@@ -165,7 +184,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Model:
         module.load_state_dict(own, assign=True)
     _check_statistics(path, model)
     model.digest = file_digest(path)
-    return model.to(device).eval().requires_grad_(False)
+    return model.to(place).eval().requires_grad_(False)
 
 
 def _check_statistics(path: Path, model: Model) -> None:

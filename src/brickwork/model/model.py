@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from brickwork.backbone.base import Backbone, BackboneConfig, check_parts
 from brickwork.backbone.bricks import Bricks
 from brickwork.bounds import broken_rule
-from brickwork.codec.base import Codec
+from brickwork.codec.base import Codec, as_pictures
 from brickwork.codec.image_condition import ImageCondition, Nothing
 from brickwork.diffusion.denoiser import Capabilities, Condition, levels_like
 from brickwork.diffusion.preconditioning import Preconditioning, precondition
 from brickwork.diffusion.prediction import Prediction
 from brickwork.diffusion.process import NoiseProcess
-from brickwork.errors import ConfigError, short
+from brickwork.errors import ArgumentError, ConfigError, short
 from brickwork.files.notebook import facts_html
 from brickwork.model.hosted import Hosted, check_hosting, host
 from brickwork.nn.shapes import Image, Sigma
@@ -334,13 +334,25 @@ class Model(nn.Module):
         return self.outputs(x, c.noise.float(), condition, c)[-1]
 
     def asarray(self, values: np.ndarray) -> Tensor:
-        """Convert a numpy array into a tensor on this model's device; floats become float32."""
+        """Convert a numpy array into a tensor on this model's device; floats become float32.
+
+        Raises:
+            ArgumentError: The weights are not of float32, so that nothing can be drawn.
+        """
+        strange = {weight.dtype for weight in self.backbone.parameters()} - {torch.float32}
+        if strange or self.device.type == "meta":
+            what = f"of {strange.pop()}" if strange else "without numbers (meta)"
+            raise ArgumentError(f"weights {what}: a model draws with float32; call model.float(), or load it again")
         tensor = torch.from_numpy(np.ascontiguousarray(values))
         return tensor.to(self.device, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
     def encode(self, images: np.ndarray) -> Tensor:
-        """Encode pictures, uint8 (B, H, W, C) → model space (B, C', H', W') on this model's device; does not wait."""
-        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        """Encode pictures, uint8 (B, H, W, C) → model space (B, C', H', W') on this model's device; does not wait.
+
+        Raises:
+            ArgumentError: The pictures have another dtype, shape or size.
+        """
+        pixels = as_pictures(np.asarray(images))
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()
         return self.codec.encode(pixels.to(self.device, non_blocking=True))
@@ -359,9 +371,7 @@ class Model(nn.Module):
             ArgumentError: The model has no image condition, or the pictures have a wrong size.
         """
         side = self.backbone.config.size * self.codec.factor
-        images = self.image_condition.prepare(
-            torch.from_numpy(np.require(pictures, requirements=["C", "W"])), side, side
-        )
+        images = self.image_condition.prepare(as_pictures(np.asarray(pictures)), side, side)
         return self.codec.encode(images.to(self.device)).cpu().numpy()
 
     def class_index(self, name: str) -> int:

@@ -18,4 +18,7 @@ def choose_device(name: str) -> torch.device:
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not present.get(name.split(":")[0], False):
         raise ArgumentError(f"device {name!r}: this machine has {', '.join(k for k, v in present.items() if v)}")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise ArgumentError(f"device {name!r}: its number is none; cuda:0 is the first") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 from brickwork.device.runner import Runner, read_package
 from brickwork.doors import door
@@ -61,7 +62,7 @@ def pack(
     spec = read_packing(packing, model, out, how)
     check_replaceable(out)
     versions = spec.target.toolkit.versions()
-    with whole_folder(out) as folder:
+    with _one_at_a_time, whole_folder(out) as folder:
         versions |= spec.target.accompany(folder, spec.beside)
         graphs = write(model, folder, calibrated(model, spec, data, say), say)
         manifest = manifest_of(model, folder, spec, graphs, versions)
@@ -71,6 +72,10 @@ def pack(
     size = sum(file.length for file in manifest.files.values())
     say(f"{out}: {len(manifest.graphs)} graphs, {size / 1e6:.4g} MB")
     return read_package(out)
+
+
+_one_at_a_time = Lock()
+"""Lock of packing: torch exports one graph at a time in a process."""
 
 
 def calibrated(

@@ -11,10 +11,12 @@ import numpy as np
 from brickwork.diffusion.arrays import Array, like, namespace
 from brickwork.diffusion.denoiser import Condition, Denoiser, EmbedsText, KnowsWords, capabilities_of
 from brickwork.diffusion.gaussian import Seed, Seeds
-from brickwork.errors import ArgumentError, BrickworkWarning
+from brickwork.errors import ArgumentError, BrickworkWarning, short
 from brickwork.sampling.options import class_number
 from brickwork.sampling.wrapper import ability
 
+TEXT_KINDS = "UO"
+"""Kinds of numpy arrays that hold texts: of letters, or of objects."""
 MAX_WORDS = 8
 """Most unknown words that a warning lists."""
 
@@ -49,10 +51,7 @@ def as_labels(
     if labels is None:
         return None if num_classes == 0 else np.full(count, -1, dtype=np.int64)
     labels = _numbers(labels, classes) if num_classes else labels
-    try:
-        wanted = np.atleast_1d(np.asarray(labels))
-    except ValueError:
-        raise ArgumentError(f"labels {labels!r}: every row of regions must have as many as the first") from None
+    wanted = np.atleast_1d(_labels_array(labels))
     if num_classes == 0:
         raise ArgumentError(f"labels {_short(wanted)}: this model has no classes; leave the labels out")
     if wanted.ndim == 2 and regions:
@@ -68,6 +67,14 @@ def as_labels(
     if len(wanted) not in (1, count):
         raise ArgumentError(f"{len(wanted)} labels for {count} seeds: give one label for all, or one for each seed")
     return np.broadcast_to(wanted, (count, *wanted.shape[1:])).astype(np.int64)
+
+
+def _labels_array(labels: Any) -> np.ndarray:
+    """Return labels as an array."""
+    try:
+        return np.asarray(labels)
+    except ValueError:
+        raise ArgumentError(f"labels {short(labels)}: every row of regions must have as many as the first") from None
 
 
 def _numbers(labels: Any, classes: Sequence[str]) -> Any:
@@ -91,12 +98,12 @@ def seeds_for(seeds: Seed | Seeds, labels: Labels | None, text: Texts | None, im
     if not isinstance(seeds, int | np.integer):
         return seeds
     counts = [1]
-    if labels is not None and np.ndim(labels) in (1, 3):  # (rows, columns) are regions of one picture
+    if labels is not None and _labels_array(labels).ndim in (1, 3):  # (rows, columns) are regions of one picture
         counts.append(len(labels))  # pyright: ignore[reportArgumentType]
-    if isinstance(text, np.ndarray):
+    if isinstance(text, np.ndarray) and text.dtype.kind not in TEXT_KINDS:
         counts.append(len(text) if text.ndim == 3 else 1)
     elif text is not None and not isinstance(text, str):
-        counts.append(len(text))
+        counts.append(len(np.atleast_1d(text)) if isinstance(text, np.ndarray) else len(text))
     if image is not None and np.ndim(image) == 4:
         counts.append(len(image))
     return [seeds] * max(counts)  # pyright: ignore[reportReturnType]  (checked by as_seeds)
@@ -123,22 +130,41 @@ def as_text(text: Texts | None, count: int, model: Denoiser) -> np.ndarray | Non
         return None
     if text is None:
         return np.zeros((count, *text_shape), dtype=np.float32)
-    if not isinstance(text, np.ndarray):
+    if not isinstance(text, np.ndarray) or text.dtype.kind in TEXT_KINDS:
         encoder = ability(model, EmbedsText) if can.reads_text else None
         if encoder is None:
             raise ArgumentError(
                 f"text {text!r}: this model has no text encoder; give embedded tokens, an array of {text_shape}"
             )
-        captions = [text] if isinstance(text, str) else text
+        captions = _captions(text)
         _warn_of_unknown_words(model, captions)
         text = encoder.embed_text(captions)
-    wanted = np.asarray(text, dtype=np.float32)
+    wanted = _real(text, "text")
     wanted = wanted[None] if wanted.ndim == 2 else wanted
     if wanted.shape[1:] != tuple(text_shape) or len(wanted) not in (1, count):
         raise ArgumentError(
             f"text of shape {wanted.shape}: this model takes {text_shape} per image; give one for all, or {count}"
         )
     return np.array(np.broadcast_to(wanted, (count, *text_shape)))
+
+
+def _captions(text: Texts) -> list[str]:
+    """Return captions as a list of at least one text."""
+    captions = [text] if isinstance(text, str) else np.ravel(text).tolist() if isinstance(text, np.ndarray) else text
+    if len(captions) == 0 or not all(isinstance(caption, str) for caption in captions):
+        raise ArgumentError(f"text {short(text)}: give a caption, or a list of one for each seed")
+    return list(captions)
+
+
+def _real(values: np.ndarray, name: str) -> np.ndarray:
+    """Return an array of numbers as float32."""
+    if values.dtype.kind not in "fiu":
+        raise ArgumentError(f"{name} of {values.dtype}: it must be an array of real numbers, such as float32")
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ArgumentError(f"{name}: it holds NaN or infinity, or numbers beyond float32; every number must be finite")
+    return values
 
 
 def _warn_of_unknown_words(model: Denoiser, captions: Sequence[str]) -> None:
@@ -170,7 +196,7 @@ def as_image(image: np.ndarray | None, count: int, model: Denoiser) -> np.ndarra
             f"no image condition: this model needs one; `brickwork edit MODEL PICTURE` makes it, or give {shape} in "
             "model space (model.as_image_condition)"
         )
-    wanted = np.asarray(image, dtype=np.float32)
+    wanted = _real(image, "image condition")
     wanted = wanted[None] if wanted.ndim == 3 else wanted
     if wanted.shape[1:] != shape or len(wanted) not in (1, count):
         raise ArgumentError(

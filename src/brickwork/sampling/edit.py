@@ -82,7 +82,7 @@ def edit(
             cannot encode.
     """
     pictures = np.asarray(pictures)
-    if pictures.ndim == 4 and len(pictures) > 1 and isinstance(seeds, int):
+    if pictures.ndim == 4 and len(pictures) > 1 and isinstance(seeds, int | np.integer):
         seeds = [seeds] * len(pictures)
     seeds = as_seeds(seeds_for(seeds, labels, text, image))
     count = len(seeds)
@@ -104,7 +104,7 @@ def edit(
     )
     if _taken(how.steps, strength) == 0:
         return Pictures.of(np.broadcast_to(images, (count, *images.shape[1:])).copy())
-    drawn = decoded(model, x0, how.batch_size)
+    drawn = decoded(model, x0, how)
     return drawn if anew is None else Pictures.of(np.where(anew[..., None], drawn, images))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any, Protocol, TypeAlias, Unpack
 
 import numpy as np
@@ -206,14 +206,28 @@ def sample(
         progress=progress,
         on_step=on_step,
     )
-    return decoded(model, x0, how.batch_size)
+    return decoded(model, x0, how)
 
 
-def decoded(model: Denoiser, x0: Array, batch_size: int) -> Pictures:
-    """Decode model space into pictures, uint8 (N, H, W, C), in batches."""
+def decoded(model: Denoiser, x0: Array, how: Sampler) -> Pictures:
+    """Decode model space into pictures, uint8 (N, H, W, C), in batches of the sampler's size.
+
+    Raises:
+        ArgumentError: They hold NaN or infinity.
+    """
+    _check_finite(x0, how)
     with no_graph():
-        images = [model.decode(x0[i : i + batch_size]) for i in range(0, len(x0), batch_size)]
+        images = [model.decode(x0[i : i + how.batch_size]) for i in range(0, len(x0), how.batch_size)]
     return Pictures.of(np.concatenate(images))
+
+
+def _check_finite(drawn: Array, how: Sampler) -> None:
+    """Refuse pictures that hold NaN or infinity, which would be decoded as black or white."""
+    if not (isfinite(float(drawn.min())) and isfinite(float(drawn.max()))):
+        raise ArgumentError(
+            f"the pictures came out as NaN or infinity at guidance {how.guidance:g}: weights are not finite, or the "
+            "guidance or a noise level is too large; lower these, or load the model again"
+        )
 
 
 class _Silent:

@@ -11,6 +11,7 @@ import numpy as np
 
 import brickwork
 from brickwork.data.dataset import Dataset
+from brickwork.errors import ArgumentError
 from brickwork.files.picture import save_png, sheet
 from brickwork.model.checkpoint import save
 from brickwork.model.header import MODEL_FILE
@@ -156,7 +157,11 @@ class Sheets(Observer[Model]):
         asked = wishes.for_each(len(seeds))
         if "text" in asked:  # embedded here: that held-out captions have unknown words needs no warning at each sheet
             asked["text"] = model.embed_text(asked["text"])
-        images = sample(model, seeds=seeds * wishes.count, how=how, on_step=run.check, **asked)
+        try:
+            images = sample(model, seeds=seeds * wishes.count, how=how, on_step=run.check, **asked)
+        except ArgumentError as error:  # a young model may overflow, and learn all the same
+            run.say(f"no sheet at step {run.step}: {error}")
+            return None
         facts = how.to_facts() | {"step": run.step, "seeds": seeds, "labels": wishes.labels}
         facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": run.data.digest}
         scale = max(1, 64 // images.shape[1])
