@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from enum import Enum, auto
-from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter
 
 import brickwork
@@ -76,6 +75,8 @@ def _told() -> Iterator[None]:
 
 def versions() -> str:
     """Return the versions of this library, its interpreter, its libraries and the system, in one line."""
+    from importlib.metadata import PackageNotFoundError, version  # half of the time in which `--help` starts
+
     parts = [f"brickwork {brickwork.__version__}", f"Python {platform.python_version()}"]
     for name in LIBRARIES:
         try:
