@@ -82,6 +82,12 @@ VERBS: dict[str, Verb] = {
         "data:look",
         ("brickwork data photos/", "brickwork data digits --out digits.png"),
     ),
+    "doctor": Verb(
+        "Train",
+        "Say why a run draws bad pictures, and what to change.",
+        "doctor:examine",
+        ("brickwork doctor runs/photos",),
+    ),
     "autoencoder train": Verb(
         "Train",
         "Train an autoencoder, whose latents a model learns.",

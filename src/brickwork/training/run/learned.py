@@ -44,13 +44,12 @@ def held_out(lines: Log) -> list[HeldOut]:
     """Return the measurements on held-out images, in order; those that are not all above 0 are left out."""
     found = []
     for line in lines:
-        levels, images = line.get("held_out"), line.get("images")
-        if not isinstance(levels, Mapping) or not levels or not isinstance(images, int | float):
+        levels, images, count = line.get("held_out"), line.get("images"), line.get("held_out_images", 0)
+        if not isinstance(levels, Mapping) or not levels or not isinstance(images, int) or not isinstance(count, int):
             continue
         numbers = {str(name): float(x) for name, x in levels.items() if isinstance(x, int | float) and 0 < x < math.inf}
         if len(numbers) == len(levels):
-            count = line.get("held_out_images", 0)
-            found.append(HeldOut(images=int(images), count=int(count), levels=numbers))
+            found.append(HeldOut(images=images, count=count, levels=numbers))
     return found
 
 
