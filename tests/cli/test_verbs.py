@@ -24,6 +24,8 @@ FAILING = {
     "edit": "nowhere nowhere.png",
     "run": "nowhere",
     "train": "stoic-tiny --data nowhere --out a --steps 1",
+    "data": "nowhere",
+    "doctor": "nowhere",
     "autoencoder train": "--data nowhere --out a --steps 1",
     "autoencoder import": "nowhere --out a",
     "autoencoder info": "nowhere",
