@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+import brickwork as bw
 from brickwork.bounds import above, at_least, between, check_fields, up_to
 from brickwork.errors import ArgumentError, ConfigError
 
@@ -65,3 +66,12 @@ def test_the_error_is_of_the_callers_class() -> None:
         object.__setattr__(broken, name, 0)
     with pytest.raises(ArgumentError, match="depth 0"):
         check_fields(broken, error=ArgumentError)
+
+
+@pytest.mark.parametrize("depth", [1025, 1 << 20, 1 << 62])
+def test_a_depth_that_would_never_be_built_is_refused_at_once(depth: int) -> None:
+    for build in (bw.Stoic.Config, bw.Dit.Config, bw.Tldm.Config, bw.Uvit.Config, bw.Lego.Brick, bw.Words.Config):
+        with pytest.raises(ConfigError, match=rf"depth {depth}: must be from [01] to 1024"):
+            build(depth=depth)
+    with pytest.raises(ConfigError, match=rf"batch {depth << 20}: must be"):
+        bw.Recipe(backbone=bw.preset("stoic-tiny"), batch=depth << 20)

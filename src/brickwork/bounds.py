@@ -65,6 +65,10 @@ UNSIGNED = Bound(
     whole=True,
 )
 """Bound of a whole number that is of 64 bits without a sign."""
+MOST_BLOCKS = 1024
+"""Most blocks of one stack, eight times those of the largest preset; more take minutes to build or to count."""
+MOST_IMAGES = 1 << 20
+"""Most images of one batch."""
 LARGEST = 1 << 63
 """Whole numbers are below it, as they must fit into 64 bits with a sign."""
 

@@ -95,8 +95,8 @@ def test_a_header_that_lies(make_codec: MakeCodec, tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"width": 4096}, "promises decoder.enter.bias of shape"),
-        ({"encoder_depth": 4096}, "more than 1,"),
-        ({"decoder_depth": 10_000_000}, "decoder_depth=10000000 and no weight in the file is that large"),
+        ({"encoder_depth": 1024}, "more than 1,"),
+        ({"decoder_depth": 10_000_000}, "decoder_depth is 10000000: it must be a whole number, from 1 to 1024"),
         ({"kind": "vq", "codes": 4096}, "promises codebook of shape"),
         ({"channels": 2**63 - 1}, "channels: 9223372036854775807 finite numbers"),
     ],

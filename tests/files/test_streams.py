@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import subprocess
 import sys
 import warnings
@@ -135,3 +136,14 @@ def test_a_warning_is_a_line_of_the_command(capsys: pytest.CaptureFixture[str]) 
 
     assert run_command(warn, "brickwork x") == 0
     assert capsys.readouterr().err == "brickwork x: not \\x1b[2J\n"
+
+
+def test_a_current_folder_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # so that the folder of before comes back
+    (tmp_path / "gone").mkdir()
+    os.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run_command(lambda: 0, "brickwork") == 1
+    assert capsys.readouterr().err == "brickwork: the current folder is gone; change to one that exists\n"

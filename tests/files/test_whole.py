@@ -19,7 +19,7 @@ from brickwork.errors import OutputError
 from brickwork.files import whole
 from brickwork.files.owned import SUFFIX, owned_folder, sweep
 from brickwork.files.tensors import write_tensors
-from brickwork.files.whole import restore, whole_file, whole_folder, write_whole
+from brickwork.files.whole import check_place, restore, whole_file, whole_folder, write_whole
 
 
 def test_a_file_is_written_and_replaced_and_its_folder_made(tmp_path: Path) -> None:
@@ -173,3 +173,17 @@ def test_links_in_a_circle_are_one_line(tmp_path: Path) -> None:
         write_whole(tmp_path / "a", b"data")
     with pytest.raises(OutputError, match="cannot be written"), whole_folder(tmp_path / "a"):
         pass
+
+
+@pytest.mark.parametrize("name", ["file/a", "folder", "x" * 300, "pipe", "circle", "a\0b"])
+def test_a_place_that_cannot_be_written_is_seen_before_the_work(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_place(tmp_path / name)
+    for fine in ("file", "new/folder/a", "a"):
+        check_place(tmp_path / fine)
+    assert sorted(tmp_path.rglob("*")) == before

@@ -23,6 +23,7 @@ from brickwork.model.model import Model
 from brickwork.nn.attention import use_kernel
 from brickwork.training.autoencoder.recipe import AutoencoderReport
 from brickwork.training.denoiser.recipe import Recipe
+from brickwork.training.run.interrupt import Interrupt
 
 MakeRecipe = Callable[..., Recipe]
 SHEETS = {"sheet_steps": 4, "sheet_seeds": 8}
@@ -61,7 +62,7 @@ def train(recipe: Recipe, data: Dataset, out: Path, heldout: Dataset | None = No
     return bw.train(recipe, data, out, heldout, device="cpu", progress=False)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("report", [{"eval_every": 2, "eval_images": 8}, {"sample_every": 2, **SHEETS}])
 def test_a_measurement_ends_at_once_and_the_run_goes_on_later(
     number: signal.Signals,
@@ -137,3 +138,14 @@ def test_an_autoencoder_whose_end_is_cut_short_counts_as_unfinished(
     bw.train_autoencoder(recipe, data, tmp_path, device="cpu", progress=False)
     facts = read_codec_header(tmp_path)["training"]
     assert (facts["finished"], facts["statistics_of_images"]) == (True, 130)
+
+
+def test_a_closed_terminal_is_ignored_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            interrupt.check()
+        assert not interrupt.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)

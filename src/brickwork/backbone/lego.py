@@ -29,7 +29,7 @@ from brickwork.backbone.base import BackboneConfig, beside
 from brickwork.backbone.bricks import Bricks, estimate_of, needed
 from brickwork.backbone.stack import check_heads
 from brickwork.backbone.stem import FinalLayer, TextVector, labels_of, on_pixels
-from brickwork.bounds import at_least, check_fields
+from brickwork.bounds import MOST_BLOCKS, at_least, between, check_fields
 from brickwork.diffusion.denoiser import Condition
 from brickwork.diffusion.preconditioning import Preconditioning
 from brickwork.errors import ArgumentError, ConfigError
@@ -53,7 +53,7 @@ class BrickConfig:
     """Width D of a token, in channels."""
     heads: Annotated[int, at_least(1)] = 6
     """Number of attention heads; divides the width."""
-    depth: Annotated[int, at_least(1)] = 6
+    depth: Annotated[int, between(1, MOST_BLOCKS)] = 6
     """Number of blocks."""
     depthwise: bool = False
     """Add a zero-padded depthwise 3x3 convolution over a window's tokens to every block; not published."""

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from brickwork.backbone.base import Backbone, BackboneConfig
-from brickwork.bounds import at_least
+from brickwork.bounds import MOST_BLOCKS, at_least, between
 from brickwork.errors import ConfigError
 from brickwork.nn.layers import Grid
 from brickwork.nn.shapes import Tokens
@@ -33,7 +33,7 @@ class PatchStackConfig(BackboneConfig):
 
     width: Annotated[int, at_least(1)] = 512
     """Width L of every row, in channels."""
-    depth: Annotated[int, at_least(1)] = 12
+    depth: Annotated[int, between(1, MOST_BLOCKS)] = 12
     """Number N of blocks; all have the same shape."""
     heads: Annotated[int, at_least(1)] | None = None
     """Number of attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""

@@ -37,7 +37,7 @@ from brickwork.backbone.stem import (
     prepend,
     unshuffle,
 )
-from brickwork.bounds import at_least, between
+from brickwork.bounds import MOST_BLOCKS, at_least, between
 from brickwork.diffusion.denoiser import Condition
 from brickwork.errors import ArgumentError, ConfigError
 from brickwork.nn.floats import float32_default
@@ -51,7 +51,7 @@ class StoicConfig(BackboneConfig):
 
     width: Annotated[int, at_least(1)] = 512
     """Width L of every row, in channels."""
-    depth: Annotated[int, at_least(1)] = 12
+    depth: Annotated[int, between(1, MOST_BLOCKS)] = 12
     """Number N of blocks; all have the same shape."""
     heads: Annotated[int, at_least(1)] | None = None
     """Number of attention heads; by default heads of 64 channels, or of 32 where 64 does not divide the width."""

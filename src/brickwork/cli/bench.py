@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from brickwork.errors import ArgumentError
 from brickwork.files.streams import say as print_lines
+from brickwork.files.whole import check_place
 from brickwork.speed.measure import measure
 from brickwork.speed.subjects import subjects
 
@@ -43,9 +44,9 @@ def bench(
         python: Interpreter of a target, as in openvino=.venvs/openvino/bin/python; that one is also found without it.
         out: JSON file to write with all results.
     """
+    if out is not None:
+        check_json(out)
     found = subjects(packages, python=interpreters(python), steps=steps, guidance=guidance, plan=plan)
-    if out is not None and (out.is_dir() or out.suffix.lower() != ".json"):
-        raise ArgumentError(f"json {out}: name a .json file to write")
     shown = sys.stderr.isatty()
 
     def say(line: str) -> None:
@@ -60,6 +61,18 @@ def bench(
     if out is not None:
         speed.save(out)
         print_lines(f"written to {out}")
+
+
+def check_json(out: Path) -> None:
+    """Refuse a place that no JSON file can be written to, before anything is measured.
+
+    Raises:
+        ArgumentError: The name has another suffix.
+        OutputError: The place cannot be written.
+    """
+    if out.suffix.lower() != ".json":
+        raise ArgumentError(f"json {out}: name a .json file to write")
+    check_place(out)
 
 
 def interpreters(texts: tuple[str, ...]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 import brickwork as bw
 from brickwork.cli.arguments import Drawing, ModelName
 from brickwork.files.streams import say
+from brickwork.files.whole import check_place
 
 
 def evaluate(
@@ -33,6 +34,8 @@ def evaluate(
         out: JSON file to write with the report.
         drawing: Solver, steps, guidance, plan, batch size, precision and device.
     """
+    if out is not None:
+        check_place(out)
     drawn_by = drawing.open(model)
     how = drawing.sampler_of(drawn_by)
     report = bw.evaluate(drawn_by, reference, num_images=num_images, first_seed=first_seed, how=how, progress=True)

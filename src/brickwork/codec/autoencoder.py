@@ -16,7 +16,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brickwork.bounds import at_least, check_fields
+from brickwork.bounds import MOST_BLOCKS, at_least, between, check_fields
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.files.proposed import Proposed
 from brickwork.nn.floats import float32_default
@@ -47,9 +47,9 @@ class AutoencoderConfig(FirstStageConfig):
     """kl: latents have a Gaussian posterior; vq: each place is decoded as the nearest code of a codebook."""
     width: Annotated[int, at_least(1)] = 96
     """Channels of the network where patches enter; twice as many at each coarser level, at most four times."""
-    encoder_depth: Annotated[int, at_least(1)] = 2
+    encoder_depth: Annotated[int, between(1, MOST_BLOCKS)] = 2
     """Residual blocks of the encoder at each level."""
-    decoder_depth: Annotated[int, at_least(1)] = 4
+    decoder_depth: Annotated[int, between(1, MOST_BLOCKS)] = 4
     """Residual blocks of the decoder at each level; each widens the halo by one place."""
     codes: Annotated[int, at_least(1)] = 1024
     """Codes in the codebook, for kind vq."""

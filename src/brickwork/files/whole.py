@@ -57,6 +57,24 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from error
 
 
+def check_place(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work that makes it; nothing is left behind.
+
+    Raises:
+        OutputError: Its folder cannot be made or written, or the name is that of a folder, a device or a pipe.
+    """
+    _check_name(path)
+    try:
+        place = _place_of(path)
+        if place.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder has that name")
+        folder = next(above for above in place.parents if above.exists())
+        with owned_folder(folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file's bytes so that a reader finds the old file or the new one, never a part.
 

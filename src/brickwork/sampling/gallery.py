@@ -10,16 +10,19 @@ import numpy as np
 
 from brickwork.errors import ArgumentError
 from brickwork.files.picture import SUFFIXES, save_picture, save_png, sheet
+from brickwork.files.whole import check_place
 
 
 def check_out(out: Path) -> None:
-    """Refuse the name of a picture file of a format that is not written.
+    """Refuse a picture file of a format that is not written, and a place that cannot be, before anything is drawn.
 
     Raises:
         ArgumentError: The name has such a suffix.
+        OutputError: The place cannot be written.
     """
     if out.suffix.lower() in (".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".heic"):
         raise ArgumentError(f"out {out}: pictures are written as {', '.join(SUFFIXES)}; name such a file or a folder")
+    check_place(sheet_of(out))
 
 
 def sheet_of(out: Path) -> Path:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from brickwork.bounds import at_least, check_fields
+from brickwork.bounds import MOST_BLOCKS, at_least, between, check_fields
 from brickwork.errors import ConfigError
 from brickwork.files.tokenizers import ByteTokenizer, Tokenizer, WordTokenizer, words_of
 from brickwork.nn.floats import float32_default
@@ -36,7 +36,7 @@ class SmallConfig(TextConfig):
     """M, the tokens of one text; longer texts are cut."""
     width: Annotated[int, at_least(1)] = 128
     """E, the width of an embedded token."""
-    depth: Annotated[int, at_least(0)] = 2
+    depth: Annotated[int, between(0, MOST_BLOCKS)] = 2
     """Transformer blocks; with 0 a token depends on its word and place alone."""
     heads: Annotated[int, at_least(1)] = 4
     """Attention heads; they divide the width."""

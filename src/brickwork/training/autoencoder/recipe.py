@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes
 
-from brickwork.bounds import at_least
+from brickwork.bounds import MOST_IMAGES, at_least, between
 from brickwork.codec.autoencoder import Autoencoder, AutoencoderConfig
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ConfigError
@@ -52,7 +52,7 @@ class AutoencoderRecipe(RunRecipe):
     """The adversary's learning rate, times the same warm-up and schedule."""
     adversary_width: Annotated[int, at_least(1)] = 32
     """Channels of the adversary's first layer."""
-    batch: Annotated[int, at_least(1)] = 16
+    batch: Annotated[int, between(1, MOST_IMAGES)] = 16
     """Images per optimizer step."""
     lr: float = 2e-3
     """Largest learning rate of AdamW."""

@@ -39,7 +39,7 @@ class Report(RunReport):
 
     sample_every: Annotated[int, at_least(0)] = 0
     """Steps between two whole sample sheets; 0 for none by steps. The end always draws one."""
-    sheet_seeds: Annotated[int, at_least(1)] = 8
+    sheet_seeds: Annotated[int, between(1, 1000)] = 8
     """Pictures per class on a sheet."""
     sheet_steps: Annotated[int, at_least(0)] = 25
     """Solver steps of a sheet; 0 for no sheets."""

@@ -1,4 +1,4 @@
-"""Graceful end at SIGINT and SIGTERM: the step or the batch at hand is finished, and the run saved before it ends."""
+"""Graceful end at a signal: the step or the batch at hand is finished, and the run saved before it ends."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ class Stopped(KeyboardInterrupt):
 
 @final
 class Interrupt:
-    """Context in which ``asked`` turns true at the first SIGINT or SIGTERM; a second one acts as it did before.
+    """Context in which ``asked`` turns true at the first SIGINT, SIGTERM or SIGHUP; a second one acts as it did before.
 
-    Outside the main thread, where Python delivers no signals, ``asked`` stays false.
+    SIGHUP comes when a terminal or a connection closes; where it is ignored, as under ``nohup``, it stays so. Outside
+    the main thread, where Python delivers no signals, ``asked`` stays false.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
     def __init__(self) -> None:
         self.asked = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        """Take over both signals."""
+        """Take over the signals that this system has."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+            numbers = [signal.Signals[name] for name in self.SIGNALS if name in signal.Signals.__members__]
+            obeyed = [n for n in numbers if n.name != "SIGHUP" or signal.getsignal(n) != signal.SIG_IGN]
+            self._before = {number: signal.signal(number, self._ask) for number in obeyed}
         return self
 
     def __exit__(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
-from brickwork.bounds import at_least, check_fields, up_to
+from brickwork.bounds import MOST_IMAGES, at_least, between, check_fields, up_to
 from brickwork.data.config import DataConfig
 from brickwork.errors import ConfigError
 from brickwork.training.run.learning_rate import LrSchedule, budget_spent, learning_rate
@@ -50,7 +50,7 @@ class RunRecipe:
 
     data: DataConfig = field(default_factory=DataConfig)
     """Reading of the images."""
-    batch: Annotated[int, at_least(0)] = 0
+    batch: Annotated[int, between(0, MOST_IMAGES)] = 0
     """Images per optimizer step; 0 chooses 16 to 128, as many as leave the budget two thousand steps."""
     lr: Annotated[float, at_least(0)] = 1e-3
     """Largest learning rate of AdamW."""

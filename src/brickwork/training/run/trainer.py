@@ -86,8 +86,8 @@ class Trainer(Generic[B]):
 
     Between two steps it writes the log, lets observers measure, saves, and goes back to the saved state with other
     noise where the loss is no longer finite. Only states whose every number is finite are saved. The iteration ends
-    when the budget is spent or at SIGINT or SIGTERM, after a last save; what takes long before, between and after the
-    steps ends early, too. Where the folder holds a saved run, the state continues from there.
+    when the budget is spent or at SIGINT, SIGTERM or SIGHUP, after a last save; what takes long before, between and
+    after the steps ends early, too. Where the folder holds a saved run, the state continues from there.
 
     Args:
         state: A fresh state.
