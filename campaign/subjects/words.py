@@ -85,7 +85,8 @@ def called(place: Path) -> Any:
 
 def _endless(words: list[str]) -> bool:
     """Tell whether the words ask for much work, which is no fault."""
-    return any(word.isdigit() and int(word) > 64 for word in words) or any("bench" in word for word in words)
+    many = len(words) > 24 or any(word.isdigit() and int(word) > 64 for word in words)
+    return many or any("bench" in word for word in words)
 
 
 def _code(words: list[str]) -> int:

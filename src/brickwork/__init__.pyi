@@ -58,8 +58,11 @@ from .files.manifest import verify as verify
 from .files.picture import save_png as save_png
 from .files.picture import sheet as sheet
 from .files.pictures import Pictures as Pictures
+from .foreign.export import export_to_diffusers as export_to_diffusers
 from .foreign.formats import Stated as Stated
 from .foreign.formats import import_weights as import_weights
+from .foreign.networks import DiffusersDenoiser as DiffusersDenoiser
+from .foreign.schedulers import draw_by_scheduler as draw_by_scheduler
 from .model.checkpoint import load as load
 from .model.checkpoint import save as save
 from .model.cost import Cost as Cost

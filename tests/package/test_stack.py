@@ -267,6 +267,14 @@ def test_a_forged_header_leads_nowhere(folder: Path, edit: Callable[[bytes], byt
     refused(open_package(folder), said)
 
 
+def test_a_stem_that_asks_for_what_nobody_has(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    stem, *others = sorted(manifest.graphs, key=lambda graph: graph.role != "stem")
+    inputs = (replace(stem.inputs[0], name="rows"), *stem.inputs[1:])
+    write_manifest(folder, replace(manifest, graphs=(replace(stem, inputs=inputs), *others)))
+    refused(open_package(folder), "rows")
+
+
 @pytest.mark.parametrize("kept", [(), (1, 2, 3), (0, 1, 2), (0, 1, 3), (0, 2, 1, 3)])
 def test_pieces_must_cover_the_file(folder: Path, kept: tuple[int, ...]) -> None:
     """No byte goes unchecked because a manifest does not name it."""

@@ -121,6 +121,13 @@ VERBS: dict[str, Verb] = {
         ("brickwork push runs/a me/birds --licence apache-2.0 --tag birds",),
         offers=("models",),
     ),
+    "export": Verb(
+        "Train",
+        "Export a model as a folder that another library opens.",
+        "export:export",
+        ("brickwork export digits --to diffusers --out digits-diffusers",),
+        offers=("models",),
+    ),
     "eval": Verb(
         "Measure",
         "Measure the quality of a model against a reference.",

@@ -172,8 +172,8 @@ class Stack:
             inputs: Arrays by the names of the stem's inputs, of exactly their shapes and dtypes.
             parts: Number of blocks that run.
         """
-        given = {port.name: inputs[port.name] for port in self.stem_graph.inputs}
         with self._running(self.stem_graph):
+            given = {port.name: inputs[port.name] for port in self.stem_graph.inputs}
             binding = self.stem.io_binding()
             for name, value in given.items():
                 binding.bind_cpu_input(name, value)
