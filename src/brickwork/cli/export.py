@@ -9,14 +9,15 @@ from typing import Literal
 from tyro.conf import Positional
 
 import brickwork as bw
+from brickwork.cli.arguments import ModelName
 from brickwork.files.streams import say
 
 
-def export(model: Positional[str], *, out: Path, to: Literal["diffusers"] = "diffusers") -> None:
+def export(model: Positional[ModelName], *, out: Path, to: Literal["diffusers"] = "diffusers") -> None:
     """Export a model as a folder that another library opens.
 
     Args:
-        model: Run folder, model file or shipped model.
+        model: Model to export.
         out: Folder to write; an existing one is replaced as a whole.
         to: Library that opens it.
     """
