@@ -26,6 +26,7 @@ from brickwork.files.pictures import Pictures
 from brickwork.sampling.conditions import Labels, Texts, as_condition, on_device, seeds_for
 from brickwork.sampling.guidance import Guided
 from brickwork.sampling.loop import decoded
+from brickwork.sampling.sampler import Sampler
 
 PREDICTIONS: Mapping[str, Prediction] = {
     "epsilon": Eps(),
@@ -205,7 +206,7 @@ def draw_by_scheduler(
             seen = getattr(scheduler, "scale_model_input", lambda sample, _: sample)(x, timestep)
             output = output_for(scheduler, denoise, seen, timestep, condition)
             x = scheduler.step(output, timestep, x, **extra).prev_sample
-    return decoded(model, model.asarray(x.numpy()), len(keys))
+    return decoded(model, model.asarray(x.numpy()), Sampler())
 
 
 def _shown(timesteps: Any, progress: bool) -> Any:
