@@ -10,8 +10,9 @@ from tyro.conf import arg
 import brickwork
 from brickwork.diffusion.denoiser import Denoiser, capabilities_of
 from brickwork.errors import ArgumentError
+from brickwork.files.choices import one_of
 from brickwork.sampling.canvas import DEFAULT_MODE, MODES, Canvas
-from brickwork.sampling.choices import ScheduleWord, SolverWord, named_in, one_of
+from brickwork.sampling.choices import ScheduleWord, SolverWord, named_in
 from brickwork.sampling.options import choose
 from brickwork.sampling.sampler import Sampler
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 MODEL = "Run folder, model file, a shipped model by name, or hf:owner/name"
 ModelName = Annotated[str, arg(metavar="MODEL", help=f"{MODEL}.")]
+SizeName = Annotated[str, arg(metavar="MODEL", help=f"Preset, as in `brickwork list presets`; or {MODEL.lower()}.")]
 
 DeviceName = Annotated[str, one_of("device", ("auto", "cpu", "cuda", "mps"), then=":N")]
 """Device of this machine, of several of a kind with its number."""
@@ -42,7 +44,7 @@ class Sampling:
     """Classifier-free guidance; 1 is off."""
     guidance_interval: tuple[float, float] = (0.0, float("inf"))
     """Guide only at noise levels in this interval."""
-    plan: str | None = None
+    plan: Annotated[str | None, arg(metavar="PLAN")] = None
     """Blocks or bricks that run by noise level: pg:0.3, pr:0.4, or 3@5.84,2@0.31,1; all when left out."""
 
     def sampler(self) -> Sampler:
@@ -99,7 +101,7 @@ class Surface:
     """Width of the pictures in pixels, any from 1; the model's when left out."""
     canvas: Annotated[str | None, named_in(MODES)] = None
     """Canvas mode, which joins the model's squares, as in overlap:overlap=0.6."""
-    regions: str | None = None
+    regions: Annotated[str | None, arg(metavar="CLASSES")] = None
     """Classes of equal regions of the picture, by number or name: 3,7,5 from left to right, 3,7/5,1 for two rows."""
     chunk: int = 8
     """Squares evaluated at once: a higher number is faster and needs more memory."""

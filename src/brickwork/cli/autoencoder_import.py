@@ -33,7 +33,7 @@ def import_autoencoder(
     out: Path,
     data: Annotated[str | None, arg(metavar="DATA")] = None,
     scale: Literal["measured", "published"] = "measured",
-    subfolder: str | None = None,
+    subfolder: Annotated[str | None, arg(metavar="FOLDER")] = None,
     size: int | None = None,
     images: int = 1000,
     posterior: Literal["mode", "sample"] = "mode",

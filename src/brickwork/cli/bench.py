@@ -22,10 +22,10 @@ def bench(
     warmup: int = 2,
     steps: int | None = None,
     guidance: float | None = None,
-    plan: str | None = None,
+    plan: Annotated[str | None, arg(metavar="PLAN")] = None,
     batch: int = 1,
     threads: int | None = None,
-    python: tuple[str, ...] = (),
+    python: Annotated[tuple[str, ...], arg(metavar="TARGET=PATH ...")] = (),
     out: Annotated[Path | None, arg(name="json", metavar="FILE")] = None,
 ) -> None:
     """Measure time, memory and energy of packages and models.

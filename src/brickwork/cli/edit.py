@@ -42,9 +42,9 @@ class Wish:
     """Picture whose white region is drawn anew, of the shape of PICTURE; the rest stays exactly."""
     resample: int | None = None
     """Number of times that each step is taken: more fit the new region better to the old; 10 with a mask, else 1."""
-    prompt: str | None = None
+    prompt: Annotated[str | None, arg(metavar="TEXT")] = None
     """Text, for a model that reads captions."""
-    negative: str | None = None
+    negative: Annotated[str | None, arg(metavar="TEXT")] = None
     """Text that guidance steers away from."""
 
 

@@ -6,16 +6,17 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 import brickwork as bw
 from brickwork.cli.names import FORMATS
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES, Edm
 from brickwork.errors import ArgumentError
+from brickwork.files.choices import one_of
 from brickwork.files.streams import say
 from brickwork.registry import Registry
-from brickwork.sampling.choices import named_in, one_of
+from brickwork.sampling.choices import named_in
 from brickwork.sampling.options import choose
 
 
@@ -23,7 +24,7 @@ def import_weights(
     file: Positional[Path],
     *,
     out: Path,
-    codec: str | None = None,
+    codec: Annotated[str | None, arg(metavar="CODEC")] = None,
     format: Annotated[str | None, one_of("format of weights", FORMATS)] = None,  # noqa: A002
     process: Annotated[str | None, named_in(PROCESSES)] = None,
     prediction: Annotated[str | None, named_in(PREDICTIONS)] = None,

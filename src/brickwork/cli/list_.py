@@ -14,13 +14,13 @@ from brickwork.cli.page import WIDTH
 from brickwork.diffusion.prediction import PREDICTIONS
 from brickwork.diffusion.process import PROCESSES
 from brickwork.diffusion.schedule import SCHEDULES
+from brickwork.files.choices import one_of
 from brickwork.files.recipes import recipe_names
 from brickwork.files.streams import say
 from brickwork.model.header import SHIPPED
 from brickwork.package.targets.table import TARGETS
 from brickwork.registry import outside_names
 from brickwork.sampling.canvas import MODES
-from brickwork.sampling.choices import one_of
 from brickwork.sampling.solvers import SOLVERS
 
 ROWS: dict[str, Iterable[str]] = {

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 import brickwork as bw
-from brickwork.cli.arguments import ModelName, Sampling
+from brickwork.cli.arguments import Sampling, SizeName
 from brickwork.diffusion.process import PROCESSES
 from brickwork.files.schema import from_entry
 from brickwork.model.header import find_model
@@ -17,7 +17,7 @@ from brickwork.sampling.levels import evaluated_levels
 
 
 def print_macs(
-    model: Positional[ModelName],
+    model: Positional[SizeName],
     *,
     size: int | None = None,
     sampling: OmitArgPrefixes[Sampling] = Sampling(),

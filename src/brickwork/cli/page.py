@@ -9,7 +9,7 @@ from textwrap import TextWrapper, wrap
 WIDTH = 79
 """Most columns of a line of help."""
 LONGEST = 99
-"""Most lines of a page; of a longer one the groups of options behind the first are folded."""
+"""Most lines of a page; a longer one is folded."""
 UNFOLD = "--help-all"
 """Option that prints a page with all groups of options."""
 HELP = frozenset({"-h", "--help", UNFOLD})
@@ -22,6 +22,8 @@ EVERYWHERE = (
 """Last lines of every page: the options that all verbs share."""
 NO_DEFAULT = re.compile(r"\s*\(default:(\s+(None|''))?\s*\)")
 MANY = re.compile(r"\[(\S+)\s+\[\1\s+\.\.\.\]\]")
+FIRST = ("positional arguments:", "options:")
+"""Titles of the groups that are never folded."""
 RULE = re.compile(r"\s*-{3,}")
 TITLE = re.compile(r" ([a-z].*)|([a-z][a-z ]*):")
 """Title of a group, of tyro or of argparse."""
@@ -41,12 +43,29 @@ def page(printed: str, description: str, examples: Sequence[str], *, whole: bool
     head = wrap(" ".join(usage), WIDTH, subsequent_indent=" " * 7, break_on_hyphens=False)
     head += [*_paragraphs(description), "", *examples_of(examples)]
     lines = [*head, *(line for group in groups for line in group), "", *EVERYWHERE]
-    if whole or len(lines) <= LONGEST:
-        return "\n".join(lines)
-    kept = [group for group in groups if group[1] in ("positional arguments:", "options:")]
-    folded = [f"{group[1].removesuffix(' options:')} ({_count(group)})" for group in groups if group not in kept]
-    told = wrap(f"{UNFOLD} also lists the options of: {', '.join(folded)}.", WIDTH)
-    return "\n".join([*head, *(line for group in kept for line in group), "", *told, "", *EVERYWHERE])
+    return "\n".join(lines if whole or len(lines) <= LONGEST else _folded(head, groups))
+
+
+def _folded(head: Sequence[str], groups: Sequence[list[str]]) -> list[str]:
+    """Return a page that names the groups behind the first, and the last options of the first if that is too long."""
+    kept = [group for group in groups if group[1] in FIRST]
+    away = [f"{group[1].removesuffix(' options:')} ({_count(group)})" for group in groups if group not in kept]
+    hidden: list[str] = []
+    while True:
+        known = f"{', '.join(hidden)} and the options of" if hidden else "the options of"
+        told = wrap(f"{UNFOLD} also lists {known}: {', '.join(away)}.", WIDTH, break_on_hyphens=False)
+        lines = [*head, *(line for group in kept for line in group), "", *told, "", *EVERYWHERE]
+        if len(lines) <= LONGEST:
+            return lines
+        hidden.insert(0, _without_last(kept[-1]))
+
+
+def _without_last(group: list[str]) -> str:
+    """Remove the last option of a group, and return its name."""
+    place = max(number for number, line in enumerate(group) if line.startswith("  -"))
+    name = group[place].split()[0].rstrip(",")
+    del group[place:]
+    return name
 
 
 def examples_of(commands: Sequence[str]) -> list[str]:

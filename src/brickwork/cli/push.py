@@ -17,10 +17,10 @@ def push(
     model: Positional[ModelName],
     repository: Positional[Annotated[str, arg(metavar="OWNER/NAME")]],
     *,
-    licence: str = "",
+    licence: Annotated[str, arg(metavar="LICENCE")] = "",
     tags: Annotated[tuple[str, ...], arg(aliases=["--tag"], metavar="TAG ...")] = (),
     pictures: int = 8,
-    text: str = "",
+    text: Annotated[str, arg(metavar="TEXT")] = "",
     private: bool = False,
 ) -> None:
     """Upload a model to the Hugging Face Hub, with a card.

@@ -25,7 +25,7 @@ def draw(
     *,
     labels: Labels = (),
     prompt: Annotated[tuple[str, ...], arg(metavar="TEXT ...")] = (),
-    negative: str | None = None,
+    negative: Annotated[str | None, arg(metavar="TEXT")] = None,
     seeds: Seeds = tuple(range(8)),
     out: Path = Path("samples.png"),
     surface: OmitArgPrefixes[Surface] = Surface(),

@@ -13,7 +13,12 @@ from brickwork.files.manifest import verify as check
 from brickwork.files.streams import say
 
 
-def verify(package: Positional[Path], *, expect: str = "", as_json: Annotated[bool, arg(name="json")] = False) -> None:
+def verify(
+    package: Positional[Path],
+    *,
+    expect: Annotated[str, arg(metavar="SHA256")] = "",
+    as_json: Annotated[bool, arg(name="json")] = False,
+) -> None:
     """Check every byte of a package, and describe it.
 
     Args:

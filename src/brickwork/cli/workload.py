@@ -8,12 +8,12 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 import brickwork as bw
-from brickwork.cli.arguments import ModelName
+from brickwork.cli.arguments import SizeName
 from brickwork.model.header import find_model
 
 
 def print_workload(
-    model: Positional[ModelName],
+    model: Positional[SizeName],
     *,
     size: int | None = None,
     batch: int = 1,

@@ -10,6 +10,7 @@ from brickwork.data.decode import GREY_BITS, MAX_PIXELS
 from brickwork.data.fit import CROPS, FILTERS
 from brickwork.data.split import CHOICES
 from brickwork.errors import ConfigError, UnknownNameError
+from brickwork.files.choices import one_of
 
 MOST_PIXELS = 1 << 32
 """Largest limit of pixels that can be set: 65,536 x 65,536."""
@@ -23,16 +24,16 @@ class DataConfig:
     """Side in pixels that every image is resized to; none: unchanged, if all have one size."""
     channels: int | None = None
     """Channels, 1 for grey or 3 for colour; none: grey if all images are grey."""
-    crop: str = "centre"
+    crop: Annotated[str, one_of("crop", CROPS)] = "centre"
     """Crop before resizing: centre (the largest square) or none (the images are square)."""
     box: tuple[int, int, int, int] | None = None
     """Fixed box to cut out first: left, top, right, bottom in pixels of the original."""
-    filter: str = "lanczos"
-    """Filter of resizing: lanczos, box, bilinear, bicubic or nearest."""
+    filter: Annotated[str, one_of("filter", FILTERS)] = "lanczos"
+    """Filter of resizing."""
     flip: bool | None = None
     """Mirror half of the training images; none: only photographs without captions, not digits or text."""
-    split: str = "train"
-    """Images to use: train, validation, test, heldout or all."""
+    split: Annotated[str, one_of("split", CHOICES)] = "train"
+    """Images to use."""
     holdout: Annotated[float, up_to(0, 1)] = 0.05
     """Share held out by hash, 0 to 1, where the set has no split of its own."""
     captions: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ import numpy as np
 import brickwork
 from brickwork.device.runner import Runner, open_package
 from brickwork.diffusion.schedule import SCHEDULES
-from brickwork.errors import ArgumentError, BrickworkError, UsageError
+from brickwork.errors import ArgumentError, BrickworkError, UsageError, printable
 from brickwork.files.arrays import read_npy
 from brickwork.files.picture import SUFFIXES, save_picture
 from brickwork.files.streams import run_command, say
@@ -26,6 +27,8 @@ from brickwork.sampling.loop import sample
 from brickwork.sampling.options import parse_seeds
 from brickwork.sampling.sampler import Changes, Sampler
 from brickwork.sampling.solvers import SOLVERS
+
+LOG = logging.getLogger(__name__)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,6 +102,7 @@ def run(words: Sequence[str], program: str = "python -m brickwork.device") -> No
         BrickworkError: A user's error, in one line.
     """
     asked = parser(program).parse_args(list(words))
+    LOG.info("%s", "\n".join(f"{name} {printable(repr(value))}" for name, value in vars(asked).items()))
     check_out(asked.out)
     seeds = parse_seeds(asked.seeds)
     package = open_package(asked.package, expect=asked.expect, threads=asked.threads)

@@ -8,9 +8,10 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from brickwork.files.choices import one_of
 from brickwork.package.precision import PRECISIONS
 from brickwork.package.targets.table import TARGETS
-from brickwork.sampling.choices import ScheduleWord, SolverWord, one_of
+from brickwork.sampling.choices import ScheduleWord, SolverWord
 
 LAYOUTS = ("whole", "stack", "scan")
 """Forms of a package's graphs."""
@@ -42,9 +43,9 @@ class Packing:
     """Guidance, unless the device asks for another; 1 is off."""
     guidance_interval: tuple[float, float] = (0.0, inf)
     """Guide only where the noise level lies in this interval."""
-    plan: str | None = None
+    plan: Annotated[str | None, arg(metavar="PLAN")] = None
     """Number of parts that run by noise level, as in pg:0.3."""
-    fp32_layers: tuple[str, ...] = ()
+    fp32_layers: Annotated[tuple[str, ...], arg(metavar="LAYER ...")] = ()
     """Layers that stay fp32 in a package of fewer bits, by module, as in backbone.stem or backbone.blocks.0."""
     max_loss_increase: float = 0.02
     """Quantised packages: largest share by which the held-out loss may rise; five times that for the distance."""
@@ -52,7 +53,7 @@ class Packing:
     """Quantised packages: held-out images that the loss is taken on, at most."""
     quality_pictures: int = 500
     """Quantised packages: pictures drawn for the distance."""
-    licence: str = ""
+    licence: Annotated[str, arg(metavar="LICENCE")] = ""
     """Licence under which you may pass on the model's weights; stated in the manifest."""
-    ort_web: str = ""
+    ort_web: Annotated[str, arg(metavar="FOLDER")] = ""
     """Folder with the files of onnxruntime-web, for browser; by default the pinned tarball of npm."""
