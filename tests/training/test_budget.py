@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import brickwork as bw
+from brickwork.training.denoiser import warmup
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.run.budget import choose_batch, num_steps, warnings
 from brickwork.training.run.statefile import Counters
@@ -100,3 +101,14 @@ def test_steps_of_the_budget_that_is_spent_first() -> None:
 def test_narrow_presets_learn_at_twice_the_rate(name: str, rate: float) -> None:
     assert bw.load_recipe(name).lr == rate
     assert bw.load_recipe(name, lr=3e-4).lr == 3e-4
+
+
+@pytest.mark.parametrize(("seconds", "timed"), [(5.0, 1), (0.5, 2)])
+def test_a_slow_machine_times_its_step_once_and_does_not_repeat_it(
+    seconds: float, timed: int, make_recipe: Any, data: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(warmup, "_seconds", lambda state, chunk: calls.append("timed") or seconds)
+    monkeypatch.setattr(warmup, "try_out", lambda state, chunk: calls.append("tried"))
+    bw.train(make_recipe(batch=0, steps=0, minutes=0.001), data, tmp_path, device="cpu", progress=False)
+    assert calls == ["timed"] * timed, "batch 16 alone, as it leaves no two thousand steps"

@@ -18,6 +18,9 @@ from brickwork.training.run.interrupt import Stopped
 from brickwork.training.run.precision import Step, faster_precision
 from brickwork.training.run.trainer import Trainer
 
+SLOW = 2.0
+"""Seconds of a step that is not timed a second time."""
+
 
 def warm_up(state: TrainState, trainer: Trainer[Batch]) -> Iterator[str]:
     """Choose precision, batch and kernels where the recipe leaves them open, before the first save; compile if asked.
@@ -39,17 +42,19 @@ def warm_up(state: TrainState, trainer: Trainer[Batch]) -> Iterator[str]:
             yield _choose_precision(state, trainer)
         asked = state.recipe
         if not state.recipe.batch:
-            yield _choose_batch(state, trainer)
+            note, seconds = _choose_batch(state, trainer)
+            yield note
     except Stopped:
         state.recipe = asked
         raise
-    trainer.doing("choosing kernels")
     chunk = next(trainer.first_batch().chunks(state.recipe.accumulation))
-    try_out(state, chunk)
+    if not seconds:  # else its kernels were chosen when it was timed
+        trainer.doing("choosing kernels")
+        try_out(state, chunk)
     if state.recipe.compile:
         trainer.doing("compiling")
         _compile(state, chunk)
-    if state.recipe.minutes:
+    if state.recipe.minutes and (state.recipe.compile or not seconds):
         trainer.doing("timing a step")
         seconds = _seconds(state, chunk)
     yield from warnings(state.recipe, seconds)
@@ -67,22 +72,24 @@ def _choose_precision(state: TrainState, trainer: Trainer[Batch]) -> str:
     return note
 
 
-def _choose_batch(state: TrainState, trainer: Trainer[Batch]) -> str:
-    """Set the batch by budget, set and speed."""
-    recipe = state.recipe
+def _choose_batch(state: TrainState, trainer: Trainer[Batch]) -> tuple[str, float]:
+    """Set the batch by budget, set and speed; return a line that says so, and the seconds of a step, 0 if unknown."""
+    recipe, timed = state.recipe, dict[int, float]()
 
     def time_step(batch: int) -> float:
         trainer.doing(f"timing a step of {batch} images")
         chunk = _trial_chunk(state, trainer, batch)
         try:
-            try_out(state, chunk)  # chooses its kernels, and fills caches
-            return _seconds(state, chunk)
+            timed[batch] = _seconds(state, chunk)  # chooses its kernels, and fills caches
+            if timed[batch] < SLOW:  # a slow machine has better things to do
+                timed[batch] = _seconds(state, chunk)
         except torch.OutOfMemoryError:
-            return float("inf")
+            timed[batch] = float("inf")
+        return timed[batch]
 
     batch, note = choose_batch(recipe, len(trainer.view.data), time_step, recipe.accumulation)
     state.set_batch(batch)
-    return note
+    return note, timed.get(batch, 0.0)
 
 
 def _trial_chunk(state: TrainState, trainer: Trainer[Batch], batch: int) -> Batch:
