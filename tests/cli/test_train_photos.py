@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from brickwork.cli.places import Names, data_of, names_of, new_run
 from brickwork.errors import ArgumentError
 from brickwork.model.checkpoint import load
 from brickwork.training.denoiser.recipe_file import load_recipe
+from brickwork.training.run.trainer import Trainer
 
 TINY = ["--backbone.width", "32", "--backbone.depth", "1", "--backbone.heads", "1", "--batch", "4"]
 TINY += ["--report.sheet-steps", "2", "--report.sheet-seeds", "2"]
@@ -75,6 +79,7 @@ def test_pictures_alone_are_a_whole_command(run: tuple[Path, str, str], photos: 
     recipe = load_recipe(folder)
     assert (recipe.data.size, recipe.images, recipe.epochs, recipe.minutes) == (16, 19, 0, 0)
     assert data_of(folder) == str(photos)
+    assert "nearest training picture at" in run[1]
 
 
 def test_the_last_line_is_a_command_that_works(run: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,3 +184,28 @@ def test_a_budget_of_the_command_line_replaces_the_recipe_s(
     said = capsys.readouterr().out
     assert "images = 0" in said
     assert "minutes = 2.0" in said
+
+
+def test_a_stopped_run_names_the_command_that_goes_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    after_step = Trainer.after_step
+
+    def then_stop(self: Trainer[Any]) -> None:
+        after_step(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "after_step", then_stop)
+        assert main(words("train", photos, "--steps", "2", "--size", "8", TINY)) == 130
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "brickwork train 'runs/my photos'"
+    assert "not finished" in _line_of(words("train", "runs/my photos", "--more-minutes", "1"), capsys)
+    assert main(shlex.split(last)[1:]) == 0
+    assert load("runs/my photos").facts["steps"] == 2
+
+
+def _line_of(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(command) == 1
+    return capsys.readouterr().err.splitlines()[-1]

@@ -82,6 +82,9 @@ def test_a_warm_up_below_one_is_a_share_of_any_budget_and_from_one_on_steps() ->
         ({"minutes": 20.0}, 1.2, []),
         ({"minutes": 20.0, "warmup": 2000}, 1.2, [r"about 1,000 steps .*warmup = 2000 steps: .* as warmup = 0\.05"]),
         ({"images": 1600, "warmup": 250}, 0.0, ["about 100 steps", "warmup = 250 steps"]),
+        ({"steps": 1000, "ema_rampup": 0.0}, 0.0, ["ema_half_life = 500000 .* about 16,000: .* ema_half_life = 800"]),
+        ({"steps": 1000, "ema_rampup": 0.0, "ema_half_life": 800.0}, 0.0, []),
+        ({"steps": 1000, "ema_half_life": 0.0, "ema_rampup": 0.0}, 0.0, []),
     ],
 )
 def test_a_budget_too_short_is_said(settings: dict[str, Any], seconds: float, lines: list[str]) -> None:

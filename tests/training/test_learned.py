@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from brickwork.training.denoiser.observers import Watch
 from brickwork.training.run.learned import learned, rise
 
 
@@ -55,3 +57,13 @@ def test_odd_lines_say_nothing() -> None:
         {"step": 1, "images": "many", "loss": "low"},
     ]
     assert learned(odd) == []
+
+
+def test_a_rise_is_said_once_while_a_run_goes_on() -> None:
+    said: list[str] = []
+    view: Any = SimpleNamespace(lines=lambda: log(1.0, 0.5, 0.6), say=said.append)
+    watch = Watch(0)
+    for _ in range(2):
+        watch.measure(view)
+    assert len(said) == 1
+    assert said[0].startswith("held-out loss rose from 0.5 at 2,000 images to 0.6 at 3,000")

@@ -19,7 +19,7 @@ from brickwork.files.tensors import read_tensors
 from brickwork.nn.attention import use_kernel
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.run.journal import read_journal
-from brickwork.training.run.looks import SHARE, Looks
+from brickwork.training.run.looks import SHARE, Looks, first_look
 from brickwork.training.run.trainer import Trainer
 
 
@@ -42,6 +42,18 @@ def test_looks_come_soon_and_then_at_twice_the_distance() -> None:
     looks.start(seconds=200.0, images=0)
     assert look_at(looks, range(200, 1000)) == [420, 900]
     assert look_at(Looks(0.0), range(1000)) == []
+
+
+def test_a_short_budget_is_looked_at_sooner_and_the_first_look_has_something_to_spend() -> None:
+    assert [first_look(1.0, budget) for budget in (0.0, 1.0, 2.0, 60.0)] == [1.0, 0.25, 0.5, 1.0]
+    assert first_look(0.0, 1.0) == 0.0
+    looks = Looks(0.25)
+    looks.start(seconds=0.0, images=0)
+    looks.begin(16)  # pays for one evaluation
+    assert looks.afford(8, 10) == 4
+    looks.end(15.0, 0.0)
+    looks.begin(32)
+    assert looks.afford(8, 10) == 0, "an advance comes once"
 
 
 def test_dear_looks_wait_until_they_are_a_twentieth_of_the_time() -> None:
