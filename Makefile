@@ -1,4 +1,4 @@
-# demo · page · test · test-slow · test-devices · test-web · check · docs · campaign · bench: each makes its own environment first, with pinned versions.
+# demo · page · test · test-slow · test-devices · test-web · door · check · docs · campaign · bench: each makes its own environment first, with pinned versions.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 2
 # Waiting threads sleep instead of spinning: where other work shares the cores, spinning costs several times the speed.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: demo page test test-slow test-devices test-web check docs campaign campaign-short bench lock clean
+.PHONY: demo page test test-slow test-devices test-web door check docs campaign campaign-short bench lock clean
 .DEFAULT_GOAL := demo
 
 # Every file is checked by its hash, but those of torch and of what a kind of machine needs beside it: torch has another
@@ -66,6 +66,9 @@ test-devices: .venv/ready-dev .venvs/bare/ready .venvs/executorch/ready .venvs/l
 	.venvs/openvino/bin/python -m pytest tests/devices/test_openvino.py
 	.venvs/executorch/bin/python -m pytest tests/devices/test_executorch.py tests/devices/test_coreml.py
 	.venvs/litert/bin/python -m pytest -p no:anyio tests/devices/test_litert.py
+
+door: .venv/ready-dev    ## wheel and sdist; every command of README and docs in clean environments and empty folders
+	$(BIN)/python -m pytest -m door -rs tests/door
 
 test-web: .venv/ready-dev  ## the page in headless chromium, which comes from Debian
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium)

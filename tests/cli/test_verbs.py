@@ -29,6 +29,7 @@ FAILING = {
     "autoencoder train": "--data nowhere --out a --steps 1",
     "autoencoder import": "nowhere --out a",
     "autoencoder info": "nowhere",
+    "demo": "nowhere",
     "export": "nowhere --out a",
     "import": "nowhere.pt --out a.safetensors",
     "push": "nowhere me/birds",

@@ -46,6 +46,7 @@ FOLDED = {
 EXTRAS = {
     "train": "torch",
     "runtime": "onnxruntime",
+    "demo": "gradio",
     "digits": "sklearn",
     "heif": "pillow_heif",
     "hub": "huggingface_hub",

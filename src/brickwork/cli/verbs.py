@@ -60,6 +60,13 @@ VERBS: dict[str, Verb] = {
         ("brickwork edit digits three.png --strength 0.5 --seeds 0-3 --out edited.png",),
         offers=("models",),
     ),
+    "demo": Verb(
+        "Draw",
+        "Open a page that draws with a model.",
+        "demo:demo",
+        ("brickwork demo digits",),
+        offers=("models",),
+    ),
     "run": Verb(
         "Draw",
         "Draw pictures from a package, without PyTorch.",
