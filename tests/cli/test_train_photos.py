@@ -73,7 +73,7 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
 def test_pictures_alone_are_a_whole_command(run: tuple[Path, str, str], photos: Path) -> None:
     folder, _, said = run
     assert "19 pictures of 30x30 to 64x48 → squares of 16: the size that nine of ten of them have" in said
-    assert "stoic-small with stride 1, for 1 epochs" in said
+    assert "stoic-tiny with stride 2, for 1 epochs" in said
     assert "trains on 19 images of 16x16x3, 1 held out" in said
     assert "into runs/my photos" in said
     recipe = load_recipe(folder)

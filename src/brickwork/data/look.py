@@ -31,7 +31,7 @@ SIZES = (8, 16, 32, 64, 128, 256)
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What the headers of some pictures tell of a set.
+    """Facts that the headers of some pictures tell of a set.
 
     Attributes:
         name: The set's name.

@@ -1,4 +1,4 @@
-"""What the log of a run says of its learning: loss against the start, held-out loss and its rise, speed."""
+"""The learning of a run as its log tells it: loss against the start, held-out loss and its rise, speed."""
 
 from __future__ import annotations
 
