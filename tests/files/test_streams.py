@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from brickwork.cli import main
 from brickwork.cli.verbs import VERBS
 from brickwork.errors import MAX_MESSAGE, ArgumentError, BrickworkWarning, UnknownNameError, printable
 from brickwork.files.streams import run_command, steady
+from brickwork.files.suppressed import suppressed
 
 
 class Refusing(io.StringIO):
@@ -147,3 +149,25 @@ def test_a_current_folder_that_is_gone_is_one_line(
     (tmp_path / "gone").rmdir()
     assert run_command(lambda: 0, "brickwork") == 1
     assert capsys.readouterr().err == "brickwork: the current folder is gone; change to one that exists\n"
+
+
+def test_silence_in_two_threads_ends_with_both() -> None:
+    before, first_in, second_in = (sys.stdout, sys.stderr, os.fstat(2).st_ino), Event(), Event()
+
+    def first() -> None:
+        with suppressed():
+            first_in.set()
+            second_in.wait(0.1)
+
+    def second() -> None:
+        first_in.wait(10)
+        with suppressed():
+            second_in.set()
+            threads[0].join(10)
+
+    threads = [Thread(target=act) for act in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert (sys.stdout, sys.stderr, os.fstat(2).st_ino) == before

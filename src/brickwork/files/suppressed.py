@@ -9,8 +9,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from threading import RLock
 
 from brickwork.files.streams import steady
+
+_alone = RLock()
+"""Lock of the process's streams, which are redirected by one thread at a time."""
 
 
 @contextmanager
@@ -19,8 +23,13 @@ def suppressed() -> Iterator[None]:
 
     For imports, conversions and openings by toolkits whose remarks are for their own developers. Native code writes to
     the process's standard error without Python's knowledge, and is silenced too; so this holds for the whole process,
-    and not for one thread.
+    and not for one thread. A second thread waits: each would restore what it found, and the last the first's silence.
     """
+    with _alone:
+        yield from _silenced()
+
+
+def _silenced() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(max(level, logging.WARNING))
     try:

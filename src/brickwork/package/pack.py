@@ -75,7 +75,7 @@ def pack(
 
 
 _one_at_a_time = Lock()
-"""Lock of packing: torch exports one graph at a time in a process."""
+"""Lock of packing: torch exports one graph at a time in a process, and nothing else may compute meanwhile."""
 
 
 def calibrated(
