@@ -67,10 +67,14 @@ def weights(path: Path) -> Any:
 
 
 def run_end(place: Path) -> Any:
-    """Return weights and state of a run's folder, and its log without the clock."""
+    """Return weights and state of a run's folder, and its log of steps without the clock.
+
+    Measurements are left out: one for which there was no memory is not made again by the next run.
+    """
     from brickwork.training.run.journal import read_journal
 
-    lines = [{k: v for k, v in line.items() if k not in TIMED} for line in read_journal(place / "run" / "log.jsonl")]
+    steps = [line for line in read_journal(place / "run" / "log.jsonl") if "loss" in line]
+    lines = [{k: v for k, v in line.items() if k not in TIMED} for line in steps]
     models = [weights(path) for path in sorted((place / "run").glob("*.safetensors"))]
     return models, lines
 

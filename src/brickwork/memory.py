@@ -33,7 +33,7 @@ def is_memory_lack(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     foreign = isinstance(error, RuntimeError) or type(error).__module__.partition(".")[0] in _LIBRARIES
-    return foreign and bool(_WORDS.search(str(error)) or (_VAGUE.search(str(error)) and 0 < available() < _LITTLE))
+    return foreign and bool(_WORDS.search(str(error)) or (_VAGUE.search(str(error)) and available() < _LITTLE))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, active_count
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from brickwork.backbone.stoic import Stoic
 from brickwork.cli import main
 from brickwork.cli.verbs import VERBS
 from brickwork.errors import MAX_MESSAGE, ArgumentError, BrickworkWarning, UnknownNameError, printable
+from brickwork.files.bars import Bar
 from brickwork.files.streams import run_command, steady
 from brickwork.files.suppressed import suppressed
 
@@ -171,3 +172,10 @@ def test_silence_in_two_threads_ends_with_both() -> None:
     for thread in threads:
         thread.join(10)
     assert (sys.stdout, sys.stderr, os.fstat(2).st_ino) == before
+
+
+def test_a_bar_starts_no_thread() -> None:
+    before = active_count()
+    with Bar(range(3)) as bar:
+        assert active_count() == before
+        assert list(bar) == [0, 1, 2]

@@ -286,9 +286,9 @@ def test_ragged_labels_of_one_seed_are_one_line() -> None:
 
 def test_pictures_that_are_not_finite_are_refused() -> None:
     model = tiny_model("stoic")
-    for broken in ({"guidance": 1e38}, {"guidance": 1e308}):
+    for guidance in (1e38, 1e308):
         with pytest.raises(ArgumentError, match="the pictures came out as NaN or infinity at guidance 1e"):
-            sample(model, seeds=0, labels=1, steps=2, **broken)
+            sample(model, seeds=0, labels=1, steps=2, guidance=guidance)
     next(model.backbone.parameters()).fill_(torch.nan)
     with pytest.raises(ArgumentError, match="NaN or infinity at guidance 1: weights are not finite"):
         sample(model, seeds=0, steps=1)

@@ -12,10 +12,12 @@ from brickwork.files.streams import MAX_LINE, steady
 
 
 class Bar(tqdm):
-    """tqdm's bar, whose writing never raises."""
+    """tqdm's bar, whose writing never raises; it has no thread beside it, whose start waits for ever without memory."""
+
+    monitor_interval = 0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, file=steady(sys.stderr), **options)
+        super().__init__(*arguments, **{"file": steady(sys.stderr), "miniters": 1} | options)
 
 
 def tell(message: str) -> None:

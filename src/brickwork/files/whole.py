@@ -69,6 +69,7 @@ def check_place(path: Path) -> None:
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has that name")
         folder = next(above for above in place.parents if above.exists())
+        sweep(folder)
         with owned_folder(folder):
             pass
     except OSError as error:
