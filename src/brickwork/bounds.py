@@ -162,7 +162,7 @@ def _holds(bound: Bound, value: Any) -> bool:
 
 @cache
 def _hints(config: type) -> tuple[tuple[str, Any], ...]:
-    """Each field with its type hint, annotations included; a field that a subclass declares anew keeps the base's."""
+    """Return each field with its annotated type hint; one that a subclass declares anew keeps the base's."""
     bases = [base for base in reversed(config.__mro__) if is_dataclass(base)]
     hints = [get_type_hints(base, include_extras=True) for base in bases]
     return tuple((item.name, known[item.name]) for known in hints for item in fields(config) if item.name in known)

@@ -1,4 +1,4 @@
-"""How much a command says: as usual, results and errors only, or more than usual."""
+"""Loudness of a command: as usual, results and errors only, or more than usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was passed over when a set was opened, as the user reads it."""
+"""Names passed over when a set was opened, as the user reads them."""
 
 from __future__ import annotations
 

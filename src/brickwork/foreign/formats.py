@@ -50,7 +50,7 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Stated:
-    """What the user states of a file of published weights, instead of what is assumed.
+    """Facts that the user states of a file of published weights, instead of assumed ones.
 
     Attributes:
         format: Name of a row of ``FORMATS``.

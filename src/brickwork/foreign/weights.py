@@ -43,7 +43,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Assumed:
-    """What a file does not say and is assumed as published, as phrases; "" for what it says.
+    """Facts that a file does not say and that are assumed as published, as phrases; "" for those that it says.
 
     Attributes:
         process: The noise process.

@@ -1,4 +1,4 @@
-"""What a budget allows: the batch that leaves it enough steps, and a warning where it is too short to learn from."""
+"""Allowance of a budget: the batch that leaves it enough steps, and a warning where it is too short to learn from."""
 
 from __future__ import annotations
 
