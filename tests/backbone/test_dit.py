@@ -213,7 +213,7 @@ def test_weights_move_to_another_size_and_other_classes() -> None:
         ({"heads": 3}, "width 32 is not divisible by heads 3: take heads 2"),
         ({"width": 30}, "width 30: must be a multiple of 4"),
         ({"heads": 0}, "heads 0: must be at least 1"),
-        ({"depth": 0}, "depth 0: must be at least 1"),
+        ({"depth": 0}, "depth 0: must be from 1 to 1024"),
     ],
 )
 def test_impossible_configs_say_value_rule_and_way_out(options: dict[str, Any], says: str) -> None:

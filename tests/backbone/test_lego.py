@@ -240,7 +240,7 @@ def test_impossible_stacks_say_value_rule_and_way_out(options: dict[str, Any], s
         ({"window": 6, "patch": 4}, "window 6 is not divisible by its patch 4"),
         ({"width": 30}, "multiple of 4"),
         ({"width": 32, "heads": 5}, "not divisible by heads 5: take heads 4"),
-        ({"depth": 0}, "depth 0: must be at least 1"),
+        ({"depth": 0}, "depth 0: must be from 1 to 1024"),
         ({"window": -4}, "window -4: must be at least 0"),
     ],
 )

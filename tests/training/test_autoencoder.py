@@ -307,7 +307,7 @@ def test_each_misuse_has_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("batch = 0", "batch is 0: it must be a whole number, at least 1"),
+        ("batch = 0", "batch is 0: it must be a whole number, from 1 to 1048576"),
         ("kl = -1.0", "kl is -1.0"),
         ("klw = 1.0", "no setting named 'klw'"),
         ('precision = "fp8"', "precision is 'fp8'"),

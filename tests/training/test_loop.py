@@ -85,7 +85,7 @@ def test_a_run_leaves_everything(make_recipe: MakeRecipe, data: Dataset, heldout
     records = read_journal(tmp_path / "log.jsonl")
     assert [r["step"] for r in records if "loss" in r] == [2, 4, 6]
     assert [r["step"] for r in records if "held_out" in r] == [3, 6]
-    assert len(records[-1]["held_out"]) == 8
+    assert len(next(r for r in reversed(records) if "held_out" in r)["held_out"]) == 8
     assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == ["step_00000004.png", "step_00000006.png"]
     assert read_facts(tmp_path / "samples/step_00000006.png")["seeds"] == [0, 1]
     with Image.open(tmp_path / "curve.png") as curve:
@@ -208,7 +208,7 @@ def test_a_signal_saves_and_leaves(
     stop_at(3, monkeypatch, number)
     model = train(make_recipe(), data, tmp_path, device="cpu")
     assert model.facts["steps"] == 3
-    assert "saved at step 3; run the same command to resume" in capsys.readouterr().err
+    assert "saved at step 3, from where the run can go on" in capsys.readouterr().err
     assert signal.getsignal(number) is before
     assert load(tmp_path).facts["steps"] == 3
 

@@ -62,6 +62,14 @@ def train(recipe: Recipe, data: Dataset, out: Path, heldout: Dataset | None = No
     return bw.train(recipe, data, out, heldout, device="cpu", progress=False)
 
 
+@pytest.fixture(autouse=True)
+def hearing() -> Iterator[None]:
+    """A process that hears of a closed terminal, also where these tests were begun with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("report", [{"eval_every": 2, "eval_images": 8}, {"sample_every": 2, **SHEETS}])
 def test_a_measurement_ends_at_once_and_the_run_goes_on_later(
