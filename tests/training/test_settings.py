@@ -111,6 +111,9 @@ def test_toml_keeps_what_is_proposed_and_what_is_set(data: Dataset) -> None:
     text = to_toml(recipe).replace('"channels"', '"chanels"')
     with pytest.raises(ConfigError, match=r"backbone.proposed is .*chanels.*: it lists keys of this table"):
         parse_recipe(text)
+    text = to_toml(recipe).replace('"channels"', "[1]")
+    with pytest.raises(ConfigError, match=r"backbone.proposed is .*\[1\].*: it lists keys of this table"):
+        parse_recipe(text)
 
 
 def test_flags_and_files_set_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

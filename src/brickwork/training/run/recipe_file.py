@@ -124,7 +124,7 @@ def filled_in(kind: type, table: dict[str, Any], section: str) -> Any:
         ConfigError: Keys or values that the config does not know.
     """
     offered = table.pop(PROPOSED, [])
-    if offered and not (isinstance(offered, list) and set(offered) <= table.keys()):
+    if offered and not (isinstance(offered, list) and all(isinstance(key, str) and key in table for key in offered)):
         raise ConfigError(f"{section}.{PROPOSED} is {offered!r}: it lists keys of this table")
     config = TOML.config(kind, table, section)
     return proposing(config, offered) if offered else config
