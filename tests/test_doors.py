@@ -118,6 +118,7 @@ def test_a_name_that_cannot_be_written(tmp_path: Path, name: str) -> None:
         lambda: bw.load_dataset(str(tmp_path / name)),
         lambda: bw.open_package(tmp_path / name),
         lambda: bw.verify(tmp_path / name),
+        lambda: bw.train("stoic-digits", "digits", tmp_path / name),
     )
     for use in uses:
         with pytest.raises(bw.BrickworkError):

@@ -100,7 +100,7 @@ def _code(words: list[str]) -> int:
         return 1  # no such word can be typed
     said: str = sys.stderr.getvalue()[before:] if hasattr(sys.stderr, "getvalue") else ""  # pyright: ignore
     if code in (1, 2):
-        lines = [line for line in said.splitlines() if line.startswith("brickwork ")]
+        lines = [line for line in said.splitlines() if line.startswith(("brickwork ", "brickwork:"))]
         if len(lines) != 1 or len(lines[0]) > LONGEST_LINE:
             raise AssertionError(f"exit code {code} with {len(lines)} lines: {said[-300:]!r}")
     if code not in (0, 1, 2):

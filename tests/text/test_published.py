@@ -227,7 +227,8 @@ def test_a_config_of_a_network_that_cannot_run(folders: dict[str, Path], tmp_pat
     [
         ("pickle", r"holds pytorch_model\.bin, which is a pickle"),
         ("no weights", r"lacks model\.safetensors"),
-        ("truncated", "cannot be read"),
+        ("truncated", r"cannot be read|no whole safetensors"),
+        ("sparse", "no whole safetensors"),
         ("half", "lacks the weights"),
         ("no tokenizer", r"holds no tokenizer \(tokenizer\.json"),
         ("broken tokenizer", "holds no tokenizer that can be read"),
@@ -246,6 +247,9 @@ def test_broken_folders(change: str, says: str, folders: dict[str, Path], tmp_pa
         weights.unlink()
     elif change == "truncated":
         weights.write_bytes(weights.read_bytes()[:-100])
+    elif change == "sparse":
+        with weights.open("r+b") as file:
+            file.truncate(1 << 40)
     elif change == "half":
         from safetensors.torch import load_file, save_file
 

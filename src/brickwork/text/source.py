@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from brickwork.errors import CheckpointError, MissingExtraError
+from brickwork.files.header import read_kinds
 from brickwork.files.plain import read_json, read_small
 from brickwork.files.revision import asked_for, split_revision
 from brickwork.files.suppressed import suppressed
@@ -120,9 +121,15 @@ def weight_files(source: str, folder: Path) -> list[Path]:
 
 
 def digest_of(files: Sequence[Path], vocabulary: dict[str, int]) -> str:
-    """Return the SHA-256 (hex) of weights and vocabulary."""
+    """Return the SHA-256 (hex) of weights and vocabulary.
+
+    Raises:
+        CheckpointError: A file of weights is longer or shorter than its header says, or is none.
+    """
     digest = hashlib.sha256(json.dumps(sorted(vocabulary.items(), key=lambda item: (item[1], item[0]))).encode())
     for file in files:
+        if file.suffix == ".safetensors":
+            read_kinds(file)  # which is done before all of a file is read that has no end
         stat = file.stat()
         digest.update(content_digest(file.resolve(), stat.st_size, stat.st_mtime_ns).encode())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from brickwork.errors import ConfigError, OutputError
+from brickwork.files.regular import check_name
 
 LOCK_FILE = ".lock"
 NO_LOCKS = (
@@ -31,6 +32,10 @@ def only_writer(out: Path) -> Iterator[None]:
     """
     # A marker file in place of a lock would outlive a run that was killed, and refuse the next one for ever.
     lock: FileLock | None = FileLock(out / LOCK_FILE, blocking=False, fallback_to_soft=False)
+    try:
+        check_name(out)
+    except ValueError as error:
+        raise OutputError(f"{out}: cannot be written ({error})") from None
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire()
