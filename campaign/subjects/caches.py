@@ -13,6 +13,7 @@ from tiny_models import latent_model, text_model
 
 import brickwork as bw
 from brickwork.codec.cache import open_latents
+from brickwork.memory import within_memory
 from brickwork.text.cache import embedded
 from campaign.subject import Subject, everything
 
@@ -44,9 +45,10 @@ def colours() -> bw.Dataset:
 def latents(place: Path) -> Any:
     """Open the latents of every picture and its mirror image."""
     data = colours()
-    cache = open_latents(data, codec(), place / "latents")
     rows = np.arange(len(data))
-    return [cache.batch(rows, np.full(len(rows), mirrored)) for mirrored in (False, True)]
+    with within_memory("reading latents", "take smaller pictures"):
+        cache = open_latents(data, codec(), place / "latents")
+        return [cache.batch(rows, np.full(len(rows), mirrored)) for mirrored in (False, True)]
 
 
 def texts(place: Path) -> Any:

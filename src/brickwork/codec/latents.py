@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from brickwork.bounds import at_least, check_fields
 from brickwork.codec.base import Codec, CodecConfig, FirstStage, FirstStageConfig, Latent, from_unit, to_unit
+from brickwork.doors import door
 from brickwork.errors import ConfigError
 from brickwork.nn.floats import float32_default
 
@@ -81,6 +82,7 @@ class Latents(nn.Module, Codec):
             self.register_buffer(name, torch.tensor(getattr(config, name))[:, None, None], persistent=False)
 
     @classmethod
+    @door("measuring latents", "give smaller batches")
     def measure(
         cls, autoencoder: FirstStage, batches: Iterable[np.ndarray], posterior: Literal["mode", "sample"] = "mode"
     ) -> Latents:
