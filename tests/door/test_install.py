@@ -143,10 +143,10 @@ def lines_of(page: Path) -> Iterator[str]:
 
 def cut(line: str) -> str:
     """The line with a budget of a moment."""
-    line = re.sub(r"--minutes [\d.]+", f"--minutes {MOMENT}", line)
+    line = re.sub(r"minutes [\d.]+", f"minutes {MOMENT}", line)
     line = re.sub(r"--num-images \d+", "--num-images 64", line)
     trains = re.match(r"brickwork (autoencoder )?train ", line) and "--help" not in line
-    return f"{line} --minutes {MOMENT}" if trains and "--minutes" not in line else line
+    return f"{line} --minutes {MOMENT}" if trains and "minutes " not in line else line
 
 
 def stand_ins(place: Path) -> None:
