@@ -30,6 +30,7 @@ FOREIGN = {
     "LEGO-L-PG-64.pkl": "weights of its authors",
     "runs/lego": "made of those weights",
     "owner/name": "a repository of the hub",
+    "me/fashion": "a repository of the hub",
     "brickwork serve": "goes on until it is stopped",
     "brickwork demo": "goes on until it is stopped",
 }
@@ -75,7 +76,7 @@ def environment(folder: Path, wheel: Path, extras: str) -> Path:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
-    return environment(tmp_path_factory.mktemp("full"), wheel, "train,plots,digits,onnx")
+    return environment(tmp_path_factory.mktemp("full"), wheel, "train,plots,digits,onnx,peers")
 
 
 @pytest.fixture(scope="module")
