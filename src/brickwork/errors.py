@@ -75,6 +75,11 @@ def _escaped(letter: str) -> str:
     return letter if plain else letter.encode("unicode_escape").decode()
 
 
+def first_line(error: object) -> str:
+    """Return the first line of what an error of another library says, or its class's name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class BrickworkError(Exception):
     """Base of all errors that the user can fix.
 

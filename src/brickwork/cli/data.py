@@ -16,7 +16,7 @@ from brickwork.data.heldout import images_of_run
 from brickwork.data.look import MINUTES, chosen_size, look_at
 from brickwork.data.order import flips
 from brickwork.errors import printable
-from brickwork.files.picture import save_picture, sheet
+from brickwork.files.picture import enlargement, save_picture, sheet
 from brickwork.files.streams import say
 from brickwork.sampling.gallery import check_out, sheet_of
 
@@ -77,4 +77,4 @@ def sheet_of_images(images: Dataset) -> np.ndarray:
     """Return 64 images, evenly from all, on one sheet, uint8 (H, W, C)."""
     rows = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(np.int64)
     shown = images.batch(rows, flips(0, 0, len(rows)) if images.flip else None)
-    return sheet(shown, min(COLUMNS, len(rows)), scale=max(1, 64 // shown.shape[1]))
+    return sheet(shown, min(COLUMNS, len(rows)), scale=enlargement(shown.shape[1]))

@@ -10,6 +10,7 @@ import brickwork as bw
 from brickwork.cli.arguments import DeviceName, ModelName
 from brickwork.diffusion.denoiser import capabilities_of
 from brickwork.errors import ArgumentError, MissingExtraError
+from brickwork.files.picture import enlargement
 from brickwork.files.streams import say
 from brickwork.sampling.solvers import SOLVERS
 
@@ -97,7 +98,7 @@ def drawn(
         negative=negative or None,
         how=bw.Sampler(steps=int(steps), solver=solver, guidance=guidance if asks else 1.0),
     )
-    big = pictures.repeat(scale := max(1, 256 // max(pictures.shape[1:3])), axis=1).repeat(scale, axis=2)
+    big = pictures.repeat(scale := enlargement(max(pictures.shape[1:3]), 256), axis=1).repeat(scale, axis=2)
     return [
         (picture[..., 0] if picture.shape[-1] == 1 else picture, f"seed {key}")
         for key, picture in zip(seeds, big, strict=True)

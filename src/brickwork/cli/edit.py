@@ -14,7 +14,7 @@ from brickwork.data.decode import Decoder, with_channels
 from brickwork.data.fit import fit
 from brickwork.data.regular import read_regular, regular_size
 from brickwork.errors import ArgumentError, DataError
-from brickwork.files.picture import save_picture, save_png, sheet
+from brickwork.files.picture import enlargement, save_picture, save_png, sheet
 from brickwork.files.streams import say
 from brickwork.sampling.choices import Labels, Seeds
 from brickwork.sampling.edit import RESAMPLE, remaining
@@ -205,7 +205,7 @@ def _save_sheet(
     first, rows = list(shown.values()), drawn.reshape(-1, len(seeds), *drawn.shape[1:])
     images = np.stack([image for row in rows for image in (*first, *row)])
     captions = [*shown, *map(str, seeds)]
-    scale = max(1, 64 // max(images.shape[1:3]))
+    scale = enlargement(max(images.shape[1:3]))
     laid = sheet(images, len(captions), scale=scale, row_captions=names, column_captions=captions, background=GROUND)
     save_picture(laid, path, facts)
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from brickwork.codec.base import FirstStage, FirstStageConfig, Latent
 from brickwork.codec.latents import Latents, weights_digest
-from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError
+from brickwork.errors import BrickworkError, CheckpointError, ConfigError, MissingExtraError, first_line
 from brickwork.files.plain import read_json, read_small
 from brickwork.files.revision import asked_for, split_revision
 from brickwork.nn.floats import float32_default
@@ -112,7 +112,7 @@ class PublishedConfig(FirstStageConfig):
             except BrickworkError:
                 raise
             except Exception as error:  # wrong settings make the library raise errors of many kinds
-                raise ConfigError(f"settings that make no {self.design} ({_first_line(error)})") from error
+                raise ConfigError(f"settings that make no {self.design} ({first_line(error)})") from error
         return Published(self, net)
 
 
@@ -167,7 +167,7 @@ class Published(FirstStage):
                 )
             except Exception as error:  # a broken file makes the library raise errors of many kinds
                 raise CheckpointError(
-                    f"{folder} cannot be read ({_first_line(error)}): copy or fetch it again"
+                    f"{folder} cannot be read ({first_line(error)}): copy or fetch it again"
                 ) from error
         if odd := [*told["missing_keys"], *told["unexpected_keys"], *map(str, told.get("mismatched_keys", ()))]:
             raise CheckpointError(
@@ -282,7 +282,7 @@ def _design_in(folder: Path) -> str:
     try:
         design = read_json(read_small(path))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({_first_line(error)}): copy or fetch it again") from error
+        raise CheckpointError(f"{path} cannot be read ({first_line(error)}): copy or fetch it again") from error
     if not isinstance(design, str) or design not in WIDTHS:
         raise CheckpointError(f"{path} is of {str(design)[:60]}: brickwork opens {', '.join(WIDTHS)}")
     return design
@@ -327,7 +327,7 @@ def _from_hub(source: str, subfolder: str | None) -> Path:
     try:
         return Path(snapshot_download(place, **asked_for(revision), allow_patterns=wanted))
     except Exception as error:  # the client raises its own errors, the network's and its library's
-        raise CheckpointError(f"no folder {source}, and the Hub: {_first_line(error)}") from error
+        raise CheckpointError(f"no folder {source}, and the Hub: {first_line(error)}") from error
 
 
 @contextmanager
@@ -348,7 +348,3 @@ def _quiet() -> Iterator[Any]:
         yield diffusers
     finally:
         logging.set_verbosity(before)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

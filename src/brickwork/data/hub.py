@@ -18,7 +18,7 @@ from brickwork.data.regular import read_regular
 from brickwork.data.source import SPLITS, Labels, Pixels, Source, checked_labels
 from brickwork.data.tables import CAPTION_KEYS
 from brickwork.data.tree import SPLIT_NAMES, split_named
-from brickwork.errors import DataError, MissingExtraError
+from brickwork.errors import DataError, MissingExtraError, first_line
 from brickwork.files.revision import asked_for, split_revision
 
 IMAGE_NAMES = ("image", "img", "jpg", "png", "webp", "picture")
@@ -48,7 +48,7 @@ def open_hub(name: str, decoder: Decoder | None = None) -> Source:
     try:
         loaded = library.load_dataset(repository, config or None, **asked_for(revision))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise DataError(f"hf:{name}: cannot be loaded ({first}); check name, revision and network") from error
     tables, passed = usable_splits(name, loaded)
     return source_of(name, tables, library, decoder or Decoder(), passed)
@@ -195,7 +195,7 @@ def cell_pixels(cell: Any, name: str, decoder: Decoder) -> Pixels:
     if isinstance(cell, Image.Image):
         return decoder.pixels_of(cell.copy(), name)
     if isinstance(cell, Exception):
-        said = (str(cell).strip() or type(cell).__name__).splitlines()[0]
+        said = first_line(cell)
         raise DataError(f"{name}: {said}") from cell
     held = "nothing" if cell is None or isinstance(cell, Mapping) else type(cell).__name__
     raise DataError(f"{name}: the image column holds {held}, not an image")

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from brickwork.data.names import clean_path
-from brickwork.errors import DataError, MissingExtraError
+from brickwork.errors import DataError, MissingExtraError, first_line
 from brickwork.files.plain import Limits, read_json
 
 FILE_KEYS = ("file_name", "filename", "file", "image", "image_path", "image_name", "path", "img")
@@ -170,7 +170,7 @@ def rows_of_parquet(path: str, read: Read) -> Iterator[tuple[str, Row]]:
                 number += 1
                 yield f"{path} row {number}", row
     except (pyarrow.ArrowException, OSError, ValueError, MemoryError, RecursionError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise DataError(f"{path}: not a Parquet file that can be read ({first}); make it again") from error
 
 

@@ -24,7 +24,7 @@ from brickwork.files.picture import SUFFIXES, save_picture
 from brickwork.files.streams import run_command, say
 from brickwork.sampling.gallery import check_out, save_gallery
 from brickwork.sampling.loop import sample
-from brickwork.sampling.options import parse_seeds
+from brickwork.sampling.options import OPTIONS, parse_seeds
 from brickwork.sampling.sampler import Changes, Sampler
 from brickwork.sampling.solvers import SOLVERS
 
@@ -39,7 +39,6 @@ class _Parser(argparse.ArgumentParser):
 
 
 ABOUT = "Draw pictures from a package. What is left out is as the package says."
-OPTIONS = "[:OPTION=VALUE,...]"
 
 
 def parser(program: str, description: str | None = ABOUT) -> argparse.ArgumentParser:

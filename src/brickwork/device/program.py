@@ -10,7 +10,7 @@ from typing import Protocol, final
 
 import numpy as np
 
-from brickwork.errors import BrickworkError, MissingExtraError, PackageError, UnknownNameError
+from brickwork.errors import BrickworkError, MissingExtraError, PackageError, UnknownNameError, first_line
 from brickwork.files.manifest import Graph, Manifest
 
 RUNTIMES = {
@@ -97,7 +97,7 @@ class _Guarded:
 
 def refused(path: Path, graph: Graph, manifest: Manifest, error: Exception, verb: str) -> PackageError:
     """Turn a runtime's exception into an error of one line, with a way out."""
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    said = first_line(error)[:200]
     if isinstance(error, MemoryError) or any(word in said.lower() for word in _OF_MEMORY):
         size = sum(manifest.files[name].length for name in {graph.file, *graph.weights})
         advice = (

@@ -40,6 +40,8 @@ MOST = 64
 """Pictures that a notebook shows at once."""
 SIDE = 64
 """Side in pixels to which small pictures are enlarged, by whole factors."""
+PADDING = 2
+"""Pixels between the pictures of a sheet."""
 
 
 def png_of(pictures: np.ndarray, most: int = MOST) -> bytes:
@@ -51,10 +53,10 @@ def png_of(pictures: np.ndarray, most: int = MOST) -> bytes:
     """
     many = pictures if pictures.ndim == 4 else pictures[None]
     many = np.asarray(many[:most])
-    scale = max(1, SIDE // max(many.shape[1:3]))
+    scale = enlargement(max(many.shape[1:3]))
     columns = min(len(many), max(4, math.ceil(math.sqrt(len(many)))))
     buffer = io.BytesIO()
-    as_pillow(sheet(many, columns, scale=scale, padding=2 if len(many) > 1 else 0)).save(buffer, format="PNG")
+    as_pillow(sheet(many, columns, scale=scale, padding=PADDING if len(many) > 1 else 0)).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -146,7 +148,7 @@ def sheet(
     images: np.ndarray,
     columns: int,
     *,
-    padding: int = 2,
+    padding: int = PADDING,
     scale: int = 1,
     row_captions: Sequence[str] | None = None,
     column_captions: Sequence[str] | None = None,
@@ -196,6 +198,11 @@ def sheet(
     places = [(text, left / 2, y) for text, y in zip(row_captions or (), centre_y, strict=False)]
     places += [(text, x, top / 2) for text, x in zip(column_captions or (), centre_x, strict=False)]
     return Pictures.of(_write(out, places, 0 if background > 127 else 255) if places else out)
+
+
+def enlargement(largest: int, side: int = SIDE) -> int:
+    """Return the whole factor, at least 1, that enlarges a side of so many pixels to at most another."""
+    return max(1, side // largest)
 
 
 def as_pillow(image: np.ndarray) -> Image.Image:

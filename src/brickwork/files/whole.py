@@ -38,7 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         OutputError: The place cannot be written, the disk is full, or a device, a pipe or a socket is there, which a
             file would replace. The previous file is whole, nothing else is left.
     """
-    _check_name(path)
+    check_file_name(path)
     try:
         place = _place_of(path)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def check_place(path: Path) -> None:
     Raises:
         OutputError: Its folder cannot be made or written, or the name is that of a folder, a device or a pipe.
     """
-    _check_name(path)
+    check_file_name(path)
     try:
         place = _place_of(path)
         if place.is_dir():
@@ -86,7 +86,12 @@ def write_whole(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
-def _check_name(path: Path) -> None:
+def check_file_name(path: Path) -> None:
+    """Refuse a name that no file can be written under.
+
+    Raises:
+        OutputError: It holds a zero byte, half a character, or bytes that are no UTF-8.
+    """
     try:
         check_name(path)
     except ValueError as error:
@@ -129,7 +134,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     Raises:
         OutputError: The place cannot be written; the previous folder is whole.
     """
-    _check_name(out)
+    check_file_name(out)
     try:
         place = _place_of(out)
         place.parent.mkdir(parents=True, exist_ok=True)

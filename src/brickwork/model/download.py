@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from brickwork.errors import CheckpointError, MissingExtraError
+from brickwork.errors import CheckpointError, MissingExtraError, first_line
 from brickwork.files.revision import split_revision
 from brickwork.model.header import MODEL_FILE
 
@@ -27,7 +27,9 @@ def downloaded(repository: str, revision: str | None = None) -> Path:
     except MissingExtraError:
         raise
     except Exception as error:  # the hub raises errors of many kinds
-        raise CheckpointError(f"cannot fetch {MODEL_FILE} of {repository!r} from the Hub: {reason(error)}") from error
+        raise CheckpointError(
+            f"cannot fetch {MODEL_FILE} of {repository!r} from the Hub: {first_line(error)}"
+        ) from error
 
 
 def hub_library() -> Any:
@@ -41,8 +43,3 @@ def hub_library() -> Any:
     except ImportError as error:
         raise MissingExtraError("hub", "huggingface_hub", "sharing models through the Hugging Face Hub") from error
     return huggingface_hub
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its name."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

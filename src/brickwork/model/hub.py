@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from brickwork.doors import door
-from brickwork.errors import ArgumentError, OutputError
+from brickwork.errors import ArgumentError, OutputError, first_line
 from brickwork.files.picture import save_png, sheet
 from brickwork.model.checkpoint import header_of, load, save
-from brickwork.model.download import downloaded, hub_library, reason
+from brickwork.model.download import downloaded, hub_library
 from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
 from brickwork.sampling.loop import sample
@@ -71,7 +71,7 @@ def push_to_hub(
             return str(api.upload_folder(repo_id=repository, folder_path=folder))
         except Exception as error:  # the hub raises errors of many kinds
             way = "check the name and the network, and log in by `hf auth login`"
-            raise OutputError(f"cannot upload to {repository!r}: {reason(error)}; {way}") from error
+            raise OutputError(f"cannot upload to {repository!r}: {first_line(error)}; {way}") from error
 
 
 def card_of(

@@ -11,12 +11,9 @@ from tyro.constructors import PrimitiveConstructorSpec
 from brickwork.diffusion.schedule import SCHEDULES
 from brickwork.files.choices import named, parsed
 from brickwork.registry import Registry
-from brickwork.sampling.options import choose, parse_seeds
+from brickwork.sampling.options import OPTIONS, choose, parse_seeds
 from brickwork.sampling.sampler import Sampler
 from brickwork.sampling.solvers import SOLVERS
-
-OPTIONS = "[:OPTION=VALUE,...]"
-"""What may follow the name of a class."""
 
 
 def named_in(registry: Registry[Any]) -> PrimitiveConstructorSpec[str | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brickwork.errors import ArgumentError
-from brickwork.files.picture import SUFFIXES, save_picture, save_png, sheet
+from brickwork.files.picture import SUFFIXES, enlargement, save_picture, save_png, sheet
 from brickwork.files.whole import check_place
 
 
@@ -54,7 +54,7 @@ def save_gallery(
     Raises:
         OutputError: The place cannot be written.
     """
-    scale, columns = max(1, 48 // max(images.shape[1:3])), len(seeds)
+    scale, columns = enlargement(max(images.shape[1:3]), 48), len(seeds)
     picture = sheet(images, columns, scale=scale, row_captions=names, column_captions=[str(n) for n in seeds])
     path = sheet_of(out)
     save_picture(picture, path, {**facts, "labels": list(rows), "seeds": list(seeds)})

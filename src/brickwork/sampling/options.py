@@ -11,6 +11,9 @@ from brickwork.errors import ArgumentError, UsageError
 from brickwork.files.schema import Reader, word_fields
 from brickwork.registry import Registry
 
+OPTIONS = "[:OPTION=VALUE,...]"
+"""Form in which options follow the name of a class."""
+
 
 def choose(kind: str, text: str, registry: Registry[Any]) -> Any:
     """Return the value of a name in a registry, with options behind a colon: "heun:churn=10,churn_noise=1.003".

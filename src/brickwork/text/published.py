@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from brickwork.data.names import whole_text
-from brickwork.errors import CheckpointError, ConfigError
+from brickwork.errors import CheckpointError, ConfigError, first_line
 from brickwork.memory import is_memory_lack
 from brickwork.nn.floats import float32_default
 from brickwork.nn.shapes import Text
@@ -25,7 +25,6 @@ from brickwork.text.source import (
     config_of,
     digest_of,
     find_encoder,
-    first_line,
     net_of,
     tokenizer_of,
     transformers_for,

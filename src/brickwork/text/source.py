@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from brickwork.errors import CheckpointError, MissingExtraError
+from brickwork.errors import CheckpointError, MissingExtraError, first_line
 from brickwork.files.header import read_kinds
 from brickwork.files.plain import read_json, read_small
 from brickwork.files.revision import asked_for, split_revision
@@ -140,11 +140,6 @@ def content_digest(file: Path, size: int, changed: int) -> str:
     """Return the SHA-256 (hex) of a file; cached until its size or its time of change differs."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a library's error."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def config_of(transformers: Any, folder: Path) -> Any:

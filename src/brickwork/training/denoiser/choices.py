@@ -79,8 +79,7 @@ def recipe_for(data: str | Path, /, *, minutes: float = 0.0, device: str = "auto
         ConfigError: A setting is unknown or out of its range.
     """
     recipe = load_recipe(BEGINNING, **settings, **({"minutes": minutes} if minutes else {}))
-    said = {"backbone"} if "backbone" in settings else set()
-    return chosen(recipe, data, {*settings, *said}, device)[0]
+    return chosen(recipe, data, settings, device)[0]
 
 
 def chosen(

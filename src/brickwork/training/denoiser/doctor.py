@@ -15,13 +15,14 @@ import torch
 from brickwork.data.decode import Decoder
 from brickwork.data.regular import read_regular
 from brickwork.errors import CheckpointError, ConfigError, DataError
-from brickwork.files.picture import read_facts
+from brickwork.files.picture import PADDING, enlargement, read_facts
 from brickwork.model.header import MODEL_FILE, stored_header
 from brickwork.quality.symptoms import Symptom, symptoms
 from brickwork.training.denoiser.recipe import Recipe
 from brickwork.training.denoiser.recipe_file import load_recipe
 from brickwork.training.run.budget import FEW_STEPS, LAG
 from brickwork.training.run.curve import points_of
+from brickwork.training.run.ema import ramped
 from brickwork.training.run.folder import LOG_FILE
 from brickwork.training.run.journal import read_journal
 from brickwork.training.run.learned import COPIES, NEAREST, Log, held_out, numbers, rise, told_rise
@@ -175,7 +176,7 @@ def pictures_on(sheet: np.ndarray, side: int, columns: int) -> np.ndarray:
     Raises:
         ValueError: The sheet is too small for so many.
     """
-    scale, gap = max(1, 64 // side), 2
+    scale, gap = enlargement(side), PADDING
     step = side * scale + gap
     rows = (len(sheet) - gap) // step
     left = sheet.shape[1] - gap - columns * step
@@ -229,7 +230,7 @@ def _warm_up(case: Case) -> Iterator[Remedy]:
 def _lagging(case: Case) -> Iterator[Remedy]:
     """Find an average that still holds much of the start; the average draws sheets and is the model."""
     recipe, seen = case.recipe, case.images
-    half_life = min(recipe.ema_half_life, recipe.ema_rampup * seen) if recipe.ema_rampup else recipe.ema_half_life
+    half_life = ramped(recipe.ema_half_life, recipe.ema_rampup, seen)
     if half_life and seen < LAG * half_life:
         yield Remedy(
             weight=92,

@@ -12,7 +12,7 @@ import numpy as np
 import brickwork
 from brickwork.data.dataset import Dataset
 from brickwork.errors import ArgumentError
-from brickwork.files.picture import save_png, sheet
+from brickwork.files.picture import enlargement, save_png, sheet
 from brickwork.model.checkpoint import save
 from brickwork.model.header import MODEL_FILE
 from brickwork.model.model import Model
@@ -164,7 +164,7 @@ class Sheets(Observer[Model]):
             return None
         facts = how.to_facts() | {"step": run.step, "seeds": seeds, "labels": wishes.labels}
         facts |= {"precision": model.precision, "version": brickwork.__version__, "data_sha256": run.data.digest}
-        scale = max(1, 64 // images.shape[1])
+        scale = enlargement(images.shape[1])
         picture = sheet(images, columns=len(seeds), scale=scale, row_captions=wishes.names or None)
         save_png(picture, sheet_path(run.folder, run.step), facts)
         return {"samples": picture, **self._likeness(run, images)}

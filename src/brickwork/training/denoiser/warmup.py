@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from brickwork.errors import ConfigError
+from brickwork.errors import ConfigError, first_line
 from brickwork.model.model import Precision
 from brickwork.nn.attention import wait
 from brickwork.training.denoiser.batches import Batch
@@ -128,7 +128,7 @@ def _compile(state: TrainState, chunk: Batch) -> None:
     try:
         try_out(state, chunk)
     except Exception as error:  # the compiler raises errors of many classes
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise ConfigError(
             f"compile = true does not work here ({reason}): on a CPU it needs a C++ compiler such as g++; "
             "install one or set compile = false"

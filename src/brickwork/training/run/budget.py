@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from brickwork.training.run.ema import ramped
 from brickwork.training.run.recipe import RunRecipe
 
 BATCHES = (16, 32, 64, 128)
@@ -92,8 +93,7 @@ def warnings(recipe: RunRecipe, seconds: float = 0.0) -> list[str]:
 def _lag(recipe: RunRecipe, steps: float) -> str:
     """Return a line that warns of an average that still holds much of the start when the budget ends; "" for none."""
     seen, half_life = steps * recipe.batch, recipe.ema_half_life
-    lasting = min(half_life, recipe.ema_rampup * seen) if recipe.ema_rampup else half_life
-    if not half_life or LAG * lasting <= seen:
+    if not half_life or LAG * ramped(half_life, recipe.ema_rampup, seen) <= seen:
         return ""
     return (
         f"ema_half_life = {half_life:g} images and the budget sees about {seen:,.0f}: the average, which is kept and "

@@ -21,9 +21,13 @@ def ema_rate(*, images_seen: int, batch: int, half_life: float, rampup: float) -
         half_life: Half-life in images; 0 for no average (the weights themselves).
         rampup: Largest half-life as a share of the images seen; 0 for no ramp.
     """
-    if rampup:
-        half_life = min(half_life, rampup * images_seen)
+    half_life = ramped(half_life, rampup, images_seen)
     return -math.expm1(-math.log(2) * batch / half_life) if half_life > 0 else 1.0
+
+
+def ramped(half_life: float, rampup: float, images_seen: float) -> float:
+    """Return the half-life in images after so many of them; see :func:`ema_rate`."""
+    return min(half_life, rampup * images_seen) if rampup else half_life
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from brickwork.errors import ConfigError, OutputError
-from brickwork.files.regular import check_name
+from brickwork.files.whole import check_file_name
 
 LOCK_FILE = ".lock"
 NO_LOCKS = (
@@ -32,10 +32,7 @@ def only_writer(out: Path) -> Iterator[None]:
     """
     # A marker file in place of a lock would outlive a run that was killed, and refuse the next one for ever.
     lock: FileLock | None = FileLock(out / LOCK_FILE, blocking=False, fallback_to_soft=False)
-    try:
-        check_name(out)
-    except ValueError as error:
-        raise OutputError(f"{out}: cannot be written ({error})") from None
+    check_file_name(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock.acquire()
