@@ -115,15 +115,12 @@ def _mix(alpha: float, sigma: float, d_alpha: float = 0.0, d_sigma: float = 0.0)
 
 def _level(scheduler: Any, time: float) -> float:
     """Return the noise level sigma / alpha at a timestep: the scheduler's own, else by its table of alphas."""
-    places = (torch.as_tensor(scheduler.timesteps).double() - time).abs() < 1e-4
-    levels: Any = getattr(scheduler, "sigmas", ())
-    index = getattr(scheduler, "step_index", None)
-    if hasattr(scheduler, "sigmas_interpol") or len(levels) <= len(places):  # its timesteps lie between those of sigmas
-        index, places = None, places & False
-    if index is not None and index < len(places) and bool(places[index]):
-        return float(levels[index])
-    if bool(places.any()):
-        return float(levels[int(places.nonzero()[0])])
+    near = (torch.as_tensor(scheduler.timesteps).double() - time).abs() < 1e-4
+    places, levels = near.nonzero().flatten().tolist(), getattr(scheduler, "sigmas", ())
+    between = hasattr(scheduler, "sigmas_interpol")  # its timesteps are not those of its sigmas
+    if places and len(levels) > len(near) and not between:
+        now: Any = getattr(scheduler, "step_index", None)
+        return float(levels[now if now in places else places[0]])
     logs = 0.5 * (torch.log1p(-scheduler.alphas_cumprod.double()) - scheduler.alphas_cumprod.double().log())
     return float(np.exp(np.interp(time, np.arange(len(logs)), logs.numpy())))
 
