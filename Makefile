@@ -28,7 +28,7 @@ demo: .venv/ready        ## draw digits with the shipped model, train a fresh on
 	$(BIN)/brickwork train digits --data digits --out runs/demo/fresh
 	$(BIN)/brickwork sample runs/demo/fresh --guidance 2 --steps 25 --out runs/demo/fresh.png
 	@echo "look at runs/demo/shipped.png (the shipped model), runs/demo/fresh.png (trained just now)"
-	@echo "and runs/demo/fresh/curve.png; train on your own pictures with: $(BIN)/brickwork train stoic-small --help"
+	@echo "and runs/demo/fresh/curve.png; train on your own pictures with: $(BIN)/brickwork train photos/"
 
 page: .venv/ready-dev    ## pack the shipped models for the browser and serve them on this machine
 	$(BIN)/brickwork pack digits --target browser --parts 1 2 3 --guidance 1.5 --out runs/page/digits

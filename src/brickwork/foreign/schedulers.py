@@ -116,10 +116,11 @@ def _mix(alpha: float, sigma: float, d_alpha: float = 0.0, d_sigma: float = 0.0)
 def _level(scheduler: Any, time: float) -> float:
     """Return the noise level sigma / alpha at a timestep: the scheduler's own, else by its table of alphas."""
     near = (torch.as_tensor(scheduler.timesteps).double() - time).abs() < 1e-4
-    places, levels = near.nonzero().flatten().tolist(), getattr(scheduler, "sigmas", ())
+    levels: Any = getattr(scheduler, "sigmas", ())
+    places = near.nonzero().flatten().tolist()
     between = hasattr(scheduler, "sigmas_interpol")  # its timesteps are not those of its sigmas
     if places and len(levels) > len(near) and not between:
-        now: Any = getattr(scheduler, "step_index", None)
+        now = getattr(scheduler, "step_index", None)
         return float(levels[now if now in places else places[0]])
     logs = 0.5 * (torch.log1p(-scheduler.alphas_cumprod.double()) - scheduler.alphas_cumprod.double().log())
     return float(np.exp(np.interp(time, np.arange(len(logs)), logs.numpy())))
